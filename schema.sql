@@ -1,0 +1,89 @@
+-- Both schemas of souk. A line "-- database: …" says which database the tables
+-- below it belong to; the two may live on two servers, so no statement names
+-- tables of both. Every statement can be repeated without harm.
+--
+-- Money is integer cents. Times are whole seconds since 1970, UTC, taken from
+-- the database's own clock. Text compares byte by byte and without padding.
+
+-- database: customer
+
+CREATE TABLE IF NOT EXISTS seller (
+  id       BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  username VARCHAR(32)     NOT NULL,
+  name     VARCHAR(32)     NOT NULL,
+  password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
+  PRIMARY KEY (id),
+  UNIQUE KEY by_username (username)  -- create_account, login
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS buyer (
+  id       BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  username VARCHAR(32)     NOT NULL,
+  name     VARCHAR(32)     NOT NULL,
+  password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
+  PRIMARY KEY (id),
+  UNIQUE KEY by_username (username)  -- create_account, login
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS session (
+  token_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the token's SHA-256
+  role       ENUM('seller', 'buyer') NOT NULL,
+  account_id BIGINT UNSIGNED NOT NULL,
+  ends_at    BIGINT UNSIGNED NOT NULL, -- whatever happens
+  expires_at BIGINT UNSIGNED NOT NULL, -- unless it is used
+  PRIMARY KEY (token_hash),            -- every call
+  KEY by_expiry (expires_at)           -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- database: product
+
+CREATE TABLE IF NOT EXISTS item (
+  id             BIGINT UNSIGNED   NOT NULL,
+  seller_id      BIGINT UNSIGNED   NOT NULL,
+  name           VARCHAR(32)       NOT NULL,
+  category       SMALLINT UNSIGNED NOT NULL,
+  keywords       VARCHAR(44)       NOT NULL, -- as the seller gave them, one a line
+  item_condition ENUM('new', 'used') NOT NULL,
+  price_cents    INT UNSIGNED      NOT NULL,
+  quantity       INT UNSIGNED      NOT NULL,
+  thumbs_up      INT UNSIGNED      NOT NULL DEFAULT 0,
+  thumbs_down    INT UNSIGNED      NOT NULL DEFAULT 0,
+  PRIMARY KEY (id),                 -- get_item, search_items
+  KEY by_seller (seller_id, id)     -- display_items_for_sale
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- Items on sale only: what is sold out costs a search nothing. Each item also
+-- stands under the keyword '', which is how a whole category is listed.
+CREATE TABLE IF NOT EXISTS item_keyword (
+  category SMALLINT UNSIGNED NOT NULL,
+  keyword  VARCHAR(8)        NOT NULL,
+  item_id  BIGINT UNSIGNED   NOT NULL,
+  PRIMARY KEY (category, keyword, item_id) -- search_items
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS seller_score (
+  seller_id   BIGINT UNSIGNED NOT NULL,
+  thumbs_up   INT UNSIGNED    NOT NULL DEFAULT 0,
+  thumbs_down INT UNSIGNED    NOT NULL DEFAULT 0,
+  items_sold  INT UNSIGNED    NOT NULL DEFAULT 0,
+  PRIMARY KEY (seller_id)           -- get_seller_rating; no row means zeros
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS id_block (
+  name    VARCHAR(32)     NOT NULL,
+  next_id BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (name)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+INSERT IGNORE INTO id_block (name, next_id) VALUES ('item', 1);
+
+CREATE TABLE IF NOT EXISTS idempotency (
+  role            ENUM('seller', 'buyer') NOT NULL,
+  account_id      BIGINT UNSIGNED NOT NULL,
+  idempotency_key VARCHAR(64)     NOT NULL,
+  fingerprint     CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the call's SHA-256
+  answer          TEXT            NOT NULL, -- the result, as JSON
+  created_at      BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (role, account_id, idempotency_key), -- every keyed write
+  KEY by_age (created_at)                          -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;

@@ -1,0 +1,148 @@
+/**
+ * From a request to its reply: find the operation, check the parameters, check
+ * whose session it is, ask the operation's queue, write down what came of it.
+ * Refusals are early returns, in that order. The contract and the handlers are
+ * given; every operation takes this one way.
+ */
+
+import { createHash } from 'node:crypto'
+import type { z } from 'zod'
+import type { Database, IdempotencyKey } from './db.ts'
+import type { AnyHandler, Call, Handlers } from './handlers.ts'
+import { operationsOf, type Role } from './operations.ts'
+import { type Answer, encodeRefusal, encodeResult, type Refusal, Refused, type Request } from './protocol.ts'
+import { createQueue } from './queue.ts'
+import type { Account, Sessions } from './sessions.ts'
+
+/** A request under way: what it weighs, and its reply as a line, which never fails. */
+export interface Work {
+  weight: number
+  reply: string | Promise<string>
+}
+
+export interface DispatchOptions<R extends Role> {
+  role: R
+  handlers: Handlers<R>
+  databases: { customer: Database; product: Database }
+  sessions: Sessions
+  /** Replaces what the handlers say of their batches: the queue off is a cap of one. */
+  gathering?: { cap: number; inFlight: number } | undefined
+  requestMs: number
+  log(problem: unknown): void
+}
+
+/** Parameters as the contract's schemas give them out; what is in them beside these two is the operation's. */
+interface AnyParams {
+  session?: string
+  idempotency_key?: string
+}
+
+interface Route {
+  params: z.ZodType<AnyParams>
+  open: boolean
+  keyed: boolean
+  weigh(params: AnyParams): number
+  ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<unknown>> | Answer<unknown>
+}
+
+/** No request may count for more than this, or a connection could never make it. */
+const HEAVIEST = 64
+const NOBODY: Account = { id: 0, endsMs: 0 }
+
+export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Work {
+  const { role, sessions, requestMs, log } = options
+  const routes = routesOf(options)
+
+  function dispatch({ id, method, params }: Request): Work {
+    const replyId = id ?? null
+    const refuse = (refusal: Refusal): Work => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
+    const route = routes.get(method)
+    if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
+    const checked = route.params.safeParse(params)
+    if (!checked.success) return refuse(wrongFields(checked.error))
+    const deadlineMs = performance.now() + requestMs
+    const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
+    const reply =
+      account instanceof Promise
+        ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
+        : carryOut(route, method, account, checked.data, deadlineMs)
+    const line = reply.then(
+      (answer) =>
+        'ok' in answer ? encodeResult(replyId, JSON.stringify(answer.ok)) : encodeRefusal(replyId, answer.refused),
+      (error) => encodeRefusal(replyId, refusalOf(error)),
+    )
+    return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply: line }
+  }
+
+  async function carryOut(
+    route: Route,
+    method: string,
+    account: Account | undefined,
+    params: AnyParams,
+    deadlineMs: number,
+  ): Promise<Answer<unknown>> {
+    if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
+    const key = route.keyed ? keyOf(role, account, method, params) : undefined
+    return route.ask({ account, params, key }, deadlineMs)
+  }
+
+  function refusalOf(error: unknown): Refusal {
+    if (error instanceof Refused) return error.refusal
+    log(error)
+    return { code: 'internal', message: 'this should not have happened; it was logged' }
+  }
+
+  return dispatch
+}
+
+function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
+  const routes = new Map<string, Route>()
+  for (const [name, operation] of operationsOf(options.role)) {
+    const handler = options.handlers[name as keyof Handlers<R>] as unknown as AnyHandler<AnyParams, unknown>
+    routes.set(name, {
+      params: operation.params as z.ZodType<AnyParams>,
+      open: operation.open ?? false,
+      keyed: operation.keyed ?? false,
+      weigh: 'answer' in handler ? () => 1 : (handler.weigh ?? (() => 1)),
+      ask: askerOf(handler, options),
+    })
+  }
+  return routes
+}
+
+/** Gives a handler its queue. */
+function askerOf<R extends Role>(
+  handler: AnyHandler<AnyParams, unknown>,
+  { databases, gathering }: DispatchOptions<R>,
+): Route['ask'] {
+  if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
+  const queue = createQueue<Call<AnyParams>, Answer<unknown>>({
+    cap: handler.cap,
+    inFlight: handler.inFlight,
+    ...gathering,
+    weigh: ({ params }) => handler.weigh?.(params) ?? 1,
+    alone: (error) => !(error instanceof Refused),
+    run: (calls, deadlineMs) =>
+      'reads' in handler
+        ? databases[handler.reads].read((lane) => handler.ask(lane, calls, deadlineMs), deadlineMs)
+        : databases[handler.writes].write(calls, (lane, some) => handler.decide(lane, some, deadlineMs), deadlineMs),
+  })
+  return queue.ask
+}
+
+/** What is wrong with the parameters, by field. Says what was expected, never what came. */
+function wrongFields(error: z.ZodError): Refusal {
+  const fields: Record<string, string> = Object.create(null)
+  for (const issue of error.issues) {
+    const names = issue.code === 'unrecognized_keys' ? ['(unknown fields)'] : [issue.path.join('.')]
+    for (const name of names) fields[name] ??= issue.code === 'unrecognized_keys' ? 'not in the contract' : issue.message
+  }
+  return { code: 'invalid_params', message: 'the parameters are not as they should be', details: { fields } }
+}
+
+function keyOf(role: Role, account: Account, method: string, params: AnyParams): IdempotencyKey | undefined {
+  const { session: _, idempotency_key: key, ...rest } = params
+  if (key === undefined) return undefined
+  const fingerprint = createHash('sha256').update(JSON.stringify([method, rest])).digest('base64url')
+  return { role, accountId: account.id, key, fingerprint }
+}

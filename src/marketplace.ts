@@ -1,0 +1,111 @@
+/**
+ * The whole marketplace on one machine: the private database, unless real ones
+ * are set, and the two servers. What ends unasked is started again; at the end
+ * everything that was started here is stopped, the servers before the database.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from './mariadbd.ts'
+import { ROLES, type Role } from './operations.ts'
+import { onStop, programArguments } from './program.ts'
+import { applySchema, createDatabase, type DatabaseName } from './schema.ts'
+import { asEnvironment, type Settings } from './settings.ts'
+
+const RESTART_MS = 200
+
+/** Runs until told to stop, then ends the process. Throws `SetUpError`. */
+export async function runMarketplace(settings: Settings): Promise<void> {
+  const servers = new Map<Role, ChildProcess>()
+  let database: PrivateDatabase | undefined
+  let unlock = () => {}
+  let stopping = false
+
+  async function stop(exitCode: number): Promise<void> {
+    stopping = true
+    await Promise.all([...servers.values()].map(endOf))
+    await database?.stop()
+    unlock()
+    process.exit(exitCode)
+  }
+
+  async function start(): Promise<void> {
+    const urls = await databaseUrls()
+    await Promise.all(ROLES.map((role) => keepServer(role, urls)))
+  }
+
+  async function databaseUrls(): Promise<Record<DatabaseName, string>> {
+    if (settings.customerDbUrl !== undefined && settings.productDbUrl !== undefined) {
+      return prepared({ customer: settings.customerDbUrl, product: settings.productDbUrl })
+    }
+    unlock = lockHome(settings.home)
+    await keepDatabase()
+    const url = (database as PrivateDatabase).url
+    const urls = { customer: url('souk_customer'), product: url('souk_product') }
+    await Promise.all(Object.values(urls).map(createDatabase))
+    return prepared(urls)
+  }
+
+  async function keepDatabase(): Promise<void> {
+    database = await startPrivateDatabase(settings.home)
+    if (database.adopted) say(`database of an earlier souk found running, taken over (process ${database.pid})`)
+    void database.ended.then(async () => {
+      if (stopping) return
+      say('database ended; starting it again')
+      await keepDatabase()
+    })
+  }
+
+  /** Resolves when the server accepts connections; afterwards starts it again whenever it ends. */
+  async function keepServer(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+    const environment = asEnvironment({ ...settings, customerDbUrl: urls.customer, productDbUrl: urls.product })
+    const server = spawn(process.execPath, programArguments('server', role), {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      detached: true, // Ctrl-C is for us; we tell it, or its channel to us breaks
+    })
+    servers.set(role, server)
+    const ready = new Promise<boolean>((resolve) => {
+      server.once('message', () => resolve(true))
+      server.once('exit', () => resolve(false))
+    })
+    if (!(await ready)) throw new SetUpError(`the ${role} server did not start`)
+    server.once('exit', () => void restart(role, urls))
+  }
+
+  async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+    while (!stopping) {
+      say(`${role} server ended; starting it again`)
+      await sleep(RESTART_MS)
+      try {
+        if (!stopping) return await keepServer(role, urls)
+      } catch {} // it said why; we go on trying
+    }
+  }
+
+  onStop(() => stop(0))
+  try {
+    await start()
+    say('souk is ready')
+  } catch (error) {
+    if (stopping) return
+    process.stderr.write(`souk: ${(error as Error).message}\n`)
+    await stop(error instanceof SetUpError ? 2 : 1)
+  }
+}
+
+async function prepared(urls: Record<DatabaseName, string>): Promise<Record<DatabaseName, string>> {
+  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+  return urls
+}
+
+async function endOf(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return
+  const exited = new Promise((resolve) => server.once('exit', resolve))
+  server.kill('SIGTERM')
+  await exited
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

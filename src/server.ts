@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+/**
+ * souk-server: one event loop that serves sellers or buyers; or, without a
+ * role, the whole marketplace.
+ */
+
+import { cac } from 'cac'
+import { accounts } from './accounts.ts'
+import { buyerCatalogue, sellerCatalogue } from './catalogue.ts'
+import { Database } from './db.ts'
+import { createDispatcher } from './dispatch.ts'
+import type { Handlers } from './handlers.ts'
+import { IdBlocks } from './ids.ts'
+import { listen } from './listener.ts'
+import { findRunning, SetUpError } from './mariadbd.ts'
+import { runMarketplace } from './marketplace.ts'
+import { ROLES, type Role } from './operations.ts'
+import { fail, onStop, VERSION } from './program.ts'
+import { buyerRatings, sellerRatings } from './ratings.ts'
+import { Sessions } from './sessions.ts'
+import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } from './settings.ts'
+
+const GRACE_MS = 9_000
+const SESSION_CHECKS = { cap: 500, inFlight: 2 }
+
+async function main(): Promise<void> {
+  loadDotEnv()
+  const { role, flags } = readCommandLine()
+  const settings = readSettings(flags, process.env)
+  if (Array.isArray(settings)) fail(settings, 2)
+  if (flags['showSettings']) return void process.stdout.write(`${describeSettings(settings)}\n`)
+  try {
+    if (role === undefined) await runMarketplace(settings)
+    else await serve(role, settings)
+  } catch (error) {
+    if (error instanceof SetUpError) fail([error.message], 2)
+    throw error
+  }
+}
+
+function readCommandLine(): { role: Role | undefined; flags: Record<string, unknown> } {
+  const program = cac('souk-server')
+  const command = program.command('[role]', 'Serve sellers, or buyers; without a role the whole marketplace')
+  for (const { flag, about, fallback } of SETTINGS) {
+    command.option(`--${flag} <value>`, fallback === undefined ? about : `${about} (${fallback})`)
+  }
+  command.option('--show-settings', 'Print what all this comes to, and end')
+  command.example('souk-server').example('souk-server buyer --buyer-port 7202')
+  program.help().version(VERSION)
+  const { args, options } = program.parse(process.argv, { run: false })
+  if (options['help'] || options['version']) process.exit(0)
+  try {
+    command.checkUnknownOptions()
+    command.checkOptionValue()
+  } catch (error) {
+    fail([(error as Error).message], 2)
+  }
+  const [role, ...others] = args
+  if (others.length > 0 || (role !== undefined && !ROLES.includes(role as Role))) {
+    fail([`unknown role "${args.join(' ')}": souk-server seller, souk-server buyer, or souk-server alone`], 2)
+  }
+  return { role: role as Role | undefined, flags: options }
+}
+
+/** Serves one role until told to stop, then answers what is in flight. */
+async function serve(role: Role, settings: Settings): Promise<void> {
+  const urls = await databaseUrls(settings)
+  const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
+  const product = new Database({ url: urls.product, connections: settings.dbConnections })
+  const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
+  const sessions = new Sessions(
+    customer,
+    role,
+    { idleS: settings.sessionIdleS, absoluteS: settings.sessionAbsoluteS, memoryMs: settings.sessionMemoryMs },
+    gathering ?? SESSION_CHECKS,
+  )
+  const common = {
+    ...{ databases: { customer, product }, sessions, gathering, requestMs: settings.limitRequestMs },
+    log: (problem: unknown) => process.stderr.write(`${new Date().toISOString()} ${String(problem)}\n`),
+  }
+  const answer =
+    role === 'seller'
+      ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, product, sessions) })
+      : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, sessions) })
+
+  const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
+  const listener = await listen({ host: settings.host, port, limits: limitsOf(settings), answer }).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
+    },
+  )
+  process.stdout.write(`${role} server accepts connections on ${settings.host}:${listener.port}\n`)
+  process.send?.({ port: listener.port })
+  onStop(async () => {
+    await listener.drain(GRACE_MS)
+    await sessions.drained()
+    await Promise.all([customer.close(), product.close()])
+    process.exit(0)
+  })
+}
+
+function sellerHandlers(customer: Database, product: Database, sessions: Sessions): Handlers<'seller'> {
+  return {
+    ...accounts('seller', customer, sessions, (id) => ({ seller_id: id }), VERSION),
+    ...sellerRatings,
+    ...sellerCatalogue(new IdBlocks(product, 'item')),
+  }
+}
+
+function buyerHandlers(customer: Database, sessions: Sessions): Handlers<'buyer'> {
+  return {
+    ...accounts('buyer', customer, sessions, (id) => ({ buyer_id: id }), VERSION),
+    ...buyerRatings(customer),
+    ...buyerCatalogue,
+  }
+}
+
+async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
+  if (customerDbUrl !== undefined && productDbUrl !== undefined) return { customer: customerDbUrl, product: productDbUrl }
+  const url = await findRunning(home)
+  if (url === undefined) {
+    throw new SetUpError(
+      `no database: nothing runs in ${home}; start the marketplace with "npm start", ` +
+        'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
+    )
+  }
+  return { customer: url('souk_customer'), product: url('souk_product') }
+}
+
+function limitsOf(settings: Settings) {
+  return {
+    lineBytes: settings.limitLineBytes,
+    inFlight: settings.limitInFlight,
+    unsentBytes: settings.limitUnsentBytes,
+    connections: settings.limitConnections,
+    unfinishedLineMs: settings.limitUnfinishedLineMs,
+    idleMs: settings.limitIdleMs,
+    stuckMs: settings.limitStuckMs,
+    requestMs: settings.limitRequestMs,
+  }
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'EADDRINUSE' ? 'something else listens there' : message
+}
+
+await main()
