@@ -1,0 +1,155 @@
+/**
+ * The client's end of a connection: sends requests, matches replies to them by
+ * id, and fails what is unanswered when the connection is gone. Calls pipeline;
+ * those made in one turn of the event loop leave in one write.
+ */
+
+import { createConnection, type Socket } from 'node:net'
+import type { Name, Params, Result, Role } from './operations.ts'
+import { type ErrorCode, encodeRequest, LIMITS, LineDecoder } from './protocol.ts'
+
+/** The server refused a call. */
+export class CallRefused extends Error {
+  readonly code: ErrorCode
+  /** All of the reply's `error.data`. */
+  readonly details: Readonly<Record<string, unknown>>
+  constructor(message: string, details: { code: ErrorCode } & Record<string, unknown>) {
+    super(message)
+    this.code = details.code
+    this.details = details
+  }
+}
+
+/** No reply came: the connection was lost, could not be made, or was silent too long. */
+export class ConnectionLost extends Error {}
+
+/** Parameters as callers give them: what has a default may be left out. */
+export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
+
+export interface ConnectionOptions {
+  host: string
+  port: number
+  /** How long a connection may take to be made, and a call to be answered. */
+  timeoutMs?: number
+}
+
+interface Pending {
+  resolve(result: unknown): void
+  reject(error: Error): void
+  askedMs: number
+}
+
+interface Reply {
+  id: number
+  result?: unknown
+  error?: { message: string; data: { code: ErrorCode } }
+}
+
+const TIMEOUT_MS = 10_000
+const SWEEP_MS = 500
+/** A reply may be as long as a listing of 10,000 items; only a broken server sends more. */
+const LONGEST_REPLY_BYTES = LIMITS.lineBytes * 256
+
+/** Resolves when connected; rejects with `ConnectionLost`. */
+export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: ConnectionOptions) {
+  return new Promise<Connection<R>>((resolve, reject) => {
+    const socket = createConnection({ host, port, noDelay: true, timeout: timeoutMs })
+    const fail = (reason: string) => {
+      socket.destroy()
+      reject(new ConnectionLost(`no connection to ${host}:${port}: ${reason}`))
+    }
+    socket.once('timeout', () => fail('timed out'))
+    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
+    socket.once('connect', () => {
+      socket.removeAllListeners()
+      socket.setTimeout(0)
+      resolve(new Connection<R>(socket, timeoutMs))
+    })
+  })
+}
+
+export class Connection<R extends Role> {
+  readonly #socket: Socket
+  readonly #timeoutMs: number
+  readonly #decoder = new LineDecoder(LONGEST_REPLY_BYTES)
+  readonly #pending = new Map<number, Pending>() // oldest first
+  readonly #sweep: NodeJS.Timeout
+  readonly #closed: Promise<void>
+  #nextId = 1
+  #output = ''
+  #lost: ConnectionLost | undefined
+
+  constructor(socket: Socket, timeoutMs: number) {
+    this.#socket = socket
+    this.#timeoutMs = timeoutMs
+    this.#sweep = setInterval(() => this.#giveUpOnLate(), SWEEP_MS).unref()
+    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(error.code ?? error.message))
+    this.#closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#fail('closed')
+        resolve()
+      })
+    })
+  }
+
+  /** Rejects with `CallRefused` or `ConnectionLost`. */
+  call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
+    if (this.#lost !== undefined) return Promise.reject(this.#lost)
+    const id = this.#nextId++
+    if (this.#output === '') process.nextTick(() => this.#flush())
+    this.#output += encodeRequest(id, method, params)
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject, askedMs: performance.now() })
+    })
+  }
+
+  /** Ends the connection after what is being answered; resolves when it is gone. */
+  async close(): Promise<void> {
+    this.#flush()
+    this.#socket.end()
+    await this.#closed
+  }
+
+  /** Resolves when the connection is gone, whoever ended it. */
+  get closed(): Promise<void> {
+    return this.#closed
+  }
+
+  #flush(): void {
+    const output = this.#output
+    this.#output = ''
+    if (output !== '' && this.#socket.writable) this.#socket.write(output)
+  }
+
+  #read(chunk: Buffer): void {
+    this.#decoder.push(chunk)
+    for (let line = this.#decoder.next(); line !== undefined; line = this.#decoder.next()) this.#take(line)
+    if (this.#decoder.overlong) this.#socket.destroy()
+  }
+
+  #take(line: Buffer): void {
+    const { id, result, error }: Reply = JSON.parse(line.toString())
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return // a notification, or an answer to nothing of ours
+    this.#pending.delete(id)
+    if (error === undefined) pending.resolve(result)
+    else pending.reject(new CallRefused(error.message, error.data))
+  }
+
+  #giveUpOnLate(): void {
+    const [oldest] = this.#pending.values()
+    if (oldest !== undefined && performance.now() - oldest.askedMs > this.#timeoutMs) {
+      this.#fail('no reply in time')
+      this.#socket.destroy()
+    }
+  }
+
+  /** The one way everything pending ends that was not answered. */
+  #fail(reason: string): void {
+    this.#lost ??= new ConnectionLost(`the connection was lost: ${reason}`)
+    clearInterval(this.#sweep)
+    for (const { reject } of this.#pending.values()) reject(this.#lost)
+    this.#pending.clear()
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * What the clients of a study ask, and which replies are right. Everything
+ * follows from a seed and from the numbers below, which the report states.
+ * A reply is right when it is the one that this catalogue must give, not
+ * merely when it is no error.
+ */
+
+import type { Item, Role } from '../operations.ts'
+
+export const CATALOGUE = {
+  sellers: 1_000,
+  itemsPerSeller: 10,
+  categories: 10,
+  keywordsPerCategory: 50,
+  keywordsPerItem: 2,
+} as const
+export const ITEMS = CATALOGUE.sellers * CATALOGUE.itemsPerSeller
+
+export const SEARCH = {
+  /** Distinct searches of 1, 2 and 3 keywords. */
+  distinct: [500, 6_000, 3_500],
+  /** Share of the calls that are searches of 1, 2 and 3 keywords. */
+  shares: [0.6, 0.3, 0.1],
+  /** Popularity within each class: the n-th most popular is asked proportionally to n^-zipf. */
+  zipf: 1,
+  results: 20,
+} as const
+
+/** Items registered during a run stand in categories that nobody searches, so that they don't change what a search costs. */
+const REGISTERED_CATEGORY = 1_000
+
+export const OPERATIONS = ['get_seller_rating', 'search_items', 'display_items_for_sale', 'register_item_for_sale'] as const
+export type OperationName = (typeof OPERATIONS)[number]
+
+/** One call: the parameters beside the session, and whether a result is the right one. */
+export interface PlannedCall {
+  params: object
+  isRight(result: unknown): boolean
+}
+
+/** How an operation is called. `accountId` is the caller's own. */
+export interface Workload {
+  role: Role
+  plan(random: Random, accountId: number): PlannedCall
+}
+
+/** Uniform in [0, 1). */
+export type Random = () => number
+
+/** Mulberry32, by Tommy Ettinger: a small generator that gives the same numbers for the same seed everywhere. */
+export function seeded(seed: number): Random {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let bits = Math.imul(state ^ (state >>> 15), state | 1)
+    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** The catalogue's items, ids from 1. Every keyword of a category has at least 20 of them. */
+export function* catalogueItems() {
+  const { sellers, categories, keywordsPerCategory: keywords } = CATALOGUE
+  for (let index = 0; index < ITEMS; index += 1) {
+    const category = index % categories
+    const nth = Math.floor(index / categories)
+    const first = nth % keywords
+    const second = (first + 1 + (Math.floor(nth / keywords) % (keywords - 1))) % keywords
+    yield {
+      id: index + 1,
+      sellerId: (index % sellers) + 1,
+      name: `Item ${index + 1}`,
+      category,
+      keywords: [keywordName(first), keywordName(second)],
+      condition: index % 3 === 0 ? ('used' as const) : ('new' as const),
+      priceCents: 100 + ((index * 7_919) % 100_000),
+      quantity: 1 + (index % 50),
+    }
+  }
+}
+
+export function scoreOf(sellerId: number) {
+  return { thumbs_up: (sellerId * 7) % 1_000, thumbs_down: (sellerId * 3) % 100, items_sold: (sellerId * 11) % 5_000 }
+}
+
+export function createWorkloads(seed: number): Record<OperationName, Workload> {
+  const pickSearch = searches(seeded(seed))
+  return {
+    get_seller_rating: { role: 'buyer', plan: (random) => planRating(1 + Math.floor(random() * CATALOGUE.sellers)) },
+    search_items: { role: 'buyer', plan: (random) => planSearch(pickSearch(random)) },
+    display_items_for_sale: { role: 'seller', plan: (_random, accountId) => planListing(accountId) },
+    register_item_for_sale: { role: 'seller', plan: (random) => planRegistration(random) },
+  }
+}
+
+interface Search {
+  category: number
+  keywords: string[]
+}
+
+function planRating(sellerId: number): PlannedCall {
+  return {
+    params: { seller_id: sellerId },
+    isRight(result) {
+      const score = scoreOf(sellerId)
+      const { thumbs_up, thumbs_down, items_sold } = result as typeof score
+      return thumbs_up === score.thumbs_up && thumbs_down === score.thumbs_down && items_sold === score.items_sold
+    },
+  }
+}
+
+function planSearch(search: Search): PlannedCall {
+  return {
+    params: search,
+    isRight(result) {
+      const { items } = result as { items: Item[] }
+      return items.length === SEARCH.results && items.every((item) => matches(item, search))
+    },
+  }
+}
+
+function matches(item: Item, { category, keywords }: Search): boolean {
+  return item.category === category && item.keywords.some((keyword) => keywords.includes(keyword))
+}
+
+function planListing(accountId: number): PlannedCall {
+  return {
+    params: { limit: CATALOGUE.itemsPerSeller },
+    isRight(result) {
+      const { items } = result as { items: Item[] }
+      return items.length === CATALOGUE.itemsPerSeller && items.every((item) => item.seller_id === accountId)
+    },
+  }
+}
+
+function planRegistration(random: Random): PlannedCall {
+  const { categories, keywordsPerCategory } = CATALOGUE
+  const first = Math.floor(random() * keywordsPerCategory)
+  const params = {
+    name: 'Registered item',
+    category: REGISTERED_CATEGORY + Math.floor(random() * categories),
+    keywords: [keywordName(first), keywordName((first + 1) % keywordsPerCategory)],
+    condition: 'new',
+    price_cents: Math.floor(random() * 100_000),
+    quantity: 1 + Math.floor(random() * 50),
+  }
+  return { params, isRight: (result) => Number((result as { item_id: number }).item_id) > ITEMS }
+}
+
+/** Draws from the distinct searches, as popular as SEARCH says. */
+function searches(random: Random): (random: Random) => Search {
+  const classes = SEARCH.distinct.map((count, index) => ({
+    searches: distinctSearches(count, index + 1, random),
+    rank: zipf(count, SEARCH.zipf),
+  }))
+  const [one, two] = SEARCH.shares
+  return (random) => {
+    const share = random()
+    const chosen = classes[share < one ? 0 : share < one + two ? 1 : 2] as (typeof classes)[number]
+    return chosen.searches[chosen.rank(random)] as Search
+  }
+}
+
+function distinctSearches(count: number, keywordCount: number, random: Random): Search[] {
+  const { categories, keywordsPerCategory } = CATALOGUE
+  const found = new Map<string, Search>()
+  while (found.size < count) {
+    const category = Math.floor(random() * categories)
+    const keywords = new Set<string>()
+    while (keywords.size < keywordCount) keywords.add(keywordName(Math.floor(random() * keywordsPerCategory)))
+    const search = { category, keywords: [...keywords].sort() }
+    found.set(JSON.stringify(search), search)
+  }
+  return [...found.values()]
+}
+
+/** A draw of ranks 0 to count - 1 under Zipf's law, by inverting its cumulative distribution. */
+function zipf(count: number, exponent: number): (random: Random) => number {
+  const cumulative = new Float64Array(count)
+  let sum = 0
+  for (let rank = 0; rank < count; rank += 1) cumulative[rank] = sum += (rank + 1) ** -exponent
+  return (random) => {
+    const drawn = random() * sum
+    let low = 0
+    let high = count - 1
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((cumulative[middle] as number) <= drawn) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+function keywordName(index: number): string {
+  return `word${String(index).padStart(2, '0')}`
+}
