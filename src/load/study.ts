@@ -9,6 +9,7 @@ import { cpus, release, totalmem, type } from 'node:os'
 import { VERSION } from '../program.ts'
 import type { Settings } from '../settings.ts'
 import { type Bench, databaseSettings, openBench } from './bench.ts'
+import { throughputOf } from './figures.ts'
 import type { Scenario } from './fleet.ts'
 import type { Progress } from './progress.ts'
 import { type Cell, type Experiment, FORMAT, type Run, type Study } from './record.ts'
@@ -57,6 +58,8 @@ export interface StudyOptions {
   given: Pick<Settings, 'customerDbUrl' | 'productDbUrl'>
   seed: number
   command: string
+  /** Once aborted, no further run begins. */
+  signal: AbortSignal
 }
 
 /** How many steps `runStudy` tells of. */
@@ -65,11 +68,12 @@ export function stepsOf({ clients, runs }: Profile): number {
 }
 
 /** Rejects with the first wrong reply of any run: a study with errors in it has no result. */
-export async function runStudy({ profile, home, given, seed, command }: StudyOptions, progress: Progress): Promise<Study> {
+export async function runStudy(options: StudyOptions, progress: Progress): Promise<Study> {
+  const { profile, seed, command } = options
   const startedAt = new Date()
   const python = findPython()
   progress.note('making databases, signing up clients (scrypt is slow on purpose)')
-  const bench = await openBench({ home, given, seed, accounts: Math.max(...profile.clients) })
+  const bench = await openBench({ ...options, accounts: Math.max(...profile.clients) })
   try {
     const { sweep, poolSize } = await sweepPools(bench, profile, progress)
     const systems = await Promise.all(SYSTEM_NAMES.map((name) => bench.start(name, { poolSize })))
@@ -100,7 +104,7 @@ async function sweepPools(bench: Bench, profile: Profile, progress: Progress) {
     const throughput: Record<string, number> = {}
     for (const experiment of OPERATIONS) {
       const run = await bench.run(system, scenarioOf(experiment, clients, { seconds: profile.sweepS }))
-      throughput[experiment] = callsOf(run) / run.wallS
+      throughput[experiment] = throughputOf(run)
     }
     await system.stop()
     sweep.push({ poolSize, throughput })
@@ -124,7 +128,7 @@ async function warmUpAll(bench: Bench, systems: readonly System[], profile: Prof
       while (windows.length < WARM_UP_WINDOWS && !isSteady(windows)) {
         const until = { seconds: WARM_UP_WINDOW_S }
         const run = await bench.run(system, scenarioOf(experiment, Math.max(...profile.clients), until))
-        windows.push(callsOf(run) / run.wallS)
+        windows.push(throughputOf(run))
       }
       warmUps.push({ system: system.name, experiment, windows: windows.map(Math.round), steady: isSteady(windows) })
     }
@@ -166,10 +170,6 @@ function untilOf({ until, threadsUntil }: Profile, system: SystemName, clients: 
 
 export function scenarioOf(experiment: Experiment, clients: number, until: Scenario['until']): Scenario {
   return { clients, operations: experiment === 'all' ? OPERATIONS : [experiment], until, pipeline: 1 }
-}
-
-export function callsOf({ operations }: Run): number {
-  return Object.values(operations).reduce((sum, { calls }) => sum + calls, 0)
 }
 
 function machine(): Study['machine'] {

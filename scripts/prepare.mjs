@@ -1,0 +1,109 @@
+/**
+ * Makes a fresh clone ready to run: the packages of package-lock.json, the
+ * compiled programs, MariaDB, and for the comparison a Python that can talk to
+ * it. Needs nothing but Node and a package manager, and does only what is
+ * missing. System packages are installed by root without asking, by others
+ * after asking; where neither is possible it prints the line to run, exit 2.
+ *
+ * Arguments say what is needed: server, baseline.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { createInterface } from 'node:readline/promises'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const OLDEST_NODE = [20, 19]
+
+const NEEDS = {
+  server: { is: 'the MariaDB server', apt: 'mariadb-server-core', brew: 'mariadb', missing: isServerMissing },
+  baseline: { is: "Python's MariaDB driver", apt: 'python3-mysqldb', brew: undefined, missing: isDriverMissing },
+}
+
+process.chdir(ROOT)
+checkNode()
+installPackages()
+compile()
+const missing = []
+for (const name of process.argv.slice(2)) if (await NEEDS[name].missing()) missing.push(NEEDS[name])
+if (missing.length > 0) await installSystemPackages(missing)
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  const [oldestMajor, oldestMinor] = OLDEST_NODE
+  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return
+  stop(`souk needs Node ${OLDEST_NODE.join('.')} or newer; this is ${process.versions.node}`)
+}
+
+/** npm keeps a copy of what it installed; when ours says the same, nothing is to be done. */
+function installPackages() {
+  const installed = join('node_modules', '.package-lock.json')
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync('package-lock.json').mtimeMs) return
+  say('installing packages (npm ci)')
+  run('npm', ['ci', '--no-audit', '--no-fund'])
+}
+
+function compile() {
+  const compiled = join('dist', 'server.js')
+  const sources = readdirSync('src', { recursive: true }).map((name) => statSync(join('src', name)).mtimeMs)
+  const newest = Math.max(...sources, statSync('tsconfig.build.json').mtimeMs, statSync('tsconfig.json').mtimeMs)
+  if (existsSync(compiled) && statSync(compiled).mtimeMs >= newest) return
+  run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'])
+}
+
+/** The program that starts the server knows where to look for it. */
+async function isServerMissing() {
+  const { findProgram } = await import('../dist/mariadbd.js')
+  return findProgram('mariadbd') === undefined || findProgram('mariadb-install-db') === undefined
+}
+
+function isDriverMissing() {
+  const has = (python) => spawnSync(python, ['-c', 'import MySQLdb']).status === 0
+  return !has('/usr/bin/python3') && !has('python3')
+}
+
+async function installSystemPackages(needs) {
+  const names = needs.map((need) => need.is).join(' and ')
+  const manager = ['apt-get', 'brew'].find(isOnPath)
+  const packages = needs.map((need) => (manager === 'brew' ? need.brew : need.apt))
+  if (manager === undefined || packages.includes(undefined)) {
+    stop(`${names} not found. Install: MariaDB's server; for the comparison also Python 3 with mysqlclient (pip install mysqlclient)`)
+  }
+  const isRoot = process.getuid?.() === 0
+  const line = manager === 'brew' ? `brew install ${packages.join(' ')}` : `apt-get install -y --no-install-recommends ${packages.join(' ')}`
+  const shown = manager === 'brew' || isRoot ? line : `sudo ${line}`
+  if (manager === 'brew' || !isRoot) await ask(`${names} not found. Run "${shown}"?`, shown)
+  say(`installing ${names}: ${shown}`)
+  const prefix = manager === 'brew' || isRoot ? '' : 'sudo '
+  const refresh = manager === 'apt-get' ? `${prefix}apt-get update -qq && ` : ''
+  run('sh', ['-c', `${refresh}${prefix}${line}`], { DEBIAN_FRONTEND: 'noninteractive' })
+}
+
+/** Asks on a terminal; elsewhere nobody can answer. */
+async function ask(question, line) {
+  if (!process.stdin.isTTY || !process.stderr.isTTY || process.env.CI) stop(`something is missing; run: ${line}`)
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await terminal.question(`${question} [y/N] `)
+  terminal.close()
+  if (!/^y(es)?$/i.test(answer.trim())) stop(`run this first: ${line}`)
+}
+
+function isOnPath(program) {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)))
+}
+
+function run(program, args, environment = {}) {
+  const { status } = spawnSync(program, args, { stdio: ['inherit', 2, 2], env: { ...process.env, ...environment } })
+  if (status !== 0) stop(`failed: ${program} ${args.join(' ')}`)
+}
+
+function say(line) {
+  process.stderr.write(`souk: ${line}\n`)
+}
+
+function stop(problem) {
+  say(problem)
+  process.exit(2)
+}

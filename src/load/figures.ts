@@ -1,0 +1,103 @@
+/** The figures that a study's record comes to: per run, and per cell over its runs. */
+
+import { type Cell, type Experiment, type Figures, merged, type Run, type Study } from './record.ts'
+import type { SystemName } from './systems.ts'
+import type { OperationName } from './workload.ts'
+
+/** What a row of a table says of one operation in one run. */
+export interface Row {
+  calls: number
+  throughput: number
+  meanMs: number
+  p50Ms: number
+  p95Ms: number
+  p99Ms: number
+  maxMs: number
+}
+
+export function cellOf(study: Study, experiment: Experiment, clients: number, system: SystemName): Cell {
+  const cell = study.cells.find(
+    (one) => one.experiment === experiment && one.clients === clients && one.system === system,
+  )
+  if (cell === undefined) throw new Error(`the study has no cell ${experiment}, ${clients} clients, ${system}`)
+  return cell
+}
+
+/** Throughput is calls over the wall time of the run. */
+export function rowOf({ wallS }: Run, { calls, meanUs, p50Us, p95Us, p99Us, maxUs }: Figures): Row {
+  return {
+    ...{ calls, throughput: calls / wallS, meanMs: meanUs / 1_000, p50Ms: p50Us / 1_000 },
+    ...{ p95Ms: p95Us / 1_000, p99Ms: p99Us / 1_000, maxMs: maxUs / 1_000 },
+  }
+}
+
+export function rowsOf({ runs }: Cell, operation: OperationName): Row[] {
+  return runs.flatMap((run) => {
+    const figures = run.operations[operation]
+    return figures === undefined ? [] : [rowOf(run, figures)]
+  })
+}
+
+/** The average of the runs, as in the report; percentiles come from all calls together, for theirs can't be averaged. */
+export function averageOf(cell: Cell, operation: OperationName): Row {
+  const rows = rowsOf(cell, operation)
+  const histogram = merged(cell.runs.flatMap((run) => run.operations[operation] ?? []))
+  const at = (percentile: number) => histogram.getValueAtPercentile(percentile) / 1_000
+  return {
+    calls: histogram.totalCount,
+    throughput: mean(rows.map((row) => row.throughput)),
+    meanMs: mean(rows.map((row) => row.meanMs)),
+    ...{ p50Ms: at(50), p95Ms: at(95), p99Ms: at(99), maxMs: histogram.maxValue / 1_000 },
+  }
+}
+
+/** All operations of a run together, in calls a second. */
+export function throughputOf({ operations, wallS }: Run): number {
+  return callsOf(operations) / wallS
+}
+
+export function callsOf(operations: Run['operations']): number {
+  return Object.values(operations).reduce((sum, { calls }) => sum + calls, 0)
+}
+
+/** The median over the runs of a cell, all operations together, in calls a second. */
+export function medianThroughput(cell: Cell): number {
+  return median(cell.runs.map(throughputOf))
+}
+
+/** How long the tail is: p99 over p50, the median over the runs. Of experiments with one operation. */
+export function medianTail(cell: Cell): number {
+  return median(cell.runs.flatMap((run) => Object.values(run.operations).map(({ p99Us, p50Us }) => p99Us / p50Us)))
+}
+
+/**
+ * Little's law: in a closed loop without think time, throughput times mean
+ * latency is the number of clients. This is their quotient, over all runs; far
+ * from 1, time was spent where nobody measured it.
+ */
+export function littleOf({ experiment, clients, runs }: Cell): number {
+  const present = experiment === 'all' ? clients * 2 : clients
+  const inFlight = runs.map(({ operations, wallS }) =>
+    Object.values(operations).reduce((sum, { calls, meanUs }) => sum + (calls / wallS) * (meanUs / 1_000_000), 0),
+  )
+  return mean(inFlight) / present
+}
+
+/** Processor microseconds a call, by process, over all runs of the cell. */
+export function cpuPerCallUs({ runs }: Cell, process: keyof Run['cpuS']): number | undefined {
+  const seconds = runs.map((run) => run.cpuS[process])
+  if (seconds.some((some) => some === undefined)) return undefined
+  const calls = runs.reduce((sum, { operations }) => sum + callsOf(operations), 0)
+  return (seconds.reduce((sum: number, some) => sum + (some ?? 0), 0) / calls) * 1_000_000
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const upper = sorted[middle] ?? Number.NaN
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
+}

@@ -1,0 +1,227 @@
+/** A study's report, computed from its record alone: the same record gives the same text. */
+
+import {
+  averageOf,
+  callsOf,
+  cellOf,
+  cpuPerCallUs,
+  littleOf,
+  mean,
+  median,
+  medianTail,
+  medianThroughput,
+  type Row,
+  rowOf,
+  rowsOf,
+} from './figures.ts'
+import { findingsOf, nameOf } from './findings.ts'
+import { number, table, times } from './markdown.ts'
+import { PUBLISHED } from './published.ts'
+import { type Cell, type Experiment, merged, type Run, type Study } from './record.ts'
+import { SYSTEM_NAMES, SYSTEMS, type SystemName } from './systems.ts'
+import { OPERATIONS, type OperationName } from './workload.ts'
+
+const EXPERIMENTS: readonly Experiment[] = [...OPERATIONS, 'all']
+/** A p99.9 of fewer calls is made of a handful of them. */
+const P999_CALLS = 10_000
+const COLUMNS = ['calls', 'latency ms', 'ops/s', 'p50 ms', 'p95 ms', 'p99 ms', 'max ms']
+const CPU_PROCESSES = ['seller', 'buyer', 'database', 'generator'] as const
+
+/** `source` is the name of the record's file. */
+export function renderStudy(study: Study, source: string): string {
+  const sections = [
+    introduction(study, source),
+    '## What the figures show',
+    ...findingsOf(study).map(({ about, sentences }) => `**${about}.**\n\n${sentences.map((one) => `- ${one}`).join('\n')}`),
+    '## Side by side',
+    sideBySide(study),
+    ratios(study),
+    ...study.clients.flatMap((clients, index) => experiment(study, clients, index + 1)),
+    '## Checks on the measurement',
+    checks(study),
+    '## Processor time',
+    processorTime(study),
+    '## Set-up of the study',
+    setUp(study),
+  ]
+  return `${sections.join('\n\n')}\n`
+}
+
+/** The table of one scenario's runs, for the terminal as for a page. */
+export function renderRuns(runs: readonly Run[], operations: readonly OperationName[]): string {
+  return operations
+    .map((operation) => {
+      const rows = runs.flatMap((run) => run.operations[operation] ?? [])
+      const lines = runs.map((run, index) => cells(String(index + 1), rowOf(run, rows[index] as (typeof rows)[number])))
+      return `${operation}\n\n${table(['run', ...COLUMNS], lines)}`
+    })
+    .join('\n\n')
+}
+
+function introduction({ profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Study, source: string): string {
+  return `# Results: the report's study, on souk
+
+Written by \`souk-load report\` from [${source}](${source}); nothing here was typed in by hand. \`${command}\` (profile ${profile},
+seed ${seed}) took ${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}, at commit ${commit}.
+
+Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.system}. **Everything ran on it together**: servers, database and load generator.
+Versions: ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}, MariaDB ${database['version']}.
+A write was answered when it was durable (\`innodb_flush_log_at_trx_commit = ${database['innodb_flush_log_at_trx_commit']}\`).
+
+The systems, on the same databases, their runs taking turns: ${SYSTEM_NAMES.map((name) => SYSTEMS[name]).join('; ')}.
+N clients stands for N connections that call one operation in a closed loop, without think time; "all" for N sellers and N buyers
+with all four operations at once.`
+}
+
+function sideBySide(study: Study): string {
+  const rows = EXPERIMENTS.flatMap((experiment) =>
+    study.clients.map((clients) => {
+      const perS = (system: SystemName) => medianThroughput(cellOf(study, experiment, clients, system))
+      const ratio = (system: SystemName) => times(perS('souk') / perS(system))
+      return [
+        ...[`${experiment}, ${clients}`, ...SYSTEM_NAMES.map((system) => number(perS(system)))],
+        ...[ratio('threads'), ratio('queue-off'), times(perS('souk') / perS('null'))],
+      ]
+    }),
+  )
+  const heads = ['operation, clients', ...SYSTEM_NAMES.map(nameOf), 'souk : threads.py', 'souk : queue off', 'souk : null']
+  return `Throughput in operations a second, the median of the runs.\n\n${table(heads, rows)}`
+}
+
+function ratios(study: Study): string {
+  const [, some, many] = study.clients as [number, number, number]
+  const rows = OPERATIONS.map((operation) => {
+    const cell = (clients: number, system: SystemName) => cellOf(study, operation, clients, system)
+    const grows = (system: SystemName) =>
+      times(medianThroughput(cell(many, system)) / medianThroughput(cell(some, system)))
+    return [
+      ...[operation, ...(['souk', 'queue-off', 'threads'] as const).map(grows)],
+      ...(['souk', 'threads', 'null'] as const).map((system) => number(medianTail(cell(many, system)))),
+    ]
+  })
+  const heads = [
+    ...['operation', `souk, ${many} : ${some}`, `queue off, ${many} : ${some}`, `threads.py, ${many} : ${some}`],
+    ...['souk', 'threads.py', 'null'].map((system) => `p99 / p50 at ${many}, ${system}`),
+  ]
+  return `What load does: throughput at ${many} clients over that at ${some}, and the length of the tail.\n\n${table(heads, rows)}`
+}
+
+/** The report's tables for one number of clients. */
+function experiment(study: Study, clients: number, index: number): string[] {
+  return [
+    `## Experiment ${index} (${clients} ${clients === 1 ? 'seller' : 'sellers'} + ${clients} ${clients === 1 ? 'buyer' : 'buyers'})`,
+    comparison(study, clients),
+    ...OPERATIONS.map((operation) => `### ${operation}, ${clients} clients, souk\n\n${runTable(cellOf(study, operation, clients, 'souk'), operation)}`),
+    ...OPERATIONS.map(
+      (operation) => `### ${operation}, ${clients} + ${clients} clients, all four operations at once, souk\n\n${runTable(cellOf(study, 'all', clients, 'souk'), operation)}`,
+    ),
+  ]
+}
+
+function comparison(study: Study, clients: number): string {
+  const published = PUBLISHED[clients]
+  const rows = OPERATIONS.flatMap((operation) => {
+    const here = (system: SystemName) => averageOf(cellOf(study, operation, clients, system), operation)
+    const [souk, threads] = [here('souk'), here('threads')]
+    const theirs = published?.[operation]
+    const line = (name: string, row: Row) => [
+      `${operation}, ${name}`,
+      ...[number(row.meanMs), number(row.throughput), times(souk.throughput / row.throughput), times(row.meanMs / souk.meanMs)],
+    ]
+    return [
+      ...(theirs === undefined
+        ? []
+        : [[`${operation}, as the report published it`, number(theirs.latencyMs), number(theirs.throughput), '', '']]),
+      line('threads.py here', threads),
+      line('souk with the queue off here', here('queue-off')),
+      line('souk here', souk),
+    ]
+  })
+  const { until } = cellOf(study, 'get_seller_rating', clients, 'threads')
+  const fewer =
+    JSON.stringify(until) === JSON.stringify(cellOf(study, 'get_seller_rating', clients, 'souk').until)
+      ? ''
+      : ` threads.py made ${untilText(until)} here, the others ${untilText(cellOf(study, 'get_seller_rating', clients, 'souk').until)}.`
+  return (
+    "Averages of the runs. **The report's figures come from another machine** and from MySQL: compare shapes with them, not sizes. " +
+    `The ratios are between systems measured here, in turn.${fewer}\n\n` +
+    table(['', 'latency ms', 'ops/s', 'souk has × the throughput', 'and 1/× the latency'], rows)
+  )
+}
+
+function runTable(cell: Cell, operation: OperationName): string {
+  const rows = rowsOf(cell, operation).map((row, index) => cells(String(index + 1), row))
+  const average = averageOf(cell, operation)
+  const histogram = merged(cell.runs.flatMap((run) => run.operations[operation] ?? []))
+  const p999 =
+    histogram.totalCount < P999_CALLS
+      ? ''
+      : `\n\np99.9 of all ${number(histogram.totalCount)} calls: ${number(histogram.getValueAtPercentile(99.9) / 1_000)} ms.`
+  return `${table(['run', ...COLUMNS], [...rows, cells('**Average**, percentiles of all calls', average)])}${p999}`
+}
+
+function cells(name: string, row: Row): string[] {
+  return [
+    ...[name, String(row.calls), number(row.meanMs), number(row.throughput)],
+    ...[number(row.p50Ms), number(row.p95Ms), number(row.p99Ms), number(row.maxMs)],
+  ]
+}
+
+function checks(study: Study): string {
+  const rows = study.cells.map((cell) => [
+    `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
+    ...[littleOf(cell).toFixed(3), `${Math.round(mean(cell.runs.map((run) => run.generatorBusy)) * 100)} %`],
+    ...[spread(cell), cell.runs.map((run) => callsOf(run.operations)).reduce((a, b) => a + b, 0).toLocaleString('en')],
+  ])
+  const heads = ['cell', "Little's law (1 is right)", 'load generator busy', 'throughput, min to max of the runs', 'calls, all right']
+  return (
+    "Little's law: throughput times mean latency over the number of clients. Every reply of every call was checked for being the right one; " +
+    'after each run that registered items, as many new items stood in the database as were acknowledged. Where the load generator is busy ' +
+    `all the time, the system could do more than is shown.\n\n${table(heads, rows)}`
+  )
+}
+
+function spread({ runs }: Cell): string {
+  const perS = runs.map((run) => callsOf(run.operations) / run.wallS)
+  const middle = median(perS)
+  return `${Math.round((Math.min(...perS) / middle - 1) * 100)} to +${Math.round((Math.max(...perS) / middle - 1) * 100)} %`
+}
+
+function processorTime(study: Study): string {
+  const rows = study.cells.map((cell) => {
+    const seconds = (process: (typeof CPU_PROCESSES)[number]) => mean(cell.runs.map((run) => run.cpuS[process] ?? Number.NaN))
+    return [
+      `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
+      ...CPU_PROCESSES.map((process) => number(seconds(process))),
+      number(mean(cell.runs.map((run) => run.wallS))),
+      ...CPU_PROCESSES.map((process) => number(cpuPerCallUs(cell, process) ?? Number.NaN)),
+    ]
+  })
+  const heads = [
+    ...['cell', ...CPU_PROCESSES.map((process) => `${process}, s`), 'wall, s'],
+    ...CPU_PROCESSES.map((process) => `${process}, µs a call`),
+  ]
+  return `Processor seconds of each process in a run, on average, and microseconds a call. The clock ticks every 10 ms.\n\n${table(heads, rows)}`
+}
+
+function setUp({ catalogue, search, replyBytes, sweep, poolSize, warmUps, cells }: Study): string {
+  const windows = warmUps.map(({ windows }) => windows.length)
+  const unsteady = warmUps.filter(({ steady }) => !steady).map(({ system, experiment }) => `${experiment} on ${nameOf(system)}`)
+  const untils = [...new Set(cells.map(({ until }) => untilText(until)))]
+  const sweepRows = sweep.map(({ poolSize, throughput }) => [
+    String(poolSize),
+    ...OPERATIONS.map((operation) => number(throughput[operation] ?? Number.NaN)),
+  ])
+  return `- Catalogue, before each run: ${catalogue.sellers} sellers with ${catalogue.itemsPerSeller} items each, in ${catalogue.categories} categories of ${catalogue.keywordsPerCategory} keywords, ${catalogue.keywordsPerItem} keywords an item.
+- Ratings: over all ${catalogue.sellers} sellers alike. Searches: of 1, 2 and 3 keywords at ${search.shares.map((share) => `${share * 100} %`).join(', ')}, from ${search.distinct.join(' + ')} distinct ones, popular by Zipf's law with exponent ${search.zipf}; ${search.results} results each. Listings: ${catalogue.itemsPerSeller} items. Registrations: an item with ${catalogue.keywordsPerItem} keywords, in categories that nobody searches.
+- Clients signed up and logged in once; a run ended after ${untils.join(', for some ')}.
+- Reply lines: ${OPERATIONS.map((operation) => `${operation} ${replyBytes[operation].toLocaleString('en')} bytes`).join(', ')}. The null server answers as many.
+- Warm-up, not recorded: ${Math.min(...windows)} to ${Math.max(...windows)} windows a system and operation, until three lay within 10 % of each other${unsteady.length === 0 ? '' : `; never steady: ${unsteady.join(', ')}`}.
+- threads.py ran with pools of ${poolSize} connections, the best of these (operations a second at its largest load, geometric mean):
+
+${table(['connections', ...OPERATIONS], sweepRows)}`
+}
+
+function untilText(until: Cell['until']): string {
+  return 'calls' in until ? `${until.calls.toLocaleString('en')} calls a client` : `${until.seconds} s`
+}
