@@ -130,18 +130,21 @@ export class Database {
     const { first, repeats } = foldEqualKeys(calls)
     const answers = new Map<C, Answer<R>>()
     let uncertain = false // whether a COMMIT was sent and not answered
+    let refused: readonly C[] = [] // by `decide`, though they carry a key
     for (let attempt = 0; answers.size < first.length; attempt += 1) {
       const open = first.filter((call) => !answers.has(call))
       const progress = { commitSent: false }
       try {
         const decided = await onLane(this.#writing, deadlineMs, (lane) => transact(lane, open, decide, progress))
         for (const [index, call] of open.entries()) answers.set(call, decided[index] as Answer<R>)
+        refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Answer<R>))
         break
       } catch (error) {
         const what = meaning(error)
         if (what === 'fault') throw error
         if (what === 'taken') {
-          for (const [call, answer] of await this.#storedAnswers<C, R>(open, deadlineMs)) answers.set(call, answer)
+          const stored = await this.#storedAnswers<C, R>(open, deadlineMs)
+          for (const [call, answer] of stored ?? []) answers.set(call, answer)
         }
         if (what === 'lost' && progress.commitSent) {
           uncertain = true
@@ -150,6 +153,14 @@ export class Database {
       }
       if (!(await pause(attempt, deadlineMs))) {
         for (const call of open) if (!answers.has(call)) answers.set(call, { refused: late(uncertain ? 'unknown' : 'none') })
+      }
+    }
+    if (refused.length > 0) {
+      // Done before under its key, a call may well be refused now; its answer is the first one.
+      const stored = await this.#storedAnswers<C, R>(refused, deadlineMs)
+      for (const call of refused) {
+        const answer = stored === undefined ? { refused: late('unknown') } : stored.get(call)
+        if (answer !== undefined) answers.set(call, answer)
       }
     }
     return calls.map((call) => {
@@ -170,17 +181,21 @@ export class Database {
     await Promise.allSettled([this.#reading.end(), this.#writing.end()])
   }
 
-  /** What earlier calls with the same keys were answered. */
-  async #storedAnswers<C extends Keyed, R>(calls: readonly C[], deadlineMs: number): Promise<Map<C, Answer<R>>> {
+  /** What earlier calls with the same keys were answered; undefined when that could not be read in time. */
+  async #storedAnswers<C extends Keyed, R>(
+    calls: readonly C[],
+    deadlineMs: number,
+  ): Promise<Map<C, Answer<R>> | undefined> {
     const keyed = calls.filter((call) => call.key !== undefined)
-    const found = await this.read(
-      (lane) => lane.rows<[Role, number, string, string, string]>(
-        'SELECT role, account_id, idempotency_key, fingerprint, answer FROM idempotency ' +
-          `WHERE (role, account_id, idempotency_key) IN (${placeholders(keyed, '(?, ?, ?)')})`,
-        keyed.flatMap(({ key }) => key === undefined ? [] : [key.role, key.accountId, key.key]),
-      ),
-      deadlineMs,
-    )
+    if (keyed.length === 0) return new Map()
+    const sql =
+      'SELECT role, account_id, idempotency_key, fingerprint, answer FROM idempotency ' +
+      `WHERE (role, account_id, idempotency_key) IN (${placeholders(keyed, '(?, ?, ?)')})`
+    const values = keyed.flatMap(({ key }) => (key === undefined ? [] : [key.role, key.accountId, key.key]))
+    // Thrown from here, an error would be taken for one of the writes, and redo what is committed.
+    const reading = this.read((lane) => lane.rows<[Role, number, string, string, string]>(sql, values), deadlineMs)
+    const found = await reading.catch(() => undefined)
+    if (found === undefined) return undefined
     const byKey = new Map(found.map((row) => [JSON.stringify(row.slice(0, 3)), row]))
     const answers = new Map<C, Answer<R>>()
     for (const call of keyed) {
