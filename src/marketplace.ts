@@ -17,20 +17,22 @@ const RESTART_MS = 200
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
 export async function runMarketplace(settings: Settings): Promise<void> {
   const servers = new Map<Role, ChildProcess>()
-  let database: PrivateDatabase | undefined
+  let database: Promise<PrivateDatabase> | undefined // also while it starts
   let unlock = () => {}
   let stopping = false
 
   async function stop(exitCode: number): Promise<void> {
     stopping = true
     await Promise.all([...servers.values()].map(endOf))
-    await database?.stop()
+    const running = await database?.catch(() => undefined)
+    await running?.stop()
     unlock()
     process.exit(exitCode)
   }
 
   async function start(): Promise<void> {
     const urls = await databaseUrls()
+    if (stopping) return
     await Promise.all(ROLES.map((role) => keepServer(role, urls)))
   }
 
@@ -39,21 +41,22 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       return prepared({ customer: settings.customerDbUrl, product: settings.productDbUrl })
     }
     unlock = lockHome(settings.home)
-    await keepDatabase()
-    const url = (database as PrivateDatabase).url
+    const { url } = await keepDatabase()
     const urls = { customer: url('souk_customer'), product: url('souk_product') }
     await Promise.all(Object.values(urls).map(createDatabase))
     return prepared(urls)
   }
 
-  async function keepDatabase(): Promise<void> {
-    database = await startPrivateDatabase(settings.home)
-    if (database.adopted) say(`database of an earlier souk found running, taken over (process ${database.pid})`)
-    void database.ended.then(async () => {
+  async function keepDatabase(): Promise<PrivateDatabase> {
+    database = startPrivateDatabase(settings.home)
+    const running = await database
+    if (running.adopted) say(`database of an earlier souk found running, taken over (process ${running.pid})`)
+    void running.ended.then(async () => {
       if (stopping) return
       say('database ended; starting it again')
       await keepDatabase()
     })
+    return running
   }
 
   /** Resolves when the server accepts connections; afterwards starts it again whenever it ends. */
@@ -86,7 +89,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   onStop(() => stop(0))
   try {
     await start()
-    say('souk is ready')
+    if (!stopping) say('souk is ready')
   } catch (error) {
     if (stopping) return
     process.stderr.write(`souk: ${(error as Error).message}\n`)
