@@ -22,7 +22,10 @@ export class Caller<R extends Role> {
     this.#connection = connection
   }
 
-  static async connect<R extends Role>({ role, port }: RunningServer<R>, timeoutMs = 20_000): Promise<Caller<R>> {
+  static async connect<R extends Role>(
+    { role, port }: Pick<RunningServer<R>, 'role' | 'port'>,
+    timeoutMs = 20_000,
+  ): Promise<Caller<R>> {
     return new Caller(role, await connect<R>({ host: '127.0.0.1', port, timeoutMs }))
   }
 

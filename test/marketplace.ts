@@ -6,7 +6,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -157,14 +157,23 @@ export function openConnections({ port }: { port: number }): number {
   }).length
 }
 
-/** Whether a process lives; one that has ended and was not yet waited for does not. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
+/** A process that was started for a home, by whomever. */
+export interface HomeProcess {
+  pid: number
+  command: string
+}
+
+/** All processes that live and have this home in their environment. Linux only. */
+export function processesOf(home: string): HomeProcess[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  return pids.flatMap((pid) => {
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`SOUK_HOME=${home}`)) return []
+      return [{ pid: Number(pid), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() }]
+    } catch {
+      return [] // it has ended, or is somebody else's
+    }
+  })
 }
 
 /** Waits until something is true; rejects, naming it, when that takes too long. */

@@ -1,0 +1,210 @@
+/**
+ * souk-server with a role, as a process: what it needs to start, what it says
+ * when that is missing, how it drains, and that a restart loses nothing.
+ */
+
+import assert from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { startPrivateDatabase } from '../src/mariadbd.ts'
+import { applySchema, createDatabase, withConnection } from '../src/schema.ts'
+import { anItem, Caller, type OpenAccount, openAccount, Wire } from './clients.ts'
+import { ServerProgram, startTestMarketplace, type TestMarketplace, temporaryHome } from './marketplace.ts'
+
+let marketplace: TestMarketplace
+let ann: OpenAccount
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  const seller = await Caller.connect(await marketplace.serve('seller'))
+  ann = await openAccount(seller)
+})
+after(() => marketplace.close())
+
+/** Runs souk-server where no database is, until it ends by itself. */
+async function runToEnd(rest: readonly string[], environment: Record<string, string> = {}, dotEnv = '') {
+  const home = temporaryHome()
+  writeFileSync(join(home, '.env'), dotEnv)
+  const program = new ServerProgram(home, rest, environment)
+  const ending = await program.ended
+  rmSync(home, { recursive: true, force: true })
+  return { ending, output: program.output, problems: program.log.trim().split('\n') }
+}
+
+const databases = () => ({
+  SOUK_CUSTOMER_DB_URL: marketplace.urls.customer,
+  SOUK_PRODUCT_DB_URL: marketplace.urls.product,
+})
+
+describe('a server that can’t start', () => {
+  it('for want of a database says so, and ends with 2', async () => {
+    const { ending, problems } = await runToEnd(['seller'])
+    assert.equal(ending, 2)
+    assert.equal(problems.length, 1)
+    assert.match(problems[0] ?? '', /^souk: no database: .*SOUK_CUSTOMER_DB_URL/)
+  })
+
+  it('for bad settings tells all of them at once, where each comes from, and ends with 2', async () => {
+    const environment = {
+      SOUK_SELLER_PORT: '70000',
+      SOUK_QUEUE: 'maybe',
+      SOUK_CUSTOMER_DB_URL: 'http://x',
+      SOUK_LIMIT_IDLE_MS: '0',
+    }
+    const { ending, problems } = await runToEnd(['seller', '--buyer-port', 'x'], environment)
+    assert.equal(ending, 2)
+    for (const source of [
+      'SOUK_SELLER_PORT',
+      'SOUK_QUEUE',
+      'SOUK_CUSTOMER_DB_URL',
+      'SOUK_LIMIT_IDLE_MS',
+      '--buyer-port',
+    ]) {
+      assert.ok(
+        problems.some((problem) => problem.startsWith(`souk: ${source}: `)),
+        source,
+      )
+    }
+    assert.equal(problems.length, 5)
+  })
+
+  it('for one database URL without the other, an unknown role or an unknown flag says so, and ends with 2', async () => {
+    const cases: [readonly string[], Record<string, string>, RegExp][] = [
+      [['seller'], { SOUK_PRODUCT_DB_URL: 'mariadb://a:b@localhost/c' }, /set both or neither/],
+      [['sellers'], {}, /unknown role "sellers"/],
+      [['seller', 'buyer'], {}, /unknown role "seller buyer"/],
+      [['seller', '--wrong-flag', '1'], {}, /wrong-?flag/i],
+    ]
+    for (const [rest, environment, problem] of cases) {
+      const { ending, problems } = await runToEnd(rest, environment)
+      assert.equal(ending, 2)
+      assert.equal(problems.length, 1)
+      assert.match(problems[0] ?? '', problem)
+    }
+  })
+
+  it('for a port in use says which, and ends with 2', async () => {
+    const taken = await listening()
+    const port = (taken.address() as { port: number }).port
+    const { ending, problems } = await runToEnd(['buyer', '--buyer-port', String(port)], databases())
+    taken.close()
+    assert.equal(ending, 2)
+    assert.deepEqual(problems, [
+      `souk: the buyer server can't listen on 127.0.0.1:${port}: something else listens there`,
+    ])
+  })
+})
+
+function listening(): Promise<Server> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
+  })
+}
+
+describe('settings', () => {
+  it('are taken from flags before the environment, and from the environment before .env, with passwords masked', async () => {
+    const dotEnv = 'SOUK_BUYER_PORT=1\nSOUK_SELLER_PORT=2\nSOUK_DB_CONNECTIONS=3\n'
+    const environment = {
+      SOUK_BUYER_PORT: '4',
+      SOUK_SELLER_PORT: '5',
+      SOUK_CUSTOMER_DB_URL: 'mariadb://me:canary@host/c',
+      SOUK_PRODUCT_DB_URL: 'mariadb://me:canary@host/p',
+    }
+    const { ending, output } = await runToEnd(['--show-settings', '--buyer-port', '6'], environment, dotEnv)
+    assert.equal(ending, 0)
+    for (const shown of [
+      'SOUK_BUYER_PORT=6',
+      'SOUK_SELLER_PORT=5',
+      'SOUK_DB_CONNECTIONS=3',
+      'SOUK_CUSTOMER_DB_URL=mariadb://me:***@host/c',
+    ]) {
+      assert.ok(output.split('\n').includes(shown), shown)
+    }
+    assert.ok(!output.includes('canary'))
+  })
+})
+
+describe('a server that is told to stop', () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`by ${signal} answers what is in flight, tells its clients, takes no new ones, and ends with 0`, async () => {
+      const server = await marketplace.serve('seller')
+      const [idle, busy, deaf] = await Promise.all([Wire.connect(server), Wire.connect(server), Wire.connect(server)])
+      deaf.socket.pause()
+      for (const wire of [idle, busy, deaf]) wire.request('first', 'ping')
+      await Promise.all([idle.reply(), busy.reply()])
+      await withConnection(marketplace.urls.product, async (connection) => {
+        await connection.query('LOCK TABLES item WRITE')
+        for (let id = 0; id < 20; id += 1)
+          busy.request(id, 'register_item_for_sale', { session: ann.session, ...anItem() })
+        busy.request('behind', 'ping')
+        assert.equal((await busy.reply())?.id, 'behind')
+        void server.program.end(signal)
+        assert.deepEqual(await idle.rest(), [{ jsonrpc: '2.0', method: 'shutting_down' }])
+        await assert.rejects(Wire.connect(server), { code: 'ECONNREFUSED' })
+      })
+      const replies = await busy.rest()
+      assert.equal(replies.filter(({ result }) => result !== undefined).length, 20)
+      assert.deepEqual(replies.at(-1), { jsonrpc: '2.0', method: 'shutting_down' })
+      assert.equal(await server.program.ended, 0)
+      assert.equal(server.program.log, '')
+      deaf.destroy()
+    })
+  }
+})
+
+describe('a server killed with -9', () => {
+  it('and started again on its port serves the same sessions', async () => {
+    const first = await marketplace.serve('seller')
+    const before = await Caller.connect(first)
+    const { item_id } = await before.call('register_item_for_sale', { session: ann.session, ...anItem() })
+    await first.program.end('SIGKILL')
+    await before.closed
+    const again = await marketplace.serve('seller', { sellerPort: first.port })
+    assert.equal(again.port, first.port)
+    const caller = await Caller.connect(again)
+    assert.equal((await caller.call('whoami', { session: ann.session })).id, ann.id)
+    const { items } = await caller.call('display_items_for_sale', { session: ann.session })
+    assert.ok(items.some((item) => item.item_id === item_id))
+    const next = await caller.call('register_item_for_sale', { session: ann.session, ...anItem() })
+    assert.ok(next.item_id > item_id)
+    await caller.close()
+  })
+})
+
+describe('two databases on two database servers', () => {
+  it('serve like one, and each holds only what is its own', async () => {
+    const home = temporaryHome()
+    const second = await startPrivateDatabase(home, 64)
+    try {
+      const productDbUrl = second.url('souk_test_product_elsewhere')
+      await createDatabase(productDbUrl)
+      await applySchema(productDbUrl, 'product')
+      const [sellers, buyers] = await Promise.all([
+        marketplace.serve('seller', { productDbUrl }),
+        marketplace.serve('buyer', { productDbUrl }),
+      ])
+      const [seller, buyer] = [await Caller.connect(sellers), await Caller.connect(buyers)]
+      const bob = await openAccount(buyer)
+      const { item_id } = await seller.call('register_item_for_sale', {
+        session: ann.session,
+        ...anItem({ category: 99 }),
+      })
+      const { items } = await buyer.call('search_items', { session: bob.session, category: 99 })
+      assert.deepEqual(
+        items.map((item) => item.item_id),
+        [item_id],
+      )
+      const rating = await buyer.call('get_seller_rating', { session: bob.session, seller_id: ann.id })
+      assert.deepEqual(rating, { thumbs_up: 0, thumbs_down: 0, items_sold: 0 })
+      const tables = await withConnection(productDbUrl, (connection) => connection.query('SHOW TABLES'))
+      assert.ok(!JSON.stringify(tables).includes('session'))
+      assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 99'), [])
+      await Promise.all([sellers.program.end(), buyers.program.end()])
+    } finally {
+      await second.stop()
+      rmSync(home, { recursive: true, force: true })
+    }
+  })
+})
