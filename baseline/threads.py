@@ -2,39 +2,41 @@
 """A marketplace server with one thread per connection, for comparison with souk.
 
 It speaks souk's protocol over souk's tables with souk's SQL, so that what
-differs is the architecture: blocking sockets, a thread for each of them, and
-a bounded pool of database connections that the threads share. It has the
-operations that the study calls, and nothing else.
+differs is the architecture: blocking sockets, a thread for each, and bounded
+pools of database connections that the threads share. It has the operations
+that the study calls, and nothing else. Functions stand in the order in which
+a byte travels.
 
 Policies:
-  - A request is one statement, or one transaction sent as one text of several
-    statements: a round trip either way. The server stops at the first
-    statement that fails, so COMMIT is reached only by what worked.
-  - What a client has pipelined is answered in order, with one send for
-    everything that one receive brought.
+  - A request is one statement, or one transaction sent as one text: a round
+    trip either way. The database stops at the first statement that fails, so
+    only what worked reaches COMMIT; the connection is thrown away then.
+  - What a client has pipelined is answered in order, with one send for all
+    that one receive brought.
   - A session is remembered for a second, counted from when its check was
-    sent, and prolonged at most every 15 seconds.
+    sent, and prolonged at most every 15 seconds, before the reply.
   - Item ids come from blocks of 10,000; a block is dropped after a second.
   - A lost database connection is replaced. A read is then asked once more; a
     write is not, and its outcome is unknown.
-  - No idempotency keys: `idempotency_key` is refused as an unknown field.
+  - No idempotency keys: `idempotency_key` is refused like any unknown field.
+  - One CPU for all threads (`--cpu`). The interpreter runs one thread at a
+    time anyway, and handing its lock from CPU to CPU costs about half of the
+    throughput when many threads want it.
 """
 
 import argparse
 import base64
-import gc
 import hashlib
 import json
 import os
 import re
 import signal
 import socket
-import sys
+import struct
 import threading
 import time
 import traceback
 from queue import Empty, SimpleQueue
-from struct import pack
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -42,22 +44,17 @@ import MySQLdb
 from MySQLdb.constants import CLIENT, FIELD_TYPE
 from MySQLdb.converters import conversions
 
-VERSION = "threads 1"
+VERSION = "threads"
 BACKLOG = 1024
 STACK_BYTES = 256 * 1024
-RECEIVE_BYTES = 64 * 1024
-LINE_BYTES = 64 * 1024
+RECEIVE_BYTES = LINE_BYTES = 64 * 1024
 IDLE_S = 600  # a connection without requests is closed
-STUCK_S = 30  # so is a client that takes no replies
-REQUEST_S = 5
+STUCK_S = 30  # so is one whose client takes no replies
+REQUEST_S = 5  # to wait for a database connection, and for a statement
 
-SESSION_IDLE_S = 300
-SESSION_TOUCH_S = 15
-SESSION_MEMORY_S = 1
+SESSION_IDLE_S, SESSION_TOUCH_S, SESSION_MEMORY_S = 300, 15, 1
 SESSIONS_REMEMBERED = 100_000
-
-BLOCK_IDS = 10_000
-BLOCK_LIFE_S = 1
+BLOCK_IDS, BLOCK_LIFE_S = 10_000, 1
 
 ERROR_NUMBERS = {
     "parse_error": -32700,
@@ -92,10 +89,10 @@ def accept_all(listener, answer):
 
 
 def serve(connection, answer):
-    """A connection's whole life. Deadlines are the kernel's: Python's own would cost a poll for each call."""
+    """A connection's whole life. The kernel keeps its deadlines: Python's own cost a poll before each call."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", IDLE_S, 0))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pack("ll", STUCK_S, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_S, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_S, 0))
     begun = b""
     with connection:
         try:
@@ -104,17 +101,16 @@ def serve(connection, answer):
                 overlong = next((n for n, line in enumerate([*lines, begun]) if len(line) > LINE_BYTES), None)
                 replies = b"".join(map(answer, lines[:overlong]))
                 if overlong is not None:
-                    connection.sendall(replies + encode_refusal(None, Refused("invalid_request", "the line is too long")))
-                    return hang_up(connection)
-                if replies:
-                    connection.sendall(replies)
+                    return hang_up(connection, replies + encode_refusal(None, Refused("invalid_request", "line too long")))
+                connection.sendall(replies)
             connection.sendall(answer(begun))  # a last line needs no line end
         except OSError:
             pass  # the client is gone, idle or stuck
 
 
-def hang_up(connection):
-    """Takes what the client has sent already: closing over it would destroy the last reply on its way."""
+def hang_up(connection, replies):
+    """Takes what the client has sent already: closing over it would destroy the replies on their way."""
+    connection.sendall(replies)
     connection.shutdown(socket.SHUT_WR)
     connection.settimeout(1)
     for _ in range(100):
@@ -125,7 +121,7 @@ def hang_up(connection):
 # The wire
 
 
-def integral(text):
+def whole_number(text):
     """JSON has one kind of number: 1.0 is as whole as 1."""
     value = float(text)
     return int(value) if value.is_integer() else value
@@ -135,12 +131,15 @@ def no_constant(text):
     raise ValueError(f"{text} is not JSON")
 
 
-decode = json.JSONDecoder(parse_float=integral, parse_constant=no_constant).decode
+decode = json.JSONDecoder(parse_float=whole_number, parse_constant=no_constant).decode
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
+def is_whole(value, least=1 - 2**53, most=2**53 - 1):
+    return type(value) is int and least <= value <= most
+
+
 def decode_request(line):
-    """A request as it stands in its line, and its id: `...` in a notification, which gets no reply."""
     try:
         request = decode(line.decode())
     except (ValueError, RecursionError):
@@ -149,14 +148,21 @@ def decode_request(line):
         raise Refused("invalid_request", "batches are not supported: send one request a line")
     if type(request) is not dict:
         raise Refused("invalid_request", "a request is a JSON object")
-    request_id = request.get("id", ...)
-    if not (request_id is ... or request_id is None or type(request_id) is str or is_whole(request_id)):
+    request_id = request.get("id")
+    if not (request_id is None or type(request_id) is str or is_whole(request_id)):
         raise Refused("invalid_request", "id must be a string, a whole number or null")
     return request, request_id
 
 
-def is_whole(value):
-    return type(value) is int and -(2**53) < value < 2**53
+def method_and_params(request):
+    method, params = request.get("method"), request.get("params", {})
+    if request.get("jsonrpc") != "2.0":
+        raise Refused("invalid_request", 'jsonrpc must be "2.0"')
+    if type(method) is not str:
+        raise Refused("invalid_request", "method must be a string")
+    if type(params) is not dict:
+        raise Refused("invalid_params", "params must be an object")
+    return method, params
 
 
 def encode_result(request_id, result_json):
@@ -173,95 +179,83 @@ def encode_refusal(request_id, refused):
 
 
 def answering(operations, account_of):
-    """The function from a line to its reply: for a notification an empty one. It never fails."""
+    """The function from a line to its reply, which never fails. A notification's is empty."""
 
     def answer(line):
         line = line.removesuffix(b"\r")
         if not line:
             return b""
-        reply_id = None
+        request_id = None
         try:
             request, request_id = decode_request(line)
-            reply_id = None if request_id is ... else request_id
-            method, params = request.get("method"), request.get("params", {})
-            if request.get("jsonrpc") != "2.0":
-                raise Refused("invalid_request", 'jsonrpc must be "2.0"')
-            if type(method) is not str:
-                raise Refused("invalid_request", "method must be a string")
-            if type(params) is not dict:
-                raise Refused("invalid_params", "params must be an object")
+            method, params = method_and_params(request)
         except Refused as refused:
-            return encode_refusal(reply_id, refused)
+            return encode_refusal(request_id, refused)
         try:
-            reply = encode_result(reply_id, carry_out(method, params))
+            reply = encode_result(request_id, carry_out(method, params))
         except Refused as refused:
-            reply = encode_refusal(reply_id, refused)
+            reply = encode_refusal(request_id, refused)
         except Exception:
             traceback.print_exc()
-            reply = encode_refusal(reply_id, Refused("internal", "this should not have happened; it was logged"))
-        return b"" if request_id is ... else reply
+            reply = encode_refusal(request_id, Refused("internal", "this should not have happened; it was logged"))
+        return reply if "id" in request else b""
 
     def carry_out(method, params):
         if method not in operations:
             raise Refused("unknown_method", "no such operation for this role")
         fields, handle = operations[method]
-        params = checked(params, fields)
-        if "session" not in params:
-            return handle(**params)
-        return handle(account_of(params.pop("session")), **params)
+        values = checked(params, fields)
+        if "session" in values:
+            return handle(account_of(values.pop("session")), **values)
+        return handle(**values)
 
     return answer
 
 
-# Parameters: each field has a rule, which returns the value in normal form or
-# raises ValueError, and what it is when it is missing (REQUIRED: an error).
-
-REQUIRED = object()
+# Parameters. A rule returns a value in normal form, or raises ValueError with
+# what was expected. A field has a rule, and a default unless it is required.
 
 
 def checked(params, fields):
     wrong = {} if params.keys() <= fields.keys() else {"(unknown fields)": "not in the contract"}
     values = {}
-    for name, (rule, default) in fields.items():
-        value = params.get(name, default)
-        if name in params or value is REQUIRED:
+    for name, (rule, *default) in fields.items():
+        if name in params or not default:
             try:
-                value = rule(value)
+                values[name] = rule(params.get(name))
             except ValueError as error:
                 wrong[name] = str(error)
-        values[name] = value
+        else:
+            [values[name]] = default
     if wrong:
         raise Refused("invalid_params", "the parameters are not as they should be", fields=wrong)
     return values
 
 
-def whole(least, most=2**53 - 1):
-    def rule(value):
-        if type(value) is int and least <= value <= most:
+def rule(expected, fits):
+    def check(value):
+        if fits(value):
             return value
-        raise ValueError(f"must be a whole number, {least} to {most}")
+        raise ValueError(expected)
 
-    return rule
+    return check
+
+
+def whole(least, most=2**53 - 1):
+    return rule(f"must be a whole number, {least} to {most}", lambda value: is_whole(value, least, most))
 
 
 def matching(pattern, expected):
     matches = re.compile(pattern).fullmatch
-
-    def rule(value):
-        if type(value) is str and matches(value):
-            return value
-        raise ValueError(expected)
-
-    return rule
+    return rule(expected, lambda value: type(value) is str and matches(value))
 
 
 def text(longest):
     """Text in normal form C, counted in code points, with no control character and no space at its edges."""
-    fits = matching(
-        rf"(?![\s\ufeff])[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}(?<![\s\ufeff])",
-        f"must have 1 to {longest} characters, none of them a control character, no space at its edges",
-    )
-    return lambda value: fits(normalize("NFC", value) if type(value) is str else value)
+    expected = f"must have 1 to {longest} characters, none of them a control character, no space at its edges"
+    characters = rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}"
+    fitting = matching(rf"(?![\s\ufeff]){characters}(?<![\s\ufeff])", expected)
+    return lambda value: fitting(normalize("NFC", value) if type(value) is str else value)
 
 
 def keyword_list(value):
@@ -270,23 +264,13 @@ def keyword_list(value):
     return list(dict.fromkeys(keyword(keyword(word).lower()) for word in value))
 
 
-def condition(value):
-    if value in ("new", "used"):
-        return value
-    raise ValueError("must be new or used")
-
-
-def true_or_false(value):
-    if type(value) is bool:
-        return value
-    raise ValueError("must be true or false")
-
-
 keyword = text(8)
 category = whole(0, 65_535)
-session = {"session": (matching(r"(?s:.{1,128})", "must have 1 to 128 characters"), REQUIRED)}
-item_cursor = matching(r"[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
-search_cursor = matching(r"[1-5]-[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
+condition = rule("must be new or used", lambda value: value in ("new", "used"))
+boolean = rule("must be true or false", lambda value: type(value) is bool)
+item_cursor = matching("[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
+search_cursor = matching("[1-5]-[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
+session = {"session": [matching("(?s:.{1,128})", "must have 1 to 128 characters")]}
 
 
 # Sessions
@@ -297,168 +281,141 @@ def session_checker(customer, role):
     remembered = {}
 
     def account_of(token):
+        now = time.monotonic()
         account, asked = remembered.get(token, (None, 0))
-        if account is not None and time.monotonic() - asked < SESSION_MEMORY_S:
+        if account is not None and now - asked < SESSION_MEMORY_S:
             return account
-        asked = time.monotonic()
-        token_hash = base64.urlsafe_b64encode(hashlib.sha256(token.encode(errors="replace")).digest()).rstrip(b"=")
-        rows = customer.rows(
-            b"SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session "
-            b"WHERE role = %s AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (%s)",
-            (role, token_hash),
+        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        token_hash = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        rows = customer.read(
+            "SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session "
+            "WHERE role = %s AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (%s)",
+            role,
+            token_hash,
         )
         if not rows:
             raise Refused("unauthenticated", "log in first")
-        [[_, account, ends_in, expires_in]] = rows
+        [(_, account, ends_in, expires_in)] = rows
         if expires_in <= min(SESSION_IDLE_S, ends_in - 1):
-            customer.rows(
-                b"UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + %s) WHERE token_hash IN (%s)",
-                (SESSION_IDLE_S + SESSION_TOUCH_S, token_hash),
-            )
+            # A change, but one that may be repeated, and so the reading pool's.
+            sql = "UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + %s) WHERE token_hash IN (%s)"
+            customer.read(sql, SESSION_IDLE_S + SESSION_TOUCH_S, token_hash)
         if len(remembered) >= SESSIONS_REMEMBERED:
             remembered.clear()
-        remembered[token] = account, asked
+        remembered[token] = account, now
         return account
 
     return account_of
 
 
-# Operations. A handler gets the account, if the operation needs a session, and
-# the checked parameters, and returns the result as JSON.
+# Operations. A handler gets the account, if there is a session, and the
+# checked parameters; it returns its result as JSON.
 
 RATING = '{"thumbs_up":%d,"thumbs_down":%d,"items_sold":%d}'
-SCORE = b"SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (%s)"
-
-ITEM_FIELDS = (
-    *("item_id", "seller_id", "name", "category", "keywords"),
-    *("condition", "price_cents", "quantity", "thumbs_up", "thumbs_down"),
-)
+SCORE = "SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (%s)"
+ITEM_FIELDS = "item_id seller_id name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
 COLUMNS = (
-    b"item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
-    b"item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
+    "item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
+    "item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
 )
-RANKED = 2_000
-ANY = ""
+RANKED = 2_000  # how many items of each keyword a search of several keywords ranks, newest first
+ANY = ""  # a keyword no item can have: every item on sale stands under it
 
 
 def ping():
     return encode({"ok": True, "version": VERSION})
 
 
-def seller_operations(customer, reading, writing):
+def seller_operations(customer, product, writing):
     item_ids = IdBlocks(writing, "item")
 
     def get_seller_rating(seller_id):
-        [[_, *score]] = reading.rows(SCORE, (seller_id,)) or [(seller_id, 0, 0, 0)]
+        [(_, *score)] = product.read(SCORE, seller_id) or [(seller_id, 0, 0, 0)]
         return RATING % tuple(score)
 
     def register_item_for_sale(seller_id, name, category, keywords, condition, price_cents, quantity):
         item_id = item_ids.take()
         words = [ANY, *keywords]
-        writing.transact(
-            b"INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) "
-            b"VALUES (%s, %s, %s, %s, %s, %s, %s, %s); "
-            b"INSERT INTO item_keyword (category, keyword, item_id) VALUES " + b", ".join([b"(%s, %s, %s)"] * len(words)),
-            [item_id, seller_id, name, category, "\n".join(keywords), condition, price_cents, quantity]
-            + [value for word in words for value in (category, word, item_id)],
+        writing.write(
+            "INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s); "
+            f"INSERT INTO item_keyword (category, keyword, item_id) VALUES {', '.join(['(%s, %s, %s)'] * len(words))}",
+            *(item_id, seller_id, name, category, "\n".join(keywords), condition, price_cents, quantity),
+            *(value for word in words for value in (category, word, item_id)),
         )
         return '{"item_id":%d}' % item_id
 
     def display_items_for_sale(seller_id, limit, cursor, include_sold_out):
-        rows = reading.rows(
-            b"SELECT 0, %b FROM item FORCE INDEX (by_seller) WHERE seller_id = %%s%b%b ORDER BY id DESC LIMIT %%s"
-            % (COLUMNS, b" AND id < %s" if cursor else b"", b"" if include_sold_out else b" AND quantity > 0"),
-            [seller_id, *([int(cursor)] if cursor else []), limit + 1],
+        after, on_sale = " AND id < %s" if cursor else "", "" if include_sold_out else " AND quantity > 0"
+        rows = product.read(
+            f"SELECT 0, {COLUMNS} FROM item FORCE INDEX (by_seller) WHERE seller_id = %s{after}{on_sale} "
+            "ORDER BY id DESC LIMIT %s",
+            *(seller_id, *([int(cursor)] if cursor else []), limit + 1),
         )
-        return page_of(rows, limit, lambda matches, item_id: str(item_id))
+        return page_of(rows, limit, "{item_id}")
 
+    item = {"name": [text(32)], "category": [category], "keywords": [keyword_list], "condition": [condition]}
+    amounts = {"price_cents": [whole(0, 1_000_000_000)], "quantity": [whole(1, 1_000_000)]}
+    page = {"limit": [whole(1, 10_000), 1_000], "cursor": [item_cursor, None], "include_sold_out": [boolean, False]}
     return {
         "ping": ({}, ping),
         "get_seller_rating": (session, get_seller_rating),
-        "register_item_for_sale": (
-            {
-                **session,
-                "name": (text(32), REQUIRED),
-                "category": (category, REQUIRED),
-                "keywords": (keyword_list, REQUIRED),
-                "condition": (condition, REQUIRED),
-                "price_cents": (whole(0, 1_000_000_000), REQUIRED),
-                "quantity": (whole(1, 1_000_000), REQUIRED),
-            },
-            register_item_for_sale,
-        ),
-        "display_items_for_sale": (
-            {
-                **session,
-                "limit": (whole(1, 10_000), 1_000),
-                "cursor": (item_cursor, None),
-                "include_sold_out": (true_or_false, False),
-            },
-            display_items_for_sale,
-        ),
+        "register_item_for_sale": ({**session, **item, **amounts}, register_item_for_sale),
+        "display_items_for_sale": ({**session, **page}, display_items_for_sale),
     }
 
 
-def buyer_operations(customer, reading):
+def buyer_operations(customer, product):
     def get_seller_rating(_, seller_id):
-        rows = reading.rows(SCORE, (seller_id,))
+        rows = product.read(SCORE, seller_id)
         if rows:
             return RATING % rows[0][1:]
-        if customer.rows(b"SELECT id FROM seller WHERE id IN (%s)", (seller_id,)):
+        if customer.read("SELECT id FROM seller WHERE id IN (%s)", seller_id):
             return RATING % (0, 0, 0)
         raise Refused("not_found", "no such seller")
 
     def search_items(_, category, keywords, limit, cursor):
-        after = [int(part) for part in cursor.split("-")] if cursor else []
+        after = map(int, cursor.split("-")) if cursor else []
         if len(keywords) > 1:
-            newest = b"(SELECT item_id FROM item_keyword WHERE category = %%s AND keyword = %%s ORDER BY item_id DESC LIMIT %d)" % RANKED
-            sql = (
-                b"SELECT matches, " + COLUMNS + b" FROM (SELECT item_id, COUNT(*) AS matches "
-                b"FROM (" + b" UNION ALL ".join([newest] * len(keywords)) + b") AS candidate GROUP BY item_id "
-                + (b"HAVING (matches, item_id) < (%s, %s) " if cursor else b"")
-                + b"ORDER BY matches DESC, item_id DESC LIMIT %s) AS hit "
-                b"JOIN item ON item.id = hit.item_id ORDER BY matches DESC, item.id DESC"
+            newest = f"(SELECT item_id FROM item_keyword WHERE category = %s AND keyword = %s ORDER BY item_id DESC LIMIT {RANKED})"
+            rows = product.read(
+                f"SELECT matches, {COLUMNS} FROM (SELECT item_id, COUNT(*) AS matches "
+                f"FROM ({' UNION ALL '.join([newest] * len(keywords))}) AS candidate GROUP BY item_id "
+                f"{'HAVING (matches, item_id) < (%s, %s) ' if cursor else ''}ORDER BY matches DESC, item_id DESC LIMIT %s) AS hit "
+                "JOIN item ON item.id = hit.item_id ORDER BY matches DESC, item.id DESC",
+                *(value for word in keywords for value in (category, word)),
+                *(*after, limit + 1),
             )
-            values = [value for word in keywords for value in (category, word)] + after
         else:
-            sql = (
-                b"SELECT 1, " + COLUMNS + b" FROM item_keyword JOIN item ON item.id = item_keyword.item_id "
-                b"WHERE item_keyword.category = %s AND keyword = %s" + (b" AND item_id < %s " if cursor else b" ")
-                + b"ORDER BY item_id DESC LIMIT %s"
+            rows = product.read(
+                f"SELECT 1, {COLUMNS} FROM item_keyword JOIN item ON item.id = item_keyword.item_id "
+                f"WHERE item_keyword.category = %s AND keyword = %s{' AND item_id < %s' if cursor else ''} "
+                "ORDER BY item_id DESC LIMIT %s",
+                *(category, *(keywords or [ANY]), *[*after][1:], limit + 1),
             )
-            values = [category, *(keywords or [ANY]), *after[1:]]
-        rows = reading.rows(sql, [*values, limit + 1])
-        return page_of(rows, limit, lambda matches, item_id: f"{matches}-{item_id}")
+        return page_of(rows, limit, "{matches}-{item_id}")
 
     def get_item(_, item_id):
-        rows = reading.rows(b"SELECT " + COLUMNS + b" FROM item WHERE id IN (%s)", (item_id,))
+        rows = product.read(f"SELECT {COLUMNS} FROM item WHERE id IN (%s)", item_id)
         if not rows:
             raise Refused("not_found", "no such item")
         return encode(item_of(rows[0]))
 
+    page = {"limit": [whole(1, 100), 20], "cursor": [search_cursor, None]}
     return {
         "ping": ({}, ping),
-        "get_seller_rating": ({**session, "seller_id": (whole(1), REQUIRED)}, get_seller_rating),
-        "search_items": (
-            {
-                **session,
-                "category": (category, REQUIRED),
-                "keywords": (keyword_list, ()),
-                "limit": (whole(1, 100), 20),
-                "cursor": (search_cursor, None),
-            },
-            search_items,
-        ),
-        "get_item": ({**session, "item_id": (whole(1), REQUIRED)}, get_item),
+        "get_seller_rating": ({**session, "seller_id": [whole(1)]}, get_seller_rating),
+        "search_items": ({**session, "category": [category], "keywords": [keyword_list, []], **page}, search_items),
+        "get_item": ({**session, "item_id": [whole(1)]}, get_item),
     }
 
 
-def page_of(rows, limit, cursor_of):
-    """A page of items, with the cursor behind its last one when there are more. One row more than its limit was asked."""
+def page_of(rows, limit, cursor):
+    """A page of items, with the cursor behind its last one when there are more: one row beyond the limit was asked."""
     page = {"items": [item_of(row[1:]) for row in rows[:limit]]}
     if len(rows) > limit:
         matches, item_id, *_ = rows[limit - 1]
-        page["next_cursor"] = cursor_of(matches, item_id)
+        page["next_cursor"] = cursor.format(matches=matches, item_id=item_id)
     return encode(page)
 
 
@@ -469,7 +426,7 @@ def item_of(row):
 
 
 class IdBlocks:
-    """New ids, ascending, from blocks reserved in a table: see souk's."""
+    """Ids from blocks reserved in a table, where `name` is a row."""
 
     def __init__(self, writing, name):
         self.writing, self.name = writing, name
@@ -480,10 +437,10 @@ class IdBlocks:
         with self.lock:
             now = time.monotonic()
             if self.next == self.end or now - self.reserved > BLOCK_LIFE_S:
-                [[self.next]] = self.writing.transact(
-                    b"SELECT next_id FROM id_block WHERE name = %s FOR UPDATE; "
-                    b"UPDATE id_block SET next_id = next_id + %s WHERE name = %s",
-                    (self.name, BLOCK_IDS, self.name),
+                [(self.next,)] = self.writing.write(
+                    "SELECT next_id FROM id_block WHERE name = %s FOR UPDATE; "
+                    "UPDATE id_block SET next_id = next_id + %s WHERE name = %s",
+                    *(self.name, BLOCK_IDS, self.name),
                 )
                 self.end, self.reserved = self.next + BLOCK_IDS, now
             self.next += 1
@@ -492,93 +449,76 @@ class IdBlocks:
 
 # The database
 
-CONVERSIONS = {
-    **conversions,
-    # Text is text, though the tables compare it byte by byte.
-    **{kind: str for kind in (FIELD_TYPE.STRING, FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.BLOB)},
-}
+TEXT_TYPES = (FIELD_TYPE.STRING, FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.BLOB)
+CONVERSIONS = {**conversions, **dict.fromkeys(TEXT_TYPES, str)}  # text, though it is compared byte by byte
+LOST = (1053, 1927, 2006, 2013, 2055)
 
 
 class Pool:
-    """So many connections to one database, opened when first used. In the queue, None stands for one to be opened."""
+    """So many connections to a database, opened when first needed: None stands for one to be opened."""
 
-    def __init__(self, url, size, autocommit):
+    def __init__(self, url, size, writes=False):
         parts = urlsplit(url)
         socket_path = parse_qs(parts.query).get("socketPath")
+        address = {"unix_socket": socket_path[0]} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}
         self.options = {
-            "user": unquote(parts.username or ""),
-            "passwd": unquote(parts.password or ""),
-            "db": unquote(parts.path[1:]),
-            **({"unix_socket": socket_path[0]} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}),
+            **address,
+            **{"user": unquote(parts.username or ""), "passwd": unquote(parts.password or "")},
+            **{"db": unquote(parts.path[1:]), "charset": "utf8mb4", "use_unicode": False, "conv": CONVERSIONS},
+            **{"connect_timeout": 2, "autocommit": not writes, "client_flag": CLIENT.MULTI_STATEMENTS if writes else 0},
         }
-        self.autocommit = autocommit
         self.idle = SimpleQueue()
-        for _ in range(size):
-            self.idle.put(None)
+        for connection in [self.connect()] + [None] * (size - 1):
+            self.idle.put(connection)
 
-    def rows(self, sql, values):
-        """Asks one statement that may be asked again."""
-        return self.borrow(lambda connection: ask(connection, sql, values), again=True)
+    def connect(self):
+        connection = MySQLdb.connect(**self.options)
+        connection.query("SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
+        connection.query(f"SET SESSION max_statement_time = {REQUEST_S}, tx_isolation = 'READ-COMMITTED'")
+        return connection
 
-    def transact(self, sql, values):
-        """Carries out statements as one transaction, sent as one. The rows of the first."""
-        return self.borrow(lambda connection: commit(connection, sql, values), again=False)
+    def read(self, sql, *values):
+        """The rows of one statement that may be asked twice."""
+        return self.borrow(ask, sql, values, again=True)
 
-    def borrow(self, work, again):
+    def write(self, sql, *values):
+        """Statements as one transaction. The rows of the first."""
+        return self.borrow(ask_all, sql + "; COMMIT", values, again=False)
+
+    def borrow(self, work, sql, values, again):
         try:
             connection = self.idle.get(timeout=REQUEST_S)
         except Empty:
-            raise Refused("timeout", "the database did not answer in time", outcome="none") from None
+            raise Refused("timeout", "no database connection was free in time", outcome="none") from None
         try:
-            connection = connection or self.connect()
             try:
-                return work(connection)
+                connection = connection or self.connect()
+                return work(connection, sql, values)
             except MySQLdb.OperationalError as error:
-                if not is_lost(error):
+                if error.args[0] not in LOST:
                     raise
-                connection = None
                 if not again:
-                    raise Refused("timeout", "the database was lost on the way", outcome="unknown") from None
+                    raise Refused("timeout", "the database connection was lost", outcome="unknown") from None
                 connection = self.connect()
-                return work(connection)
-        except MySQLdb.Error:
-            connection = None
+                return work(connection, sql, values)
+        except BaseException:
+            connection = None  # nobody knows what state it is in
             raise
         finally:
             self.idle.put(connection)
 
-    def connect(self):
-        connection = MySQLdb.connect(
-            **self.options,
-            **{"charset": "utf8mb4", "use_unicode": False, "conv": CONVERSIONS, "connect_timeout": 2},
-            client_flag=0 if self.autocommit else CLIENT.MULTI_STATEMENTS,
-            autocommit=self.autocommit,
-        )
-        connection.query(b"SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
-        connection.query(b"SET SESSION max_statement_time = 5, tx_isolation = 'READ-COMMITTED'")
-        return connection
-
-
-def is_lost(error):
-    return error.args[0] in (1053, 1927, 2006, 2013, 2055)
-
 
 def ask(connection, sql, values):
-    connection.query(sql % tuple(map(connection.literal, values)))
+    connection.query(sql.encode() % tuple(map(connection.literal, values)))
     result = connection.store_result()
     return result and result.fetch_row(0)
 
 
-def commit(connection, sql, values):
-    try:
-        rows = ask(connection, sql + b"; COMMIT", values)
-        while connection.next_result() == 0:
-            pass
-        return rows
-    except MySQLdb.Error as error:
-        if not is_lost(error):
-            connection.rollback()
-        raise
+def ask_all(connection, sql, values):
+    rows = ask(connection, sql, values)
+    while connection.next_result() == 0:
+        pass
+    return rows
 
 
 # The program
@@ -591,28 +531,30 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--customer-db", default=os.environ.get("SOUK_CUSTOMER_DB_URL"), metavar="URL")
     parser.add_argument("--product-db", default=os.environ.get("SOUK_PRODUCT_DB_URL"), metavar="URL")
-    parser.add_argument("--pool", type=int, default=16, help="connections of each pool")
+    parser.add_argument("--pool", type=int, default=32, help="connections of each pool")
+    parser.add_argument("--cpu", help="number of the CPU to run on, or `any` (default: the last, the buyers' server the one before)")
     given = parser.parse_args()
     if not (given.customer_db and given.product_db and given.pool > 0):
         parser.error("--customer-db, --product-db and a pool of at least one connection are needed")
-
-    customer = Pool(given.customer_db, given.pool, autocommit=True)
-    reading = Pool(given.product_db, given.pool, autocommit=True)
-    if given.role == "seller":
-        operations = seller_operations(customer, reading, Pool(given.product_db, given.pool, autocommit=False))
-    else:
-        operations = buyer_operations(customer, reading)
-    answer = answering(operations, session_checker(customer, given.role))
+    if given.cpu != "any" and hasattr(os, "sched_setaffinity"):
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {int(given.cpu or cpus[-1 if given.role == "seller" else -min(2, len(cpus))])})
 
     stop = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # in all threads: only sigwait takes them
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # in every thread: they are waited for below
+    customer, product = Pool(given.customer_db, given.pool), Pool(given.product_db, given.pool)
+    if given.role == "seller":
+        operations = seller_operations(customer, product, Pool(given.product_db, given.pool, writes=True))
+    else:
+        operations = buyer_operations(customer, product)
+    answer = answering(operations, session_checker(customer, given.role))
     listener = socket.create_server((given.host, given.port), backlog=BACKLOG)
     threading.stack_size(STACK_BYTES)
     threading.Thread(target=accept_all, args=(listener, answer), daemon=True).start()
     host, port = listener.getsockname()
     print(f"threads.py {given.role} accepts connections on {host}:{port} (pool of {given.pool} connections)", flush=True)
     signal.sigwait(stop)
-    os._exit(0)  # without waiting for the threads
+    os._exit(0)  # without waiting for any thread
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ function search({ category, keywords, limit, cursor }: Search): Select {
       `SELECT matches, ${COLUMNS} FROM (SELECT item_id, COUNT(*) AS matches ` +
       `FROM (${keywords.map(() => newest).join(' UNION ALL ')}) AS candidate GROUP BY item_id ` +
       `${cursor === undefined ? '' : 'HAVING (matches, item_id) < (?, ?) '}ORDER BY matches DESC, item_id DESC LIMIT ?) AS hit ` +
-      'JOIN item ON item.id = hit.item_id ORDER BY matches DESC, item.id DESC',
+      'JOIN item ON item.id = hit.item_id',
     values: [
       ...keywords.flatMap((keyword) => [category, keyword]),
       ...(cursor === undefined ? [] : [matches as number, itemId as number]),
@@ -170,7 +170,13 @@ async function askTogether<P>(
   )
   const found: FoundRow[][] = selects.map(() => [])
   for (const [number, ...row] of rows) found[number]?.push(row)
+  for (const page of found) page.sort(bestFirst)
   return asked.map((number) => found[number] as FoundRow[])
+}
+
+/** A branch of a UNION ALL may come in any order, whatever its own ORDER BY says. */
+function bestFirst([matchesA, idA]: FoundRow, [matchesB, idB]: FoundRow): number {
+  return matchesB - matchesA || idB - idA
 }
 
 /** A page of items, with the cursor behind its last one when there are more. */

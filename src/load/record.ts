@@ -76,7 +76,7 @@ export function figuresOf(histogram: Histogram): Figures {
   return {
     calls: histogram.totalCount,
     meanUs: Math.round(histogram.mean),
-    ...{ p50Us: at(50), p95Us: at(95), p99Us: at(99), maxUs: histogram.maxValue },
+    ...{ p50Us: at(50), p95Us: at(95), p99Us: at(99), maxUs: at(100) },
     histogram: encodeIntoCompressedBase64(histogram),
   }
 }

@@ -47,15 +47,22 @@ export function renderStudy(study: Study, source: string): string {
   return `${sections.join('\n\n')}\n`
 }
 
-/** The table of one scenario's runs, for the terminal as for a page. */
+/** The tables of one scenario's runs, for the terminal. */
 export function renderRuns(runs: readonly Run[], operations: readonly OperationName[]): string {
-  return operations
-    .map((operation) => {
-      const rows = runs.flatMap((run) => run.operations[operation] ?? [])
-      const lines = runs.map((run, index) => cells(String(index + 1), rowOf(run, rows[index] as (typeof rows)[number])))
-      return `${operation}\n\n${table(['run', ...COLUMNS], lines)}`
+  const tables = operations.map((operation) => {
+    const lines = runs.flatMap((run, index) => {
+      const figures = run.operations[operation]
+      return figures === undefined ? [] : [cells(String(index + 1), rowOf(run, figures))]
     })
-    .join('\n\n')
+    return `${operation}\n\n${table(['run', ...COLUMNS], lines)}`
+  })
+  const used = runs.map((run, index) => {
+    const perCallUs = (process: (typeof CPU_PROCESSES)[number]) =>
+      number(((run.cpuS[process] ?? Number.NaN) / callsOf(run.operations)) * 1_000_000)
+    return [String(index + 1), ...CPU_PROCESSES.map(perCallUs), `${Math.round(run.generatorBusy * 100)} %`]
+  })
+  const heads = ['run', ...CPU_PROCESSES.map((process) => `${process}, µs a call`), 'load generator busy']
+  return [...tables, `processor time\n\n${table(heads, used)}`].join('\n\n')
 }
 
 function introduction({ profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Study, source: string): string {
