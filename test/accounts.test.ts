@@ -30,7 +30,7 @@ before(async () => {
   buyer = await Caller.connect(buyers)
   ann = await openAccount(seller)
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 const login = async (caller: Caller<'seller'>) => {
   const { session } = await caller.call('login', { username: ann.username, password: ann.password })

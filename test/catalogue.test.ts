@@ -25,7 +25,7 @@ before(async () => {
   buyer = await Caller.connect(buyers)
   ;[ann, other, bob] = await Promise.all([openAccount(seller), openAccount(seller), openAccount(buyer)])
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** Ids ascend in the order of these calls. */
 async function register(items: readonly ItemFields[], { session } = ann): Promise<number[]> {

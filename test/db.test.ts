@@ -25,7 +25,7 @@ before(async () => {
   ;[ann, eve] = await Promise.all([openAccount(seller), openAccount(seller)])
   await marketplace.sql('product', 'CREATE TABLE note (writer INT NOT NULL, text VARCHAR(32) NOT NULL)')
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 async function itemsIn(category: number): Promise<number[]> {
   const rows = await marketplace.sql<{ id: number }>('product', 'SELECT id FROM item WHERE category = ? ORDER BY id', [

@@ -22,7 +22,7 @@ before(async () => {
   session = (await openAccount(await Caller.connect(sellers))).session
   buyersSession = (await openAccount(await Caller.connect(buyers))).session
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** What one line is answered, on a connection of its own. */
 async function answerTo(bytes: string | Buffer, server: RunningServer = sellers) {

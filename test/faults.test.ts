@@ -24,7 +24,7 @@ before(async () => {
   callers = await Promise.all(Array.from({ length: CLIENTS }, () => Caller.connect(sellers)))
   ann = await openAccount(callers[0] as Caller<'seller'>)
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** What clients were told: the ids acknowledged by item name, and what else became of calls. */
 interface Log {

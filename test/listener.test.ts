@@ -36,7 +36,7 @@ before(async () => {
   await Promise.all(items)
   await seller.close()
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** A ping in so many bytes, without its line end. */
 function pingOf(bytes: number, id: number | string): string {
@@ -107,7 +107,7 @@ describe('a line', () => {
     const server = await marketplace.serve('seller', { limitUnfinishedLineMs: 300 })
     const [silent, slow, idle] = await Promise.all([Wire.connect(server), Wire.connect(server), Wire.connect(server)])
     silent.send('{"jsonrpc"')
-    const drip = setInterval(() => slow.send(' '), 50)
+    const drip = setInterval(() => slow.send(' '), 50).unref()
     slow.send('{')
     assert.deepEqual(await silent.rest(), [])
     assert.deepEqual(await slow.rest(), [])
@@ -220,7 +220,7 @@ describe('connections', () => {
     const pinging = setInterval(() => {
       pings += 1
       busy.request(pings, 'ping')
-    }, 100)
+    }, 100).unref()
     assert.deepEqual(await idle.rest(), [])
     clearInterval(pinging)
     await busy.replies(pings)

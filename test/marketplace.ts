@@ -115,6 +115,15 @@ export interface TestMarketplace {
 
 export async function startTestMarketplace(): Promise<TestMarketplace> {
   const home = temporaryHome()
+  try {
+    return await startIn(home)
+  } catch (error) {
+    rmSync(home, { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function startIn(home: string): Promise<TestMarketplace> {
   const programs: ServerProgram[] = []
   let database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
   const urls = { customer: database.url('souk_test_customer'), product: database.url('souk_test_product') }

@@ -22,7 +22,7 @@ let marketplace: TestMarketplace
 before(async () => {
   marketplace = await startTestMarketplace()
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** Compiles souk into a folder; returns the program that serves. */
 function compileInto(folder: string): string {

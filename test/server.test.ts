@@ -21,7 +21,7 @@ before(async () => {
   const seller = await Caller.connect(await marketplace.serve('seller'))
   ann = await openAccount(seller)
 })
-after(() => marketplace.close())
+after(() => marketplace?.close())
 
 /** Runs souk-server where no database is, until it ends by itself. */
 async function runToEnd(rest: readonly string[], environment: Record<string, string> = {}, dotEnv = '') {
