@@ -9,7 +9,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { fileURLToPath } from 'node:url'
@@ -69,10 +69,15 @@ async function installSystemPackages(needs) {
   const manager = ['apt-get', 'brew'].find(isOnPath)
   const packages = needs.map((need) => (manager === 'brew' ? need.brew : need.apt))
   if (manager === undefined || packages.includes(undefined)) {
-    stop(`${names} not found. Install: MariaDB's server; for the comparison also Python 3 with mysqlclient (pip install mysqlclient)`)
+    stop(
+      `${names} not found. Install: MariaDB's server; for the comparison also Python 3 with mysqlclient (pip install mysqlclient)`,
+    )
   }
   const isRoot = process.getuid?.() === 0
-  const line = manager === 'brew' ? `brew install ${packages.join(' ')}` : `apt-get install -y --no-install-recommends ${packages.join(' ')}`
+  const line =
+    manager === 'brew'
+      ? `brew install ${packages.join(' ')}`
+      : `apt-get install -y --no-install-recommends ${packages.join(' ')}`
   const shown = manager === 'brew' || isRoot ? line : `sudo ${line}`
   if (manager === 'brew' || !isRoot) await ask(`${names} not found. Run "${shown}"?`, shown)
   say(`installing ${names}: ${shown}`)

@@ -28,9 +28,7 @@ import { type Answer, type Refusal, Refused } from './protocol.ts'
 export type Value = string | number | null
 
 /** One statement with its values, or one INSERT of many rows (none: nothing is sent). */
-export type Statement =
-  | { sql: string; values: readonly Value[] }
-  | { sql: string; rows: readonly (readonly Value[])[] }
+export type Statement = { sql: string; values: readonly Value[] } | { sql: string; rows: readonly (readonly Value[])[] }
 
 export interface Lane {
   /** Rows as arrays of column values, in the order of the SELECT. */
@@ -85,7 +83,7 @@ const POOL: PoolConfig = {
   minDelayValidation: 5_000, // shorter, and it throws healthy connections away under load
 }
 
-const SESSION = ["SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin", 'SET SESSION max_statement_time = 5']
+const SESSION = ['SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin', 'SET SESSION max_statement_time = 5']
 const READING = [...SESSION, 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED']
 const WRITING = [...READING, 'SET autocommit = 0']
 
@@ -152,7 +150,8 @@ export class Database {
         }
       }
       if (!(await pause(attempt, deadlineMs))) {
-        for (const call of open) if (!answers.has(call)) answers.set(call, { refused: late(uncertain ? 'unknown' : 'none') })
+        for (const call of open)
+          if (!answers.has(call)) answers.set(call, { refused: late(uncertain ? 'unknown' : 'none') })
       }
     }
     if (refused.length > 0) {
@@ -264,7 +263,9 @@ async function transact<C extends Keyed, R>(
   try {
     const { answers, writes } = await decide(laneOf(connection), calls)
     if (answers.length !== calls.length) throw new Error(`${answers.length} answers to ${calls.length} calls`)
-    const replies = await Promise.allSettled([keyRows(calls, answers), ...writes].map((write) => send(connection, write)))
+    const replies = await Promise.allSettled(
+      [keyRows(calls, answers), ...writes].map((write) => send(connection, write)),
+    )
     for (const reply of replies) if (reply.status === 'rejected') throw reply.reason
     progress.commitSent = true
     await connection.commit()

@@ -62,25 +62,24 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     if (!checked.success) return refuse(wrongFields(checked.error))
     const deadlineMs = performance.now() + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
-    const reply =
-      account instanceof Promise
-        ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
-        : carryOut(route, method, account, checked.data, deadlineMs)
-    const line = reply.then(
-      (answer) =>
-        'ok' in answer ? encodeResult(replyId, JSON.stringify(answer.ok)) : encodeRefusal(replyId, answer.refused),
-      (error) => encodeRefusal(replyId, refusalOf(error)),
-    )
-    return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply: line }
+    const answer = isPromise(account)
+      ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
+      : carryOut(route, method, account, checked.data, deadlineMs)
+    const encode = (answer: Answer<unknown>) =>
+      'ok' in answer ? encodeResult(replyId, JSON.stringify(answer.ok)) : encodeRefusal(replyId, answer.refused)
+    const reply = isPromise(answer)
+      ? answer.then(encode, (error) => encodeRefusal(replyId, refusalOf(error)))
+      : encode(answer)
+    return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply }
   }
 
-  async function carryOut(
+  function carryOut(
     route: Route,
     method: string,
     account: Account | undefined,
     params: AnyParams,
     deadlineMs: number,
-  ): Promise<Answer<unknown>> {
+  ): Answer<unknown> | Promise<Answer<unknown>> {
     if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
     const key = route.keyed ? keyOf(role, account, method, params) : undefined
     return route.ask({ account, params, key }, deadlineMs)
@@ -110,6 +109,11 @@ function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<stri
   return routes
 }
 
+/** Most calls wait for something; those that don't are answered within the turn that read them. */
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return value instanceof Promise
+}
+
 /** Gives a handler its queue. */
 function askerOf<R extends Role>(
   handler: AnyHandler<AnyParams, unknown>,
@@ -135,7 +139,8 @@ function wrongFields(error: z.ZodError): Refusal {
   const fields: Record<string, string> = Object.create(null)
   for (const issue of error.issues) {
     const names = issue.code === 'unrecognized_keys' ? ['(unknown fields)'] : [issue.path.join('.')]
-    for (const name of names) fields[name] ??= issue.code === 'unrecognized_keys' ? 'not in the contract' : issue.message
+    for (const name of names)
+      fields[name] ??= issue.code === 'unrecognized_keys' ? 'not in the contract' : issue.message
   }
   return { code: 'invalid_params', message: 'the parameters are not as they should be', details: { fields } }
 }
@@ -143,6 +148,8 @@ function wrongFields(error: z.ZodError): Refusal {
 function keyOf(role: Role, account: Account, method: string, params: AnyParams): IdempotencyKey | undefined {
   const { session: _, idempotency_key: key, ...rest } = params
   if (key === undefined) return undefined
-  const fingerprint = createHash('sha256').update(JSON.stringify([method, rest])).digest('base64url')
+  const fingerprint = createHash('sha256')
+    .update(JSON.stringify([method, rest]))
+    .digest('base64url')
   return { role, accountId: account.id, key, fingerprint }
 }

@@ -16,10 +16,12 @@ import {
   decodeRequest,
   encodeNotification,
   encodeRefusal,
-  LineDecoder,
   type Limits,
+  LineDecoder,
+  type Malformed,
   type Refusal,
   type Request,
+  type RequestId,
 } from './protocol.ts'
 
 export interface ListenerOptions {
@@ -123,21 +125,24 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
 
   function begin(client: Client, line: Buffer): void {
     const request = decodeRequest(line)
-    if ('refusal' in request) return append(client, encodeRefusal(request.id, request.refusal))
-    if (draining) return finish(client, request, encodeRefusal(request.id ?? null, SHUTTING_DOWN))
-    const { weight, reply } = answer(request)
-    if (typeof reply === 'string') return finish(client, request, reply)
+    const { weight, reply } = workFor(request)
+    if (typeof reply === 'string') {
+      if (request.id !== undefined) append(client, reply)
+      return
+    }
     client.inFlight += weight
     reply.then((line) => {
       client.inFlight -= weight
-      finish(client, request, line)
+      if (request.id !== undefined) append(client, line)
       if (client.paused || client.finished) take(client)
       if (draining && client.inFlight === 0) bidFarewell(client)
     })
   }
 
-  function finish(client: Client, { id }: Request, reply: string): void {
-    if (id !== undefined) append(client, reply)
+  function workFor(request: Request | Malformed): Work {
+    if ('refusal' in request) return refusing(request.id, request.refusal)
+    if (draining) return refusing(request.id ?? null, SHUTTING_DOWN)
+    return answer(request)
   }
 
   function refuseRest(client: Client): void {
@@ -227,6 +232,10 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
   }
 
   return started(server, host, port).then((actualPort) => ({ port: actualPort, drain }))
+}
+
+function refusing(id: RequestId, refusal: Refusal): Work {
+  return { weight: 1, reply: encodeRefusal(id, refusal) }
 }
 
 function started(server: Server, host: string, port: number): Promise<number> {

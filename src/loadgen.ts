@@ -74,10 +74,15 @@ function main(): Promise<void> {
   program.help().version(VERSION)
   try {
     program.parse(process.argv, { run: false })
-    if (program.options['help'] || program.options['version']) return Promise.resolve()
+    if (program.options.help || program.options.version) return Promise.resolve()
     if (program.matchedCommand === undefined) {
       if (program.args.length === 0) program.outputHelp()
-      fail([`${program.args.length === 0 ? 'a command is missing' : `unknown command "${program.args[0]}"`}: run, study or report`], 2)
+      fail(
+        [
+          `${program.args.length === 0 ? 'a command is missing' : `unknown command "${program.args[0]}"`}: run, study or report`,
+        ],
+        2,
+      )
     }
     return Promise.resolve(program.runMatchedCommand())
   } catch (error) {

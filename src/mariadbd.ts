@@ -7,14 +7,31 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
 
 /** Where package managers put servers that are not on everybody's PATH. */
-const FOLDERS = ['/usr/sbin', '/usr/local/sbin', '/usr/libexec', '/opt/homebrew/bin', '/usr/local/bin', '/usr/local/opt/mariadb/bin']
+const FOLDERS = [
+  '/usr/sbin',
+  '/usr/local/sbin',
+  '/usr/libexec',
+  '/opt/homebrew/bin',
+  '/usr/local/bin',
+  '/usr/local/opt/mariadb/bin',
+]
 const READY_MS = 30_000
 const LONGEST_SOCKET_PATH_BYTES = 107
 
@@ -34,7 +51,7 @@ export interface PrivateDatabase {
 /** The path of one of MariaDB's programs, under its name or its older one. */
 export function findProgram(name: 'mariadbd' | 'mariadb-install-db'): string | undefined {
   const names = name === 'mariadbd' ? ['mariadbd', 'mysqld'] : ['mariadb-install-db', 'mysql_install_db']
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...FOLDERS]
+  const folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]
   return names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
 }
 
@@ -93,7 +110,8 @@ function pathsOf(home: string): Paths {
 /** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
 function makeDataFolder(data: string): void {
   const program = findProgram('mariadb-install-db')
-  if (program === undefined) throw new SetUpError('mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core)')
+  if (program === undefined)
+    throw new SetUpError('mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core)')
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { mode: 0o700 })
@@ -120,7 +138,10 @@ function startServer({ data, socket, pid, log }: Paths, bufferPoolMib: number): 
   }
   const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
   // In a session of its own: Ctrl-C is for us, and we stop the database last.
-  return spawn(program, ['--no-defaults', '--skip-networking', ...asUser(), ...flags], { detached: true, stdio: 'ignore' })
+  return spawn(program, ['--no-defaults', '--skip-networking', ...asUser(), ...flags], {
+    detached: true,
+    stdio: 'ignore',
+  })
 }
 
 function asUser(): string[] {

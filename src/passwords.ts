@@ -40,7 +40,11 @@ export async function hashPassword(password: string, deadlineMs: number): Promis
 }
 
 /** `stored` undefined, for want of an account, takes as long as a wrong password does. Rejects as `hashPassword` does. */
-export async function verifyPassword(password: string, stored: string | undefined, deadlineMs: number): Promise<boolean> {
+export async function verifyPassword(
+  password: string,
+  stored: string | undefined,
+  deadlineMs: number,
+): Promise<boolean> {
   const { cost, salt, hash } = stored === undefined ? NOBODY : partsOf(stored)
   const derived = await derivations.ask({ password, cost, salt }, deadlineMs)
   return derived.length === hash.length && timingSafeEqual(derived, hash)

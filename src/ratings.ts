@@ -28,7 +28,8 @@ export function buyerRatings(customer: Database): Handlers<'buyer', 'get_seller_
       async ask(lane, calls, deadlineMs) {
         const scores = await scoresOf(lane, calls, (call) => call.params.seller_id)
         const unscored = calls.map((call) => call.params.seller_id).filter((id) => !scores.has(id))
-        const sellers = unscored.length === 0 ? [] : await customer.read((lane) => sellersAmong(lane, unscored), deadlineMs)
+        const sellers =
+          unscored.length === 0 ? [] : await customer.read((lane) => sellersAmong(lane, unscored), deadlineMs)
         for (const id of sellers) scores.set(id, NO_SCORE)
         return calls.map((call): Answer<Rating> => {
           const rating = scores.get(call.params.seller_id)

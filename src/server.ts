@@ -17,6 +17,7 @@ import { runMarketplace } from './marketplace.ts'
 import { ROLES, type Role } from './operations.ts'
 import { fail, onStop, VERSION } from './program.ts'
 import { buyerRatings, sellerRatings } from './ratings.ts'
+import { buyerSearch } from './search.ts'
 import { Sessions } from './sessions.ts'
 import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } from './settings.ts'
 
@@ -28,7 +29,7 @@ async function main(): Promise<void> {
   const { role, flags } = readCommandLine()
   const settings = readSettings(flags, process.env)
   if (Array.isArray(settings)) fail(settings, 2)
-  if (flags['showSettings']) return void process.stdout.write(`${describeSettings(settings)}\n`)
+  if (flags.showSettings) return void process.stdout.write(`${describeSettings(settings)}\n`)
   try {
     if (role === undefined) await runMarketplace(settings)
     else await serve(role, settings)
@@ -48,7 +49,7 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
   command.example('souk-server').example('souk-server buyer --buyer-port 7202')
   program.help().version(VERSION)
   const { args, options } = program.parse(process.argv, { run: false })
-  if (options['help'] || options['version']) process.exit(0)
+  if (options.help || options.version) process.exit(0)
   try {
     command.checkUnknownOptions()
     command.checkOptionValue()
@@ -112,11 +113,13 @@ function buyerHandlers(customer: Database, sessions: Sessions): Handlers<'buyer'
     ...accounts('buyer', customer, sessions, (id) => ({ buyer_id: id }), VERSION),
     ...buyerRatings(customer),
     ...buyerCatalogue,
+    ...buyerSearch,
   }
 }
 
 async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
-  if (customerDbUrl !== undefined && productDbUrl !== undefined) return { customer: customerDbUrl, product: productDbUrl }
+  if (customerDbUrl !== undefined && productDbUrl !== undefined)
+    return { customer: customerDbUrl, product: productDbUrl }
   const url = await findRunning(home)
   if (url === undefined) {
     throw new SetUpError(

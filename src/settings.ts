@@ -59,7 +59,8 @@ export function readSettings(flags: Record<string, unknown>, environment: NodeJS
   const given: Record<string, unknown> = {}
   for (const { name, variable } of SETTINGS) given[name] = flags[name] ?? (environment[variable] || undefined)
   const checked = settings.safeParse(given)
-  if (!checked.success) return checked.error.issues.map((issue) => `${sourceOf(issue.path[0], flags)}: ${issue.message}`)
+  if (!checked.success)
+    return checked.error.issues.map((issue) => `${sourceOf(issue.path[0], flags)}: ${issue.message}`)
   const { customerDbUrl, productDbUrl } = checked.data
   if ((customerDbUrl === undefined) !== (productDbUrl === undefined)) {
     return ['SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL: set both or neither']
@@ -75,7 +76,9 @@ export function loadDotEnv(): void {
 /** The settings as environment variables, for a process that is to have the same. */
 export function asEnvironment(some: Partial<Settings>): Record<string, string> {
   const pairs = SETTINGS.map(({ name, variable }) => [variable, some[name as keyof Settings]] as const)
-  return Object.fromEntries(pairs.flatMap(([variable, value]) => (value === undefined ? [] : [[variable, String(value)]])))
+  return Object.fromEntries(
+    pairs.flatMap(([variable, value]) => (value === undefined ? [] : [[variable, String(value)]])),
+  )
 }
 
 /** `name = value` lines, with passwords masked. */
@@ -90,10 +93,12 @@ function sourceOf(name: PropertyKey | undefined, flags: Record<string, unknown>)
 }
 
 function isDatabaseUrl(text: string): boolean {
-  return URL.canParse(text) && ['mariadb:', 'mysql:'].includes(new URL(text).protocol) && new URL(text).pathname.length > 1
+  return (
+    URL.canParse(text) && ['mariadb:', 'mysql:'].includes(new URL(text).protocol) && new URL(text).pathname.length > 1
+  )
 }
 
 function defaultHome(): string {
   if (existsSync(join(ROOT, '.git'))) return join(ROOT, '.souk')
-  return join(process.env['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'souk')
+  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'souk')
 }

@@ -14,7 +14,7 @@ import type { Settings } from '../settings.ts'
 import { runScenario, type Scenario, type Session } from './fleet.ts'
 import { figuresOf, type Run } from './record.ts'
 import { countRegistered, fillCatalogue, makeDatabases, restoreCatalogue, type Urls } from './stock.ts'
-import { cpuSecondsOf, startSystem, type System, type SystemName, type SystemOptions } from './systems.ts'
+import { cpuSecondsOf, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
 import { createWorkloads, OPERATIONS, type OperationName, seeded, type Workload } from './workload.ts'
 
 export interface BenchOptions {
@@ -74,7 +74,9 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
     pristine = acknowledged === undefined || system.name === 'null'
     if (acknowledged !== undefined && !pristine) await verifyRegistered(urls, acknowledged)
     const figures = [...operations].map(([operation, histogram]) => [operation, figuresOf(histogram)])
-    const cpuS = Object.fromEntries(cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)]))
+    const cpuS = Object.fromEntries(
+      cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)]),
+    )
     return { order: runs++, wallS, operations: Object.fromEntries(figures), cpuS, generatorBusy }
   }
 
@@ -145,7 +147,7 @@ async function patiently<T>(call: () => Promise<T>): Promise<T> {
     } catch (error) {
       const slow = error instanceof CallRefused && ['overloaded', 'timeout'].includes(error.code)
       if (!slow || tries === SIGN_UP_TRIES) throw error
-      await sleep(Number(error.details['retry_after_ms'] ?? 0))
+      await sleep(Number(error.details.retry_after_ms ?? 0))
     }
   }
 }
@@ -202,7 +204,13 @@ async function verifyRegistered(urls: Urls, acknowledged: number): Promise<void>
 
 /** What the database says of the settings that decide its durability and its memory. */
 export async function databaseSettings(urls: Urls): Promise<Record<string, string>> {
-  const names = ['version', 'innodb_flush_log_at_trx_commit', 'innodb_buffer_pool_size', 'innodb_flush_method', 'sync_binlog']
+  const names = [
+    'version',
+    'innodb_flush_log_at_trx_commit',
+    'innodb_buffer_pool_size',
+    'innodb_flush_method',
+    'sync_binlog',
+  ]
   return withConnection(urls.product, async (connection) => {
     const sql = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (${names.map(() => '?').join(', ')})`
     const rows = await connection.query<{ Variable_name: string; Value: string }[]>(sql, names)

@@ -49,7 +49,9 @@ export function findingsOf(study: Study): Finding[] {
 }
 
 function lowestLoad(study: Study, system: SystemName, few: number, some: number): string {
-  const lower = OPERATIONS.filter((operation) => latency(study, operation, few, system) < latency(study, operation, some, system))
+  const lower = OPERATIONS.filter(
+    (operation) => latency(study, operation, few, system) < latency(study, operation, some, system),
+  )
   const gains = OPERATIONS.map((operation) => gain(study, operation, few, some, system))
   return (
     `${nameOf(system)}: the latency at ${few} is lower than at ${some} for ${ofAll(lower.length)} operations; ` +
@@ -59,7 +61,9 @@ function lowestLoad(study: Study, system: SystemName, few: number, some: number)
 
 function bestLoad(study: Study, system: SystemName): string {
   const peaks = OPERATIONS.map((operation) => {
-    const best = study.clients.reduce((a, b) => (throughput(study, operation, b, system) > throughput(study, operation, a, system) ? b : a))
+    const best = study.clients.reduce((a, b) =>
+      throughput(study, operation, b, system) > throughput(study, operation, a, system) ? b : a,
+    )
     return `${operation} at ${best}`
   })
   const [, some] = study.clients
@@ -79,7 +83,9 @@ function highestLoad(study: Study, system: SystemName, some: number, many: numbe
 function readsAndWrites(study: Study, system: SystemName, clients: number): string {
   const write = throughput(study, WRITE, clients, system)
   const reads = READS.map((operation) => throughput(study, operation, clients, system) / write)
-  const slower = READS.filter((operation) => latency(study, operation, clients, system) < latency(study, WRITE, clients, system))
+  const slower = READS.filter(
+    (operation) => latency(study, operation, clients, system) < latency(study, WRITE, clients, system),
+  )
   return (
     `${nameOf(system)} at ${clients}: ${READS.map((operation, index) => `${operation} ${times(reads[index] as number)}`).join(', ')} ` +
     `the throughput of ${WRITE}, whose latency is higher than that of ${slower.length} of the ${READS.length} reads: ` +
@@ -89,7 +95,9 @@ function readsAndWrites(study: Study, system: SystemName, clients: number): stri
 
 function gathering(study: Study, clients: number): string {
   const ratios = (over: SystemName, under: SystemName) =>
-    [...OPERATIONS, 'all' as const].map((one) => throughput(study, one, clients, over) / throughput(study, one, clients, under))
+    [...OPERATIONS, 'all' as const].map(
+      (one) => throughput(study, one, clients, over) / throughput(study, one, clients, under),
+    )
   return (
     `At ${clients}: souk has ${range(ratios('souk', 'threads'))} the throughput of threads.py. Gathering (the queue on against off) ` +
     `gives ${range(ratios('souk', 'queue-off'))} of it; the event loop, the language and the driver (the queue off against threads.py) ` +
@@ -101,10 +109,13 @@ function processorTime(study: Study, few: number, many: number): string {
   const used = (system: SystemName, clients: number) =>
     OPERATIONS.map((operation) => {
       const cell = cellOf(study, operation, clients, system)
-      const parts = (['seller', 'buyer', 'database'] as const).map((process) => cpuPerCallUs(cell, process) ?? Number.NaN)
+      const parts = (['seller', 'buyer', 'database'] as const).map(
+        (process) => cpuPerCallUs(cell, process) ?? Number.NaN,
+      )
       return parts.reduce((sum, part) => sum + part, 0)
     })
-  const ratios = (system: SystemName) => used(system, many).map((us, index) => us / (used(system, few)[index] as number))
+  const ratios = (system: SystemName) =>
+    used(system, many).map((us, index) => us / (used(system, few)[index] as number))
   return (
     `Processor time of server and database a call, at ${many} clients against ${few}: souk ${range(ratios('souk'))}, ` +
     `with the queue off ${range(ratios('queue-off'))}, threads.py ${range(ratios('threads'))}: under load ` +

@@ -12,7 +12,7 @@ import { encodeRefusal, encodeResult, LIMITS, type Request } from '../protocol.t
 
 const GRACE_MS = 1_000
 
-const canned: Record<string, unknown> = JSON.parse(process.env['SOUK_NULL_RESULTS'] ?? '{}')
+const canned: Record<string, unknown> = JSON.parse(process.env.SOUK_NULL_RESULTS ?? '{}')
 const results = new Map(Object.entries(canned).map(([operation, result]) => [operation, JSON.stringify(result)]))
 
 function answer({ id = null, method }: Request) {

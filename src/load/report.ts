@@ -32,7 +32,9 @@ export function renderStudy(study: Study, source: string): string {
   const sections = [
     introduction(study, source),
     '## What the figures show',
-    ...findingsOf(study).map(({ about, sentences }) => `**${about}.**\n\n${sentences.map((one) => `- ${one}`).join('\n')}`),
+    ...findingsOf(study).map(
+      ({ about, sentences }) => `**${about}.**\n\n${sentences.map((one) => `- ${one}`).join('\n')}`,
+    ),
     '## Side by side',
     sideBySide(study),
     ratios(study),
@@ -65,15 +67,20 @@ export function renderRuns(runs: readonly Run[], operations: readonly OperationN
   return [...tables, `processor time\n\n${table(heads, used)}`].join('\n\n')
 }
 
-function introduction({ profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Study, source: string): string {
+function introduction(
+  { profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Study,
+  source: string,
+): string {
   return `# Results: the report's study, on souk
 
 Written by \`souk-load report\` from [${source}](${source}); nothing here was typed in by hand. \`${command}\` (profile ${profile},
 seed ${seed}) took ${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}, at commit ${commit}.
 
 Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.system}. **Everything ran on it together**: servers, database and load generator.
-Versions: ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}, MariaDB ${database['version']}.
-A write was answered when it was durable (\`innodb_flush_log_at_trx_commit = ${database['innodb_flush_log_at_trx_commit']}\`).
+Versions: ${Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ')}, MariaDB ${database.version}.
+A write was answered when it was durable (\`innodb_flush_log_at_trx_commit = ${database.innodb_flush_log_at_trx_commit}\`).
 
 The systems, on the same databases, their runs taking turns: ${SYSTEM_NAMES.map((name) => SYSTEMS[name]).join('; ')}.
 N clients stands for N connections that call one operation in a closed loop, without think time; "all" for N sellers and N buyers
@@ -91,7 +98,13 @@ function sideBySide(study: Study): string {
       ]
     }),
   )
-  const heads = ['operation, clients', ...SYSTEM_NAMES.map(nameOf), 'souk : threads.py', 'souk : queue off', 'souk : null']
+  const heads = [
+    'operation, clients',
+    ...SYSTEM_NAMES.map(nameOf),
+    'souk : threads.py',
+    'souk : queue off',
+    'souk : null',
+  ]
   return `Throughput in operations a second, the median of the runs.\n\n${table(heads, rows)}`
 }
 
@@ -118,9 +131,13 @@ function experiment(study: Study, clients: number, index: number): string[] {
   return [
     `## Experiment ${index} (${clients} ${clients === 1 ? 'seller' : 'sellers'} + ${clients} ${clients === 1 ? 'buyer' : 'buyers'})`,
     comparison(study, clients),
-    ...OPERATIONS.map((operation) => `### ${operation}, ${clients} clients, souk\n\n${runTable(cellOf(study, operation, clients, 'souk'), operation)}`),
     ...OPERATIONS.map(
-      (operation) => `### ${operation}, ${clients} + ${clients} clients, all four operations at once, souk\n\n${runTable(cellOf(study, 'all', clients, 'souk'), operation)}`,
+      (operation) =>
+        `### ${operation}, ${clients} clients, souk\n\n${runTable(cellOf(study, operation, clients, 'souk'), operation)}`,
+    ),
+    ...OPERATIONS.map(
+      (operation) =>
+        `### ${operation}, ${clients} + ${clients} clients, all four operations at once, souk\n\n${runTable(cellOf(study, 'all', clients, 'souk'), operation)}`,
     ),
   ]
 }
@@ -133,7 +150,12 @@ function comparison(study: Study, clients: number): string {
     const theirs = published?.[operation]
     const line = (name: string, row: Row) => [
       `${operation}, ${name}`,
-      ...[number(row.meanMs), number(row.throughput), times(souk.throughput / row.throughput), times(row.meanMs / souk.meanMs)],
+      ...[
+        number(row.meanMs),
+        number(row.throughput),
+        times(souk.throughput / row.throughput),
+        times(row.meanMs / souk.meanMs),
+      ],
     ]
     return [
       ...(theirs === undefined
@@ -178,9 +200,21 @@ function checks(study: Study): string {
   const rows = study.cells.map((cell) => [
     `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
     ...[littleOf(cell).toFixed(3), `${Math.round(mean(cell.runs.map((run) => run.generatorBusy)) * 100)} %`],
-    ...[spread(cell), cell.runs.map((run) => callsOf(run.operations)).reduce((a, b) => a + b, 0).toLocaleString('en')],
+    ...[
+      spread(cell),
+      cell.runs
+        .map((run) => callsOf(run.operations))
+        .reduce((a, b) => a + b, 0)
+        .toLocaleString('en'),
+    ],
   ])
-  const heads = ['cell', "Little's law (1 is right)", 'load generator busy', 'throughput, min to max of the runs', 'calls, all right']
+  const heads = [
+    'cell',
+    "Little's law (1 is right)",
+    'load generator busy',
+    'throughput, min to max of the runs',
+    'calls, all right',
+  ]
   return (
     "Little's law: throughput times mean latency over the number of clients. Every reply of every call was checked for being the right one; " +
     'after each run that registered items, as many new items stood in the database as were acknowledged. Where the load generator is busy ' +
@@ -196,7 +230,8 @@ function spread({ runs }: Cell): string {
 
 function processorTime(study: Study): string {
   const rows = study.cells.map((cell) => {
-    const seconds = (process: (typeof CPU_PROCESSES)[number]) => mean(cell.runs.map((run) => run.cpuS[process] ?? Number.NaN))
+    const seconds = (process: (typeof CPU_PROCESSES)[number]) =>
+      mean(cell.runs.map((run) => run.cpuS[process] ?? Number.NaN))
     return [
       `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
       ...CPU_PROCESSES.map((process) => number(seconds(process))),
@@ -213,7 +248,9 @@ function processorTime(study: Study): string {
 
 function setUp({ catalogue, search, replyBytes, sweep, poolSize, warmUps, cells }: Study): string {
   const windows = warmUps.map(({ windows }) => windows.length)
-  const unsteady = warmUps.filter(({ steady }) => !steady).map(({ system, experiment }) => `${experiment} on ${nameOf(system)}`)
+  const unsteady = warmUps
+    .filter(({ steady }) => !steady)
+    .map(({ system, experiment }) => `${experiment} on ${nameOf(system)}`)
   const untils = [...new Set(cells.map(({ until }) => untilText(until)))]
   const sweepRows = sweep.map(({ poolSize, throughput }) => [
     String(poolSize),

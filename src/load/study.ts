@@ -31,7 +31,14 @@ export interface Profile {
 
 export const PROFILES = {
   /** About a second a run: minutes in all. */
-  quick: { name: 'quick', clients: [1, 10, 100], runs: 3, until: { seconds: 0.9 }, pools: [8, 16, 32, 64], sweepS: 0.5 },
+  quick: {
+    name: 'quick',
+    clients: [1, 10, 100],
+    runs: 3,
+    until: { seconds: 0.9 },
+    pools: [8, 16, 32, 64],
+    sweepS: 0.5,
+  },
   /** As in the report: ten runs of a thousand calls a client. */
   full: {
     name: 'full',

@@ -29,7 +29,12 @@ export const SEARCH = {
 /** Items registered during a run stand in categories that nobody searches, so that they don't change what a search costs. */
 const REGISTERED_CATEGORY = 1_000
 
-export const OPERATIONS = ['get_seller_rating', 'search_items', 'display_items_for_sale', 'register_item_for_sale'] as const
+export const OPERATIONS = [
+  'get_seller_rating',
+  'search_items',
+  'display_items_for_sale',
+  'register_item_for_sale',
+] as const
 export type OperationName = (typeof OPERATIONS)[number]
 
 /** One call: the parameters beside the session, and whether a result is the right one. */

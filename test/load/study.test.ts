@@ -177,7 +177,7 @@ describe('souk-load', () => {
 })
 
 function soukLoad(home: string, ...rest: string[]): SpawnSyncReturns<string> {
-  const environment = { PATH: process.env['PATH'], SOUK_HOME: home }
+  const environment = { PATH: process.env.PATH, SOUK_HOME: home }
   return spawnSync(process.execPath, [...PROGRAM, ...rest], { cwd: home, env: environment, encoding: 'utf8' })
 }
 

@@ -141,7 +141,7 @@ describe('threads.py', () => {
     const [[ours], [theirs]] = await both('seller', [line])
     const shown = await Promise.all(
       [ours, theirs].map(async (reply) => {
-        const id = reply?.result?.['item_id'] as number
+        const id = reply?.result?.item_id as number
         const [row] = await marketplace.sql('product', 'SELECT * FROM item WHERE id = ?', [id])
         const keywords = await marketplace.sql(
           'product',
