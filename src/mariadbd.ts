@@ -80,7 +80,8 @@ export async function startPrivateDatabase(home: string, bufferPoolMib = 512): P
   const paths = pathsOf(home)
   const orphan = await findOrphan(home)
   if (orphan !== undefined) return { ...handleOn(paths.socket, orphan, endOfStranger(orphan)), adopted: true }
-  if (!existsSync(paths.data)) makeDataFolder(paths.data)
+  mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
+  if (!existsSync(paths.data)) makeDataFolder(paths)
   const child = startServer(paths, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   await becomesReady(paths, child)
@@ -94,6 +95,8 @@ export async function findRunning(home: string): Promise<PrivateDatabase['url'] 
 
 interface Paths {
   data: string
+  /** Each server needs one of its own: when it starts, it deletes what it takes for its own leftovers. */
+  temporary: string
   socket: string
   pid: string
   log: string
@@ -104,28 +107,29 @@ function pathsOf(home: string): Paths {
   const inside = join(data, 'socket')
   const name = `souk-${createHash('sha256').update(data).digest('hex').slice(0, 16)}.sock`
   const socket = Buffer.byteLength(inside) <= LONGEST_SOCKET_PATH_BYTES ? inside : join(tmpdir(), name)
-  return { data, socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
+  return { data, temporary: resolve(home, 'tmp'), socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
 }
 
 /** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
-function makeDataFolder(data: string): void {
+function makeDataFolder({ data, temporary }: Paths): void {
   const program = findProgram('mariadb-install-db')
   if (program === undefined)
     throw new SetUpError('mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core)')
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { mode: 0o700 })
-  const options = ['--no-defaults', `--datadir=${unfinished}`, '--auth-root-authentication-method=normal']
-  const made = spawnSync(program, [...options, '--skip-test-db', ...asUser()], { encoding: 'utf8' })
+  const folders = [`--datadir=${unfinished}`, `--tmpdir=${temporary}`]
+  const options = ['--no-defaults', ...folders, '--auth-root-authentication-method=normal', '--skip-test-db']
+  const made = spawnSync(program, [...options, ...asUser()], { encoding: 'utf8' })
   if (made.status !== 0) throw new SetUpError(`mariadb-install-db failed: ${(made.stderr || made.stdout || '').trim()}`)
   renameSync(unfinished, data)
 }
 
-function startServer({ data, socket, pid, log }: Paths, bufferPoolMib: number): ChildProcess {
+function startServer({ data, temporary, socket, pid, log }: Paths, bufferPoolMib: number): ChildProcess {
   const program = findProgram('mariadbd')
   if (program === undefined) throw new SetUpError('mariadbd not found: install MariaDB (Debian: mariadb-server-core)')
   const options = {
-    ...{ datadir: data, socket, 'pid-file': pid, 'log-error': log },
+    ...{ datadir: data, tmpdir: temporary, socket, 'pid-file': pid, 'log-error': log },
     'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash
     'innodb-buffer-pool-size': `${bufferPoolMib}M`,
     'innodb-log-file-size': '256M',
