@@ -198,6 +198,12 @@ describe('two databases on two database servers', () => {
       )
       const rating = await buyer.call('get_seller_rating', { session: bob.session, seller_id: ann.id })
       assert.deepEqual(rating, { thumbs_up: 0, thumbs_down: 0, items_sold: 0 })
+      const folders = await withConnection(productDbUrl, (connection) => connection.query('SELECT @@tmpdir AS folder'))
+      assert.deepEqual(
+        folders,
+        [{ folder: join(home, 'tmp') }],
+        'a server that starts deletes temporary files of others',
+      )
       const tables = await withConnection(productDbUrl, (connection) => connection.query('SHOW TABLES'))
       assert.ok(!JSON.stringify(tables).includes('session'))
       assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 99'), [])
