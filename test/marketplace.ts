@@ -48,10 +48,12 @@ export class ServerProgram {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if a test process dies, the broken channel ends what it started
     })
     this.ended = new Promise((resolve) => {
-      this.#child.once('close', (code, signal) => {
-        this.#ending = code ?? signal ?? 'SIGKILL'
+      const over = (code: number | null, signal: NodeJS.Signals | null) => {
+        this.#ending ??= code ?? signal ?? 'SIGKILL'
         resolve(this.#ending)
-      })
+      }
+      this.#child.once('close', over) // all that it said has been read
+      this.#child.once('exit', (code, signal) => signal !== null && over(code, signal)) // its own children may hold its output
     })
     this.#child.stdout?.on('data', (text) => {
       this.#output += text
