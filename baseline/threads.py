@@ -19,8 +19,8 @@ Policies:
   - A lost database connection is replaced. A read is then asked once more; a
     write is not, and its outcome is unknown.
   - No idempotency keys: `idempotency_key` is refused like any unknown field.
-  - One CPU for all threads (`--cpu`). The interpreter runs one thread at a
-    time anyway, and handing its lock from CPU to CPU costs about half of the
+  - `--cpu N` keeps all threads on one CPU. The interpreter runs one thread at
+    a time anyway, and handing its lock from CPU to CPU costs about half of the
     throughput when many threads want it.
 """
 
@@ -532,13 +532,12 @@ def main():
     parser.add_argument("--customer-db", default=os.environ.get("SOUK_CUSTOMER_DB_URL"), metavar="URL")
     parser.add_argument("--product-db", default=os.environ.get("SOUK_PRODUCT_DB_URL"), metavar="URL")
     parser.add_argument("--pool", type=int, default=32, help="connections of each pool")
-    parser.add_argument("--cpu", help="number of the CPU to run on, or `any` (default: the last, the buyers' server the one before)")
+    parser.add_argument("--cpu", type=int, help="the only CPU to run on")
     given = parser.parse_args()
     if not (given.customer_db and given.product_db and given.pool > 0):
         parser.error("--customer-db, --product-db and a pool of at least one connection are needed")
-    if given.cpu != "any" and hasattr(os, "sched_setaffinity"):
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {int(given.cpu or cpus[-1 if given.role == "seller" else -min(2, len(cpus))])})
+    if given.cpu is not None:
+        os.sched_setaffinity(0, {given.cpu})
 
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # in every thread: they are waited for below

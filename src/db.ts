@@ -139,11 +139,12 @@ export class Database {
         break
       } catch (error) {
         const what = meaning(error)
-        if (what === 'fault') throw error
+        if (what === 'fault' && !uncertain) throw error // thrown when uncertain, it would have calls done twice
         if (what === 'taken') {
           const stored = await this.#storedAnswers<C, R>(open, deadlineMs)
           for (const [call, answer] of stored ?? []) answers.set(call, answer)
         }
+        if (what === 'fault') for (const call of open) answers.set(call, { refused: late('unknown') })
         if (what === 'lost' && progress.commitSent) {
           uncertain = true
           for (const call of open) if (call.key === undefined) answers.set(call, { refused: late('unknown') })

@@ -14,11 +14,16 @@ const BLOCK_LIFE_MS = 1_000
 export class IdBlocks {
   readonly #database: Database
   readonly #name: string
+  #reserving: Promise<void> | undefined
   #next = 0
   #end = 0
   #reservedMs = Number.NEGATIVE_INFINITY
 
-  /** `name` is a row of the table id_block. */
+  /**
+   * `name` is a row of the table id_block. The database's lanes must be for
+   * ids alone: whoever takes ids holds a lane already, and if all who hold one
+   * waited here for another, they would wait for each other.
+   */
   constructor(database: Database, name: string) {
     this.#database = database
     this.#name = name
@@ -27,7 +32,10 @@ export class IdBlocks {
   /** So many new ids (at most a block), ascending. Rejects with `Refused` `timeout`. */
   async take(count: number, deadlineMs: number): Promise<readonly number[]> {
     while (this.#end - this.#next < count || performance.now() - this.#reservedMs > BLOCK_LIFE_MS) {
-      await this.#reserve(deadlineMs)
+      this.#reserving ??= this.#reserve(deadlineMs).finally(() => {
+        this.#reserving = undefined
+      })
+      await this.#reserving
     }
     const first = this.#next
     this.#next += count

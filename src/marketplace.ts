@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from './mariadbd.ts'
 import { ROLES, type Role } from './operations.ts'
 import { onStop, programArguments } from './program.ts'
-import { applySchema, createDatabase, type DatabaseName } from './schema.ts'
+import { createDatabase, type DatabaseName } from './schema.ts'
 import { asEnvironment, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
@@ -38,25 +38,34 @@ export async function runMarketplace(settings: Settings): Promise<void> {
 
   async function databaseUrls(): Promise<Record<DatabaseName, string>> {
     if (settings.customerDbUrl !== undefined && settings.productDbUrl !== undefined) {
-      return prepared({ customer: settings.customerDbUrl, product: settings.productDbUrl })
+      return { customer: settings.customerDbUrl, product: settings.productDbUrl }
     }
     unlock = lockHome(settings.home)
     const { url } = await keepDatabase()
     const urls = { customer: url('souk_customer'), product: url('souk_product') }
     await Promise.all(Object.values(urls).map(createDatabase))
-    return prepared(urls)
+    return urls
   }
 
   async function keepDatabase(): Promise<PrivateDatabase> {
     database = startPrivateDatabase(settings.home)
     const running = await database
     if (running.adopted) say(`database of an earlier souk found running, taken over (process ${running.pid})`)
-    void running.ended.then(async () => {
-      if (stopping) return
-      say('database ended; starting it again')
-      await keepDatabase()
-    })
+    void running.ended.then(restartDatabase)
     return running
+  }
+
+  async function restartDatabase(): Promise<void> {
+    while (!stopping) {
+      say('database ended; starting it again')
+      await sleep(RESTART_MS)
+      try {
+        if (!stopping) await keepDatabase()
+        return
+      } catch (error) {
+        say((error as Error).message)
+      }
+    }
   }
 
   /** Resolves when the server accepts connections; afterwards starts it again whenever it ends. */
@@ -95,11 +104,6 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     process.stderr.write(`souk: ${(error as Error).message}\n`)
     await stop(error instanceof SetUpError ? 2 : 1)
   }
-}
-
-async function prepared(urls: Record<DatabaseName, string>): Promise<Record<DatabaseName, string>> {
-  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
-  return urls
 }
 
 async function endOf(server: ChildProcess): Promise<void> {

@@ -75,7 +75,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     return new Promise((resolve, reject) => {
       waiting.push({ request, weight, askedMs, deadlineMs, resolve, reject })
       waitingWeight += weight
-      sweep ??= setInterval(takeBackLate, SWEEP_MS).unref()
+      sweep ??= setInterval(sweepLate, SWEEP_MS).unref()
       planDispatch()
     })
   }
@@ -85,8 +85,14 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     dispatchPlanned = true
     endOfTurn(() => {
       dispatchPlanned = false
-      while (underWay < inFlight && waiting.length > 0) void dispatch(takeBatch())
+      while (underWay < inFlight && hasWork()) void dispatch(takeBatch())
     })
+  }
+
+  /** One that is late already would take its batch's deadline with it. */
+  function hasWork(): boolean {
+    takeBackLate()
+    return waiting.length > 0
   }
 
   function takeBatch(): Waiter<Q, A>[] {
@@ -107,7 +113,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     underWay += 1
     const outcomes = await runBatch(batch)
     underWay -= 1
-    if (waiting.length > 0) void dispatch(takeBatch())
+    if (hasWork()) void dispatch(takeBatch())
     settle(batch, outcomes)
     if (underWay === 0 && waiting.length === 0) becomeIdle()
   }
@@ -137,20 +143,24 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     })
   }
 
-  function takeBackLate(): void {
+  function sweepLate(): void {
     if (waiting.length === 0) {
       clearInterval(sweep)
       sweep = undefined
-      return
     }
+    takeBackLate()
+    if (underWay === 0 && waiting.length === 0) becomeIdle()
+  }
+
+  function takeBackLate(): void {
     const nowMs = now()
     const late = waiting.filter((waiter) => waiter.deadlineMs <= nowMs)
+    if (late.length === 0) return
     waiting = waiting.filter((waiter) => waiter.deadlineMs > nowMs)
     for (const waiter of late) {
       waitingWeight -= waiter.weight
       waiter.reject(new Refused({ code: 'timeout', message: 'not begun in time', details: { outcome: 'none' } }))
     }
-    if (underWay === 0 && waiting.length === 0) becomeIdle()
   }
 
   function becomeIdle(): void {

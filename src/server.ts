@@ -17,6 +17,7 @@ import { runMarketplace } from './marketplace.ts'
 import { ROLES, type Role } from './operations.ts'
 import { fail, onStop, VERSION } from './program.ts'
 import { buyerRatings, sellerRatings } from './ratings.ts'
+import { applySchema } from './schema.ts'
 import { buyerSearch } from './search.ts'
 import { Sessions } from './sessions.ts'
 import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } from './settings.ts'
@@ -66,8 +67,10 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
 /** Serves one role until told to stop, then answers what is in flight. */
 async function serve(role: Role, settings: Settings): Promise<void> {
   const urls = await databaseUrls(settings)
+  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
   const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
   const product = new Database({ url: urls.product, connections: settings.dbConnections })
+  const ids = new Database({ url: urls.product, connections: 1 })
   const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
   const sessions = new Sessions(
     customer,
@@ -81,7 +84,7 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   }
   const answer =
     role === 'seller'
-      ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, product, sessions) })
+      ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, ids, sessions) })
       : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, sessions) })
 
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
@@ -95,16 +98,16 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   onStop(async () => {
     await listener.drain(GRACE_MS)
     await sessions.drained()
-    await Promise.all([customer.close(), product.close()])
+    await Promise.all([customer, product, ids].map((database) => database.close()))
     process.exit(0)
   })
 }
 
-function sellerHandlers(customer: Database, product: Database, sessions: Sessions): Handlers<'seller'> {
+function sellerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'seller'> {
   return {
     ...accounts('seller', customer, sessions, (id) => ({ seller_id: id }), VERSION),
     ...sellerRatings,
-    ...sellerCatalogue(new IdBlocks(product, 'item')),
+    ...sellerCatalogue(new IdBlocks(ids, 'item')),
   }
 }
 

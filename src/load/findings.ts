@@ -15,7 +15,7 @@ const EQUAL = 0.05
 
 const READS: readonly OperationName[] = ['get_seller_rating', 'search_items', 'display_items_for_sale']
 const WRITE: OperationName = 'register_item_for_sale'
-const COMPARED = ['souk', 'threads'] as const satisfies readonly SystemName[]
+const COMPARED = ['souk', 'threads', 'pinned'] as const satisfies readonly SystemName[]
 
 export interface Finding {
   about: string
@@ -99,9 +99,9 @@ function gathering(study: Study, clients: number): string {
       (one) => throughput(study, one, clients, over) / throughput(study, one, clients, under),
     )
   return (
-    `At ${clients}: souk has ${range(ratios('souk', 'threads'))} the throughput of threads.py. Gathering (the queue on against off) ` +
+    `At ${clients}: souk has ${range(ratios('souk', 'threads'))} the throughput of threads.py, and ${range(ratios('souk', 'pinned'))} that of threads.py on one CPU. Gathering (the queue on against off) ` +
     `gives ${range(ratios('souk', 'queue-off'))} of it; the event loop, the language and the driver (the queue off against threads.py) ` +
-    `give ${range(ratios('queue-off', 'threads'))}.`
+    `give ${range(ratios('queue-off', 'threads'))}, and against threads.py on one CPU ${range(ratios('queue-off', 'pinned'))}.`
   )
 }
 
@@ -118,7 +118,7 @@ function processorTime(study: Study, few: number, many: number): string {
     used(system, many).map((us, index) => us / (used(system, few)[index] as number))
   return (
     `Processor time of server and database a call, at ${many} clients against ${few}: souk ${range(ratios('souk'))}, ` +
-    `with the queue off ${range(ratios('queue-off'))}, threads.py ${range(ratios('threads'))}: under load ` +
+    `with the queue off ${range(ratios('queue-off'))}, threads.py ${range(ratios('threads'))}, on one CPU ${range(ratios('pinned'))}: under load ` +
     `${Math.max(...ratios('souk')) < 1 ? 'every operation of souk gets cheaper' : 'not every operation of souk gets cheaper'}.`
   )
 }

@@ -94,7 +94,7 @@ function sideBySide(study: Study): string {
       const ratio = (system: SystemName) => times(perS('souk') / perS(system))
       return [
         ...[`${experiment}, ${clients}`, ...SYSTEM_NAMES.map((system) => number(perS(system)))],
-        ...[ratio('threads'), ratio('queue-off'), times(perS('souk') / perS('null'))],
+        ...(['threads', 'pinned', 'queue-off', 'null'] as const).map(ratio),
       ]
     }),
   )
@@ -115,12 +115,18 @@ function ratios(study: Study): string {
     const grows = (system: SystemName) =>
       times(medianThroughput(cell(many, system)) / medianThroughput(cell(some, system)))
     return [
-      ...[operation, ...(['souk', 'queue-off', 'threads'] as const).map(grows)],
+      ...[operation, ...(['souk', 'queue-off', 'threads', 'pinned'] as const).map(grows)],
       ...(['souk', 'threads', 'null'] as const).map((system) => number(medianTail(cell(many, system)))),
     ]
   })
   const heads = [
-    ...['operation', `souk, ${many} : ${some}`, `queue off, ${many} : ${some}`, `threads.py, ${many} : ${some}`],
+    ...[
+      'operation',
+      `souk, ${many} : ${some}`,
+      `queue off, ${many} : ${some}`,
+      `threads.py, ${many} : ${some}`,
+      `one CPU, ${many} : ${some}`,
+    ],
     ...['souk', 'threads.py', 'null'].map((system) => `p99 / p50 at ${many}, ${system}`),
   ]
   return `What load does: throughput at ${many} clients over that at ${some}, and the length of the tail.\n\n${table(heads, rows)}`
@@ -146,7 +152,7 @@ function comparison(study: Study, clients: number): string {
   const published = PUBLISHED[clients]
   const rows = OPERATIONS.flatMap((operation) => {
     const here = (system: SystemName) => averageOf(cellOf(study, operation, clients, system), operation)
-    const [souk, threads] = [here('souk'), here('threads')]
+    const souk = here('souk')
     const theirs = published?.[operation]
     const line = (name: string, row: Row) => [
       `${operation}, ${name}`,
@@ -161,7 +167,8 @@ function comparison(study: Study, clients: number): string {
       ...(theirs === undefined
         ? []
         : [[`${operation}, as the report published it`, number(theirs.latencyMs), number(theirs.throughput), '', '']]),
-      line('threads.py here', threads),
+      line('threads.py here', here('threads')),
+      line('threads.py on one CPU here', here('pinned')),
       line('souk with the queue off here', here('queue-off')),
       line('souk here', souk),
     ]

@@ -35,7 +35,7 @@ export const PROFILES = {
     name: 'quick',
     clients: [1, 10, 100],
     runs: 3,
-    until: { seconds: 0.9 },
+    until: { seconds: 0.75 },
     pools: [8, 16, 32, 64],
     sweepS: 0.5,
   },
@@ -170,7 +170,7 @@ async function runCells(bench: Bench, systems: readonly System[], profile: Profi
 }
 
 function untilOf({ until, threadsUntil }: Profile, system: SystemName, clients: number): Scenario['until'] {
-  return system === 'threads' && threadsUntil !== undefined && clients >= threadsUntil.fromClients
+  return ['threads', 'pinned'].includes(system) && threadsUntil !== undefined && clients >= threadsUntil.fromClients
     ? threadsUntil.until
     : until
 }

@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { SetUpError } from '../mariadbd.ts'
 import { ROLES, type Role } from '../operations.ts'
@@ -17,6 +18,7 @@ export const SYSTEMS = {
   souk: 'souk: one event loop, requests gathered',
   'queue-off': 'souk with the queue off: the same handlers, one statement a request',
   threads: "threads.py: the report's architecture, a thread per connection, in Python",
+  pinned: 'threads.py on one CPU: the same, its interpreter lock kept from wandering between CPUs',
   null: "the null server: souk's wire, no database, a canned reply at once",
 } as const
 export type SystemName = keyof typeof SYSTEMS
@@ -40,6 +42,8 @@ export interface SystemOptions {
 }
 
 const HOST = '127.0.0.1'
+/** Where the two servers of the pinned system run: not in each other's way if there is more than one CPU. */
+const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), buyer: '0' }
 const START_MS = 15_000
 const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
 /** The unit of times in /proc, on every Linux that Node runs on. */
@@ -107,7 +111,9 @@ function commandOf(name: SystemName, role: Role, poolSize = 16): [string, ...str
     case 'null':
       return [node, ...programArguments('load/null')]
     case 'threads':
-      return [findPython().program, THREADS, role, '--port', '0', '--pool', String(poolSize)]
+      return [findPython().program, THREADS, role, '--pool', String(poolSize)]
+    case 'pinned':
+      return [findPython().program, THREADS, role, '--pool', String(poolSize), '--cpu', CPU[role]]
   }
 }
 
