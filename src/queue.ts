@@ -3,13 +3,15 @@
  * SQL and no sockets; what a batch does, how large it may be and how many may
  * be under way at once are given to it.
  *
- * When does a batch leave? While fewer than `inFlight` are under way: at the
- * end of this turn of the event loop, so that everything one round of reading
- * sockets brought travels together, and a lone request waits for nobody.
- * Otherwise: when a batch comes back. So there is no timer and no waiting for
- * company; batches grow because the work before them takes time, which is to
- * say with the load. The next batch is sent before the answers of the last one
- * are handed out: the database works while this process writes replies.
+ * When does a batch leave? When none is under way: at the end of this turn of
+ * the event loop, so that everything one round of reading sockets brought
+ * travels together, and a lone request waits for nobody. When a batch comes
+ * back: at once, before its answers are handed out, so that the database works
+ * while this process writes replies. Beside one that is under way, up to
+ * `inFlight`: as soon as it holds as many requests as the last one did; a
+ * smaller one would cost its neighbours a round trip and gather nothing. There
+ * is no timer; batches grow because the work before them takes time, which is
+ * to say with the load.
  *
  * Every waiter is settled exactly once. What waits is bounded, in weight and
  * in age: beyond that a request is refused at once, not late.
@@ -63,6 +65,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   let waiting: Waiter<Q, A>[] = []
   let waitingWeight = 0
   let underWay = 0
+  let lastCount = 0
   let dispatchPlanned = false
   let sweep: NodeJS.Timeout | undefined
   let onDrained: (() => void)[] = []
@@ -85,7 +88,9 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     dispatchPlanned = true
     endOfTurn(() => {
       dispatchPlanned = false
-      while (underWay < inFlight && hasWork()) void dispatch(takeBatch())
+      while (underWay < inFlight && hasWork() && (underWay === 0 || waiting.length >= lastCount)) {
+        void dispatch(takeBatch())
+      }
     })
   }
 
@@ -104,6 +109,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
       count += 1
     }
     waitingWeight -= weight
+    lastCount = count
     const batch = waiting.slice(0, count)
     waiting = waiting.slice(count)
     return batch

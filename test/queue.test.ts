@@ -126,6 +126,22 @@ describe('a busy queue', () => {
     assert.deepEqual(order, ['a answered after 2 batches'])
   })
 
+  it('sends a batch beside another only when it is as large', async () => {
+    const { ask, endTurn, batches, sent } = queueInHand({ inFlight: 2 })
+    for (const request of ['a', 'b', 'c']) ask(request)
+    endTurn()
+    for (const request of ['d', 'e']) ask(request)
+    endTurn()
+    assert.deepEqual(batches(), ['a b c'])
+    ask('f')
+    endTurn()
+    assert.deepEqual(batches(), ['a b c', 'd e f'])
+    ask('g')
+    sent[0]?.answer(upper(sent[0].batch))
+    await microtasks()
+    assert.deepEqual(batches(), ['a b c', 'd e f', 'g'], 'a place that became free is taken at once')
+  })
+
   it('has no more batches under way than allowed', async () => {
     const { ask, endTurn, sent, batches } = queueInHand({ cap: 1, inFlight: 2 })
     for (const request of ['a', 'b', 'c', 'd']) ask(request)

@@ -173,14 +173,13 @@ function comparison(study: Study, clients: number): string {
       line('souk here', souk),
     ]
   })
-  const { until } = cellOf(study, 'get_seller_rating', clients, 'threads')
-  const fewer =
-    JSON.stringify(until) === JSON.stringify(cellOf(study, 'get_seller_rating', clients, 'souk').until)
-      ? ''
-      : ` threads.py made ${untilText(until)} here, the others ${untilText(cellOf(study, 'get_seller_rating', clients, 'souk').until)}.`
+  const untils = SYSTEM_NAMES.map((system) => {
+    const { until } = cellOf(study, 'get_seller_rating', clients, system)
+    return `${nameOf(system)} ${untilText(until)}`
+  })
   return (
     "Averages of the runs. **The report's figures come from another machine** and from MySQL: compare shapes with them, not sizes. " +
-    `The ratios are between systems measured here, in turn.${fewer}\n\n` +
+    `The ratios are between systems measured here, in turn. A run: ${untils.join(', ')}.\n\n` +
     table(['', 'latency ms', 'ops/s', 'souk has × the throughput', 'and 1/× the latency'], rows)
   )
 }

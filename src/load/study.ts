@@ -22,8 +22,8 @@ export interface Profile {
   clients: readonly number[]
   runs: number
   until: Scenario['until']
-  /** Fewer calls for threads.py at this many clients and more, where it is slow. */
-  threadsUntil?: { fromClients: number; until: Scenario['until'] }
+  /** Fewer calls, at this many clients and more, for the systems that don't gather: there they are slow. */
+  ungatheredUntil?: { fromClients: number; until: Scenario['until'] }
   /** Pool sizes of threads.py to choose from. */
   pools: readonly number[]
   sweepS: number
@@ -45,7 +45,7 @@ export const PROFILES = {
     clients: [1, 10, 100],
     runs: 10,
     until: { calls: 1_000 },
-    threadsUntil: { fromClients: 100, until: { calls: 200 } },
+    ungatheredUntil: { fromClients: 100, until: { calls: 200 } },
     pools: [4, 8, 16, 32, 64, 100],
     sweepS: 2,
   },
@@ -54,6 +54,7 @@ export const PROFILES = {
 } as const satisfies Record<string, Profile>
 
 const EXPERIMENTS: readonly Experiment[] = [...OPERATIONS, 'all']
+const UNGATHERED: ReadonlySet<SystemName> = new Set(['queue-off', 'threads', 'pinned'])
 const WARM_UP_WINDOW_S = 0.15
 const WARM_UP_WINDOWS = 12
 /** Steady: the last windows lie within this of each other. */
@@ -169,10 +170,9 @@ async function runCells(bench: Bench, systems: readonly System[], profile: Profi
   return cells
 }
 
-function untilOf({ until, threadsUntil }: Profile, system: SystemName, clients: number): Scenario['until'] {
-  return ['threads', 'pinned'].includes(system) && threadsUntil !== undefined && clients >= threadsUntil.fromClients
-    ? threadsUntil.until
-    : until
+function untilOf({ until, ungatheredUntil }: Profile, system: SystemName, clients: number): Scenario['until'] {
+  const fewer = ungatheredUntil !== undefined && clients >= ungatheredUntil.fromClients && UNGATHERED.has(system)
+  return fewer ? ungatheredUntil.until : until
 }
 
 export function scenarioOf(experiment: Experiment, clients: number, until: Scenario['until']): Scenario {
