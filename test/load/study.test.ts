@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -124,7 +124,8 @@ describe('the study', () => {
   })
 
   test('leaves nothing running, and nothing but its databases', () => {
-    assert.deepEqual(readdirSync(join(home, 'study')).sort(), ['mariadb', 'mariadb.log'])
+    assert.deepEqual(readdirSync(join(home, 'study')).sort(), ['mariadb', 'mariadb.log', 'tmp'])
+    assert.equal(existsSync(join(home, 'study', 'mariadb', 'pid')), false)
   })
 })
 
