@@ -35,7 +35,7 @@ export const PROFILES = {
     name: 'quick',
     clients: [1, 10, 100],
     runs: 3,
-    until: { seconds: 0.75 },
+    until: { seconds: 0.65 },
     pools: [8, 16, 32, 64],
     sweepS: 0.5,
   },
@@ -46,8 +46,8 @@ export const PROFILES = {
     runs: 10,
     until: { calls: 1_000 },
     ungatheredUntil: { fromClients: 100, until: { calls: 200 } },
-    pools: [4, 8, 16, 32, 64, 100],
-    sweepS: 2,
+    pools: [8, 16, 32, 64, 100],
+    sweepS: 1.5,
   },
   /** Just large enough that every part of a study has happened. */
   tiny: { name: 'tiny', clients: [1, 2, 3], runs: 2, until: { calls: 20 }, pools: [2, 4], sweepS: 0.05 },
@@ -55,7 +55,7 @@ export const PROFILES = {
 
 const EXPERIMENTS: readonly Experiment[] = [...OPERATIONS, 'all']
 const UNGATHERED: ReadonlySet<SystemName> = new Set(['queue-off', 'threads', 'pinned'])
-const WARM_UP_WINDOW_S = 0.15
+const WARM_UP_WINDOW_S = 0.12
 const WARM_UP_WINDOWS = 12
 /** Steady: the last windows lie within this of each other. */
 const STEADY = { windows: 3, spread: 0.1 }
