@@ -61,6 +61,8 @@ export interface DatabaseOptions {
   connections: number
 }
 
+const KEY_LIFE_S = 24 * 3_600
+const KEYS_FORGOTTEN_AT_ONCE = 1_000
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
 
@@ -175,6 +177,12 @@ export class Database {
     const plan: Plan<undefined> = { answers: [{ ok: undefined }], writes: statements }
     const [answer] = await this.write([{}], async () => plan, deadlineMs)
     if (answer !== undefined && 'refused' in answer) throw new Refused(answer.refused)
+  }
+
+  /** Forgets a slice of the keys that are older than anybody retries. */
+  forgetOldKeys(deadlineMs: number): Promise<void> {
+    const sql = 'DELETE FROM idempotency WHERE created_at < UNIX_TIMESTAMP() - ? ORDER BY created_at LIMIT ?'
+    return this.change([{ sql, values: [KEY_LIFE_S, KEYS_FORGOTTEN_AT_ONCE] }], deadlineMs)
   }
 
   async close(): Promise<void> {

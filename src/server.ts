@@ -4,6 +4,7 @@
  * role, the whole marketplace.
  */
 
+import { existsSync, readFileSync } from 'node:fs'
 import { cac } from 'cac'
 import { accounts } from './accounts.ts'
 import { buyerCatalogue, sellerCatalogue } from './catalogue.ts'
@@ -22,7 +23,10 @@ import { buyerSearch } from './search.ts'
 import { Sessions } from './sessions.ts'
 import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } from './settings.ts'
 
+/** Of the database's connections, and of files. */
+const OWN_DESCRIPTORS = 256
 const GRACE_MS = 9_000
+const SWEEP_MS = 10_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 
 async function main(): Promise<void> {
@@ -95,7 +99,11 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   )
   process.stdout.write(`${role} server accepts connections on ${settings.host}:${listener.port}\n`)
   process.send?.({ port: listener.port })
+  const sweep = setInterval(() => {
+    product.forgetOldKeys(performance.now() + SWEEP_MS).catch(common.log) // the next sweep tries again
+  }, SWEEP_MS)
   onStop(async () => {
+    clearInterval(sweep)
     await listener.drain(GRACE_MS)
     await sessions.drained()
     await Promise.all([customer, product, ids].map((database) => database.close()))
@@ -138,12 +146,22 @@ function limitsOf(settings: Settings) {
     lineBytes: settings.limitLineBytes,
     inFlight: settings.limitInFlight,
     unsentBytes: settings.limitUnsentBytes,
-    connections: settings.limitConnections,
+    connections: connectionsPossible(settings.limitConnections),
     unfinishedLineMs: settings.limitUnfinishedLineMs,
     idleMs: settings.limitIdleMs,
     stuckMs: settings.limitStuckMs,
     requestMs: settings.limitRequestMs,
   }
+}
+
+/** As many as wanted, or as the system allows open files, less what the server needs for itself; says so then. */
+function connectionsPossible(wanted: number): number {
+  const limits = existsSync('/proc/self/limits') ? readFileSync('/proc/self/limits', 'utf8') : ''
+  const openFiles = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
+  const possible = Math.max(1, openFiles - OWN_DESCRIPTORS)
+  if (possible >= wanted) return wanted
+  process.stderr.write(`souk: at most ${possible} connections, for ${openFiles} files may be open (ulimit -n)\n`)
+  return possible
 }
 
 function reasonOf({ code, message }: NodeJS.ErrnoException): string {

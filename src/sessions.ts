@@ -13,6 +13,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { type Database, placeholders, type Statement } from './db.ts'
 import type { Role } from './operations.ts'
+import { Refused } from './protocol.ts'
 import { createQueue, type Queue } from './queue.ts'
 
 /** Whoever calls: the id is of the role of the server that is called. */
@@ -62,7 +63,11 @@ export class Sessions {
     this.#role = role
     this.#life = life
     this.#checks = createQueue({ ...gathering, run: (tokens, deadlineMs) => this.#lookUp(tokens, deadlineMs) })
-    this.#changes = createQueue({ ...gathering, run: (statements, deadlineMs) => this.#change(statements, deadlineMs) })
+    this.#changes = createQueue({
+      ...gathering,
+      alone: (error) => !(error instanceof Refused),
+      run: (statements, deadlineMs) => this.#change(statements, deadlineMs),
+    })
     this.#sweep = setInterval(() => this.#sweepOut(), SWEEP_MS).unref()
   }
 

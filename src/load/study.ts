@@ -79,6 +79,7 @@ export function stepsOf({ clients, runs }: Profile): number {
 export async function runStudy(options: StudyOptions, progress: Progress): Promise<Study> {
   const { profile, seed, command } = options
   const startedAt = new Date()
+  const commit = commitOfSource()
   const python = findPython()
   progress.note('making databases, signing up clients (scrypt is slow on purpose)')
   const bench = await openBench({ ...options, accounts: Math.max(...profile.clients) })
@@ -89,7 +90,7 @@ export async function runStudy(options: StudyOptions, progress: Progress): Promi
     const cells = await runCells(bench, systems, profile, progress)
     return {
       format: FORMAT,
-      ...{ profile: profile.name, command, startedAt: startedAt.toISOString(), seed, commit: commitOfSource() },
+      ...{ profile: profile.name, command, startedAt: startedAt.toISOString(), seed, commit },
       tookS: (Date.now() - startedAt.getTime()) / 1_000,
       versions: { souk: VERSION, node: process.version, python: python.version },
       machine: machine(),
