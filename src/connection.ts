@@ -40,7 +40,7 @@ interface Pending {
 }
 
 interface Reply {
-  id: number
+  id: number | null
   result?: unknown
   error?: { message: string; data: { code: ErrorCode } }
 }
@@ -129,9 +129,12 @@ export class Connection<R extends Role> {
   }
 
   #take(line: Buffer): void {
-    const { id, result, error }: Reply = JSON.parse(line.toString())
-    const pending = this.#pending.get(id)
-    if (pending === undefined) return // a notification, or an answer to nothing of ours
+    const reply = replyOf(line)
+    if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
+    const { id, result, error } = reply
+    if (id === null && error !== undefined) this.#fail(error.message) // the server closes after it
+    const pending = this.#pending.get(id ?? 0)
+    if (id === null || pending === undefined) return // a notification, or an answer to nothing of ours
     this.#pending.delete(id)
     if (error === undefined) pending.resolve(result)
     else pending.reject(new CallRefused(error.message, error.data))
@@ -151,5 +154,15 @@ export class Connection<R extends Role> {
     clearInterval(this.#sweep)
     for (const { reject } of this.#pending.values()) reject(this.#lost)
     this.#pending.clear()
+  }
+}
+
+/** Undefined for what no server of ours would send. */
+function replyOf(line: Buffer): Reply | undefined {
+  try {
+    const reply: Reply = JSON.parse(line.toString())
+    return reply.error === undefined || reply.error.data?.code !== undefined ? reply : undefined
+  } catch {
+    return undefined
   }
 }

@@ -140,10 +140,12 @@ export class Database {
         refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Answer<R>))
         break
       } catch (error) {
-        const what = meaning(error)
+        const plain = meaning(error)
+        const what = plain === 'fault' && progress.commitSent ? 'lost' : plain
         if (what === 'fault' && !uncertain) throw error // thrown when uncertain, it would have calls done twice
         if (what === 'taken') {
           const stored = await this.#storedAnswers<C, R>(open, deadlineMs)
+          if (stored?.size === 0 && !uncertain) throw error // it was no key of ours that is taken
           for (const [call, answer] of stored ?? []) answers.set(call, answer)
         }
         if (what === 'fault') for (const call of open) answers.set(call, { refused: late('unknown') })

@@ -31,7 +31,8 @@ export class IdBlocks {
 
   /** So many new ids (at most a block), ascending. Rejects with `Refused` `timeout`. */
   async take(count: number, deadlineMs: number): Promise<readonly number[]> {
-    while (this.#end - this.#next < count || performance.now() - this.#reservedMs > BLOCK_LIFE_MS) {
+    if (performance.now() - this.#reservedMs > BLOCK_LIFE_MS) this.#end = this.#next
+    while (this.#end - this.#next < count) {
       this.#reserving ??= this.#reserve(deadlineMs).finally(() => {
         this.#reserving = undefined
       })

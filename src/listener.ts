@@ -30,6 +30,7 @@ export interface ListenerOptions {
   port: number
   limits: Readonly<Limits>
   answer(request: Request): Work
+  log(problem: unknown): void
 }
 
 export interface Listener {
@@ -64,7 +65,7 @@ const TOO_MANY: Refusal = { code: 'overloaded', message: 'too many connections',
 const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is shutting down' }
 
 /** Rejects if it can't listen there. */
-export function listen({ host, port, limits, answer }: ListenerOptions): Promise<Listener> {
+export function listen({ host, port, limits, answer, log }: ListenerOptions): Promise<Listener> {
   const clients = new Set<Client>()
   let unflushed: Client[] = []
   let draining = false
@@ -93,7 +94,10 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
     socket.on('drain', () => take(client))
     socket.on('timeout', () => socket.destroy())
     socket.on('error', () => {}) // 'close' follows
-    socket.on('close', () => clients.delete(client))
+    socket.on('close', () => {
+      client.closing = client.finished = true // what it asked for and was not begun never will be
+      clients.delete(client)
+    })
   }
 
   function read(client: Client, chunk: Buffer): void {
@@ -157,6 +161,13 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
     if (client.inFlight === 0) close(client)
   }
 
+  /** What was asked before the line that never ends is still answered. */
+  function dropLine(client: Client): void {
+    client.decoder.rest()
+    client.finished = true
+    take(client)
+  }
+
   function readEnd(client: Client): void {
     client.finished = true
     take(client)
@@ -213,9 +224,9 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
       socket.setTimeout(stuck ? limits.stuckMs : 0)
     }
     const unreadMs = nowMs - client.lastReadMs
-    if (closing && !stuck && unreadMs > SWEEP_MS) socket.destroy()
+    if (closing && unreadMs > (stuck ? limits.stuckMs : SWEEP_MS)) socket.destroy()
     if (closing || paused) return
-    if (decoder.unfinished && nowMs - client.lineBegunMs > limits.unfinishedLineMs) close(client)
+    if (decoder.unfinished && nowMs - client.lineBegunMs > limits.unfinishedLineMs) dropLine(client)
     else if (client.inFlight === 0 && unreadMs > limits.idleMs) close(client)
   }
 
@@ -231,7 +242,10 @@ export function listen({ host, port, limits, answer }: ListenerOptions): Promise
     clearInterval(sweep)
   }
 
-  return started(server, host, port).then((actualPort) => ({ port: actualPort, drain }))
+  return started(server, host, port).then((actualPort) => {
+    server.on('error', log) // a connection that could not be accepted; unheard, it would end the process
+    return { port: actualPort, drain }
+  })
 }
 
 function refusing(id: RequestId, refusal: Refusal): Work {

@@ -20,6 +20,7 @@ import { SetUpError } from './mariadbd.ts'
 import { fail, VERSION } from './program.ts'
 import { loadDotEnv, readSettings, type Settings } from './settings.ts'
 
+const interrupted = new AbortController()
 const EXPERIMENTS = [...OPERATIONS, 'all'] as const satisfies readonly Experiment[]
 const whole = z.coerce.number().int()
 
@@ -103,7 +104,7 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
     const scenario = { ...scenarioOf(operation, clients, until), pipeline }
     for (let number = 1; number <= runs; number += 1) {
       progress.step(`${SYSTEMS[target]}, run ${number}`)
-      done.push(await bench.run(system, scenario))
+      done.push(await bench.run(system, scenario, number))
     }
     progress.end()
     process.stdout.write(`${renderRuns(done, scenario.operations)}\n`)
@@ -139,14 +140,13 @@ function environment(): { home: string; given: Pick<Settings, 'customerDbUrl' | 
 
 /** Ctrl-C ends the work between two runs, in order; the second one at once. */
 function interruption(): AbortSignal {
-  const controller = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(130)
-      controller.abort()
+      if (interrupted.signal.aborted) process.exit(130)
+      interrupted.abort()
     })
   }
-  return controller.signal
+  return interrupted.signal
 }
 
 function checked<T>(schema: z.ZodType<T>, options: unknown): T {
@@ -161,7 +161,7 @@ function checked<T>(schema: z.ZodType<T>, options: unknown): T {
 try {
   await main()
 } catch (error) {
-  if ((error as Error).name === 'AbortError') fail(['interrupted: nothing was written'], 130)
+  if (interrupted.signal.aborted) fail(['interrupted: nothing was written'], 130)
   if (error instanceof SetUpError) fail([error.message], 2)
   throw error
 }

@@ -13,6 +13,7 @@ import { createDatabase, type DatabaseName } from './schema.ts'
 import { asEnvironment, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
+const LONGEST_STOP_MS = 11_000
 
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
 export async function runMarketplace(settings: Settings): Promise<void> {
@@ -110,7 +111,9 @@ async function endOf(server: ChildProcess): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return
   const exited = new Promise((resolve) => server.once('exit', resolve))
   server.kill('SIGTERM')
+  const overdue = setTimeout(() => server.kill('SIGKILL'), LONGEST_STOP_MS)
   await exited
+  clearTimeout(overdue)
 }
 
 function say(line: string): void {

@@ -25,7 +25,8 @@ import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } f
 
 /** Of the database's connections, and of files. */
 const OWN_DESCRIPTORS = 256
-const GRACE_MS = 9_000
+const GRACE_MS = 8_000
+const LONGEST_STOP_MS = 10_000
 const SWEEP_MS = 10_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 
@@ -92,17 +93,22 @@ async function serve(role: Role, settings: Settings): Promise<void> {
       : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, sessions) })
 
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
-  const listener = await listen({ host: settings.host, port, limits: limitsOf(settings), answer }).catch(
-    (error: NodeJS.ErrnoException) => {
-      throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
-    },
-  )
+  const listener = await listen({
+    host: settings.host,
+    port,
+    limits: limitsOf(settings),
+    answer,
+    log: common.log,
+  }).catch((error: NodeJS.ErrnoException) => {
+    throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
+  })
   process.stdout.write(`${role} server accepts connections on ${settings.host}:${listener.port}\n`)
   process.send?.({ port: listener.port })
   const sweep = setInterval(() => {
     product.forgetOldKeys(performance.now() + SWEEP_MS).catch(common.log) // the next sweep tries again
   }, SWEEP_MS)
   onStop(async () => {
+    setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // a database that does not answer holds nobody up
     clearInterval(sweep)
     await listener.drain(GRACE_MS)
     await sessions.drained()

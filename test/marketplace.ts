@@ -44,7 +44,7 @@ export class ServerProgram {
   constructor(home: string, rest: readonly string[], environment: Record<string, string>, program = SOURCE_SERVER) {
     this.#child = spawn(process.execPath, [...program, ...rest], {
       cwd: home, // so that no .env of a clone is read
-      env: { PATH: process.env.PATH, SOUK_HOME: home, ...environment },
+      env: { PATH: process.env.PATH, SOUK_HOME: home, SOUK_LIMIT_CONNECTIONS: '2000', ...environment },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if a test process dies, the broken channel ends what it started
     })
     this.ended = new Promise((resolve) => {

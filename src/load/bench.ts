@@ -34,8 +34,11 @@ export interface Bench {
   /** Bytes of the reply line to each operation. */
   replyBytes: Record<OperationName, number>
   start(name: SystemName, options?: Pick<SystemOptions, 'poolSize'>): Promise<System>
-  /** One run, on a catalogue of its stated size. Rejects with the first wrong reply, or if a write is missing. */
-  run(system: System, scenario: Scenario): Promise<Run>
+  /**
+   * One run, on a catalogue of its stated size. Runs of one number draw the same calls, whatever the system.
+   * Rejects with the first wrong reply, or if a write is missing.
+   */
+  run(system: System, scenario: Scenario, number: number): Promise<Run>
   /** Stops everything that was started here. */
   close(): Promise<void>
 }
@@ -44,36 +47,47 @@ const SIGN_UPS_AT_ONCE = 2
 const SIGN_UP_TRIES = 10
 
 export async function openBench({ home, given, seed, accounts, signal }: BenchOptions): Promise<Bench> {
-  const systems: System[] = []
+  const systems: Promise<System>[] = []
   const workloads = createWorkloads(seed)
-  const random = seeded(seed + 1)
   const { urls, pid: databasePid, release } = await openDatabases(home, given)
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
-    const system = await startSystem(name, { urls, nullResults: canned, ...options })
+    signal.throwIfAborted()
+    const system = startSystem(name, { urls, nullResults: canned, ...options })
     systems.push(system)
     return system
   }
 
   async function close(): Promise<void> {
-    await Promise.all(systems.map((system) => system.stop()))
+    const started = await Promise.allSettled(systems)
+    await Promise.all(started.map((start) => (start.status === 'fulfilled' ? start.value.stop() : undefined)))
     await release()
   }
 
   let runs = 0
   let pristine = true
 
-  async function run(system: System, scenario: Scenario): Promise<Run> {
+  async function run(system: System, scenario: Scenario, number: number): Promise<Run> {
     signal.throwIfAborted()
+    const random = seeded(seed * 1_000 + number)
     if (!pristine) await restoreCatalogue(urls)
     const target = system.name === 'null' ? withoutChecks(workloads) : workloads
     const cpuBefore = cpuOf(system, databasePid)
-    const { wallS, operations, generatorBusy } = await runScenario(system, scenario, target, sessions, random)
+    const { wallS, roleWallS, operations, generatorBusy } = await runScenario(
+      system,
+      scenario,
+      target,
+      sessions,
+      random,
+    )
     const cpuAfter = cpuOf(system, databasePid)
     const acknowledged = operations.get('register_item_for_sale')?.totalCount
     pristine = acknowledged === undefined || system.name === 'null'
     if (acknowledged !== undefined && !pristine) await verifyRegistered(urls, acknowledged)
-    const figures = [...operations].map(([operation, histogram]) => [operation, figuresOf(histogram)])
+    const figures = [...operations].map(([operation, histogram]) => [
+      operation,
+      figuresOf(histogram, roleWallS[workloads[operation].role] ?? wallS),
+    ])
     const cpuS = Object.fromEntries(
       cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)]),
     )
@@ -85,7 +99,7 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   try {
     await makeDatabases(urls)
     const souk = await start('souk')
-    sessions = await signUpAll(souk, accounts)
+    sessions = await signUpAll(souk, accounts, signal)
     await fillCatalogue(urls)
     canned = await captureResults(souk, workloads, sessions)
     await restoreCatalogue(urls)
@@ -116,13 +130,20 @@ async function openDatabases(home: string, { customerDbUrl, productDbUrl }: Benc
 }
 
 /** A few at a time: scrypt is slow on purpose, and a server hashes two passwords at once. */
-async function signUpAll({ host, ports }: System, accounts: number): Promise<Record<Role, Session[]>> {
+async function signUpAll(
+  { host, ports }: System,
+  accounts: number,
+  signal: AbortSignal,
+): Promise<Record<Role, Session[]>> {
   const sessions = { seller: [] as Session[], buyer: [] as Session[] }
   const signUps = ROLES.map(async (role) => {
     const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
     const numbers = Array.from({ length: accounts }, (_, index) => index + 1).values()
     const worker = async () => {
-      for (const number of numbers) sessions[role].push(await signUp(connection, `${role}.${number}`))
+      for (const number of numbers) {
+        signal.throwIfAborted()
+        sessions[role].push(await signUp(connection, `${role}.${number}`))
+      }
     }
     await Promise.all(Array.from({ length: SIGN_UPS_AT_ONCE }, worker))
     await connection.close()

@@ -23,8 +23,8 @@ export function cellOf(study: Study, experiment: Experiment, clients: number, sy
   return cell
 }
 
-/** Throughput is calls over the wall time of the run. */
-export function rowOf({ wallS }: Run, { calls, meanUs, p50Us, p95Us, p99Us, maxUs }: Figures): Row {
+/** Throughput is calls over wall time, never a sum of clients' rates. */
+export function rowOf({ calls, wallS, meanUs, p50Us, p95Us, p99Us, maxUs }: Figures): Row {
   return {
     ...{ calls, throughput: calls / wallS, meanMs: meanUs / 1_000, p50Ms: p50Us / 1_000 },
     ...{ p95Ms: p95Us / 1_000, p99Ms: p99Us / 1_000, maxMs: maxUs / 1_000 },
@@ -34,7 +34,7 @@ export function rowOf({ wallS }: Run, { calls, meanUs, p50Us, p95Us, p99Us, maxU
 export function rowsOf({ runs }: Cell, operation: OperationName): Row[] {
   return runs.flatMap((run) => {
     const figures = run.operations[operation]
-    return figures === undefined ? [] : [rowOf(run, figures)]
+    return figures === undefined ? [] : [rowOf(figures)]
   })
 }
 
@@ -51,9 +51,9 @@ export function averageOf(cell: Cell, operation: OperationName): Row {
   }
 }
 
-/** All operations of a run together, in calls a second. */
-export function throughputOf({ operations, wallS }: Run): number {
-  return callsOf(operations) / wallS
+/** All operations of a run together, in calls a second; each over the time in which it was called. */
+export function throughputOf({ operations }: Run): number {
+  return Object.values(operations).reduce((sum, { calls, wallS }) => sum + calls / wallS, 0)
 }
 
 export function callsOf(operations: Run['operations']): number {
@@ -77,8 +77,11 @@ export function medianTail(cell: Cell): number {
  */
 export function littleOf({ experiment, clients, runs }: Cell): number {
   const present = experiment === 'all' ? clients * 2 : clients
-  const inFlight = runs.map(({ operations, wallS }) =>
-    Object.values(operations).reduce((sum, { calls, meanUs }) => sum + (calls / wallS) * (meanUs / 1_000_000), 0),
+  const inFlight = runs.map(({ operations }) =>
+    Object.values(operations).reduce(
+      (sum, { calls, wallS, meanUs }) => sum + (calls / wallS) * (meanUs / 1_000_000),
+      0,
+    ),
   )
   return mean(inFlight) / present
 }

@@ -34,6 +34,8 @@ export interface Target {
 export interface RunFigures {
   /** From the first call to the last reply. */
   wallS: number
+  /** The same for each role: clients that are done leave the others to go on. */
+  roleWallS: Partial<Record<Role, number>>
   operations: Map<OperationName, Histogram>
   /** Share of its time in which the event loop of this process was busy, 0 to 1. */
   generatorBusy: number
@@ -56,19 +58,28 @@ export async function runScenario(
     const busy = performance.eventLoopUtilization()
     const beganMs = performance.now()
     const mayGoOn = 'calls' in scenario.until ? countDown(scenario.until.calls) : clock(scenario.until.seconds)
+    const roleWallS: RunFigures['roleWallS'] = {}
+    const elapsedS = () => (performance.now() - beganMs) / 1_000
     const loops = clients.flatMap((client) => {
       const more = mayGoOn()
-      return Array.from({ length: scenario.pipeline }, () => loop(client, more, workloads, figures, random))
+      return Array.from({ length: scenario.pipeline }, async () => {
+        await loop(client, more, workloads, figures, random)
+        roleWallS[client.role] = elapsedS()
+      })
     })
     await Promise.all(loops)
-    const wallS = (performance.now() - beganMs) / 1_000
-    return { wallS, operations: figures, generatorBusy: performance.eventLoopUtilization(busy).utilization }
+    return {
+      wallS: elapsedS(),
+      roleWallS,
+      operations: figures,
+      generatorBusy: performance.eventLoopUtilization(busy).utilization,
+    }
   } finally {
     await Promise.all(clients.map(({ connection }) => connection.close()))
   }
 }
 
-export function newHistogram(): Histogram {
+function newHistogram(): Histogram {
   return build({
     lowestDiscernibleValue: 1,
     highestTrackableValue: LONGEST_LATENCY_US,
@@ -77,6 +88,7 @@ export function newHistogram(): Histogram {
 }
 
 interface Client extends Session {
+  role: Role
   connection: Connection<Role>
   operations: readonly OperationName[]
   /** How many calls it has begun. */
@@ -96,7 +108,7 @@ function connectClients(
     if (theirs.length < scenario.clients) throw new Error(`${scenario.clients} clients, but ${theirs.length} accounts`)
     return theirs.map(async (session): Promise<Client> => {
       const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
-      return { ...session, connection, operations, begun: 0 }
+      return { ...session, role, connection, operations, begun: 0 }
     })
   })
   return Promise.all(connecting)

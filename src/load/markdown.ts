@@ -1,7 +1,10 @@
 /** Markdown tables and numbers as the reports write them. */
 
 export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  const line = (cells: readonly string[]) => {
+    if (cells.length !== heads.length) throw new Error(`${cells.length} cells under ${heads.length} heads`)
+    return `| ${cells.join(' | ')} |`
+  }
   return [line(heads), line(heads.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
 }
 

@@ -21,7 +21,7 @@ function answer({ id = null, method }: Request) {
   return { weight: 1, reply: encodeRefusal(id, { code: 'unknown_method', message: 'nothing canned for it' }) }
 }
 
-const listener = await listen({ host: '127.0.0.1', port: 0, limits: LIMITS, answer })
+const listener = await listen({ host: '127.0.0.1', port: 0, limits: LIMITS, answer, log: console.error })
 process.stdout.write(`null server accepts connections on 127.0.0.1:${listener.port}\n`)
 onStop(async () => {
   await listener.drain(GRACE_MS)

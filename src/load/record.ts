@@ -4,7 +4,7 @@
  * merged; averages of percentiles mean nothing.
  */
 
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
 import type { SystemName } from './systems.ts'
@@ -62,6 +62,8 @@ export interface Run {
 /** Latencies of one operation in one run, in integer microseconds. */
 export interface Figures {
   calls: number
+  /** From the first call of the run to the last reply to a client of the operation's role. */
+  wallS: number
   meanUs: number
   p50Us: number
   p95Us: number
@@ -71,10 +73,11 @@ export interface Figures {
   histogram: string
 }
 
-export function figuresOf(histogram: Histogram): Figures {
+export function figuresOf(histogram: Histogram, wallS: number): Figures {
   const at = (percentile: number) => histogram.getValueAtPercentile(percentile)
   return {
     calls: histogram.totalCount,
+    wallS,
     meanUs: Math.round(histogram.mean),
     ...{ p50Us: at(50), p95Us: at(95), p99Us: at(99), maxUs: at(100) },
     histogram: encodeIntoCompressedBase64(histogram),
@@ -105,6 +108,7 @@ export function loadStudy(path: string): Study {
 
 /** The path of the study that was started last; undefined when there is none. */
 export function newestStudy(folder: string): string | undefined {
+  if (!existsSync(folder)) return undefined
   const names = readdirSync(folder).filter((name) => /^study-.*\.json$/.test(name))
   const newest = names.sort().at(-1)
   return newest === undefined ? undefined : join(folder, newest)

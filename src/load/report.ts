@@ -13,6 +13,7 @@ import {
   type Row,
   rowOf,
   rowsOf,
+  throughputOf,
 } from './figures.ts'
 import { findingsOf, nameOf } from './findings.ts'
 import { number, table, times } from './markdown.ts'
@@ -54,7 +55,7 @@ export function renderRuns(runs: readonly Run[], operations: readonly OperationN
   const tables = operations.map((operation) => {
     const lines = runs.flatMap((run, index) => {
       const figures = run.operations[operation]
-      return figures === undefined ? [] : [cells(String(index + 1), rowOf(run, figures))]
+      return figures === undefined ? [] : [cells(String(index + 1), rowOf(figures))]
     })
     return `${operation}\n\n${table(['run', ...COLUMNS], lines)}`
   })
@@ -88,22 +89,20 @@ with all four operations at once.`
 }
 
 function sideBySide(study: Study): string {
+  const others = SYSTEM_NAMES.filter((name) => name !== 'souk')
   const rows = EXPERIMENTS.flatMap((experiment) =>
     study.clients.map((clients) => {
       const perS = (system: SystemName) => medianThroughput(cellOf(study, experiment, clients, system))
-      const ratio = (system: SystemName) => times(perS('souk') / perS(system))
       return [
         ...[`${experiment}, ${clients}`, ...SYSTEM_NAMES.map((system) => number(perS(system)))],
-        ...(['threads', 'pinned', 'queue-off', 'null'] as const).map(ratio),
+        ...others.map((system) => times(perS('souk') / perS(system))),
       ]
     }),
   )
   const heads = [
     'operation, clients',
     ...SYSTEM_NAMES.map(nameOf),
-    'souk : threads.py',
-    'souk : queue off',
-    'souk : null',
+    ...others.map((system) => `souk : ${nameOf(system)}`),
   ]
   return `Throughput in operations a second, the median of the runs.\n\n${table(heads, rows)}`
 }
@@ -229,7 +228,7 @@ function checks(study: Study): string {
 }
 
 function spread({ runs }: Cell): string {
-  const perS = runs.map((run) => callsOf(run.operations) / run.wallS)
+  const perS = runs.map(throughputOf)
   const middle = median(perS)
   return `${Math.round((Math.min(...perS) / middle - 1) * 100)} to +${Math.round((Math.max(...perS) / middle - 1) * 100)} %`
 }
@@ -267,7 +266,7 @@ function setUp({ catalogue, search, replyBytes, sweep, poolSize, warmUps, cells 
 - Clients signed up and logged in once; a run ended after ${untils.join(', for some ')}.
 - Reply lines: ${OPERATIONS.map((operation) => `${operation} ${replyBytes[operation].toLocaleString('en')} bytes`).join(', ')}. The null server answers as many.
 - Warm-up, not recorded: ${Math.min(...windows)} to ${Math.max(...windows)} windows a system and operation, until three lay within 10 % of each other${unsteady.length === 0 ? '' : `; never steady: ${unsteady.join(', ')}`}.
-- threads.py ran with pools of ${poolSize} connections, the best of these (operations a second at its largest load, geometric mean):
+- The systems that don't gather had pools of ${poolSize} connections, the best of these for threads.py (operations a second at its largest load, geometric mean); souk has 8:
 
 ${table(['connections', ...OPERATIONS], sweepRows)}`
 }

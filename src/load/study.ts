@@ -45,7 +45,7 @@ export const PROFILES = {
     clients: [1, 10, 100],
     runs: 10,
     until: { calls: 1_000 },
-    ungatheredUntil: { fromClients: 100, until: { calls: 200 } },
+    ungatheredUntil: { fromClients: 100, until: { calls: 100 } },
     pools: [8, 16, 32, 64, 100],
     sweepS: 1.5,
   },
@@ -112,7 +112,7 @@ async function sweepPools(bench: Bench, profile: Profile, progress: Progress) {
     const system = await bench.start('threads', { poolSize })
     const throughput: Record<string, number> = {}
     for (const experiment of OPERATIONS) {
-      const run = await bench.run(system, scenarioOf(experiment, clients, { seconds: profile.sweepS }))
+      const run = await bench.run(system, scenarioOf(experiment, clients, { seconds: profile.sweepS }), 0)
       throughput[experiment] = throughputOf(run)
     }
     await system.stop()
@@ -136,7 +136,7 @@ async function warmUpAll(bench: Bench, systems: readonly System[], profile: Prof
       const windows: number[] = []
       while (windows.length < WARM_UP_WINDOWS && !isSteady(windows)) {
         const until = { seconds: WARM_UP_WINDOW_S }
-        const run = await bench.run(system, scenarioOf(experiment, Math.max(...profile.clients), until))
+        const run = await bench.run(system, scenarioOf(experiment, Math.max(...profile.clients), until), windows.length)
         windows.push(throughputOf(run))
       }
       warmUps.push({ system: system.name, experiment, windows: windows.map(Math.round), steady: isSteady(windows) })
@@ -162,7 +162,7 @@ async function runCells(bench: Bench, systems: readonly System[], profile: Profi
         // A B C D, D C B A, …: none is always the first.
         for (const { system, cell } of run % 2 === 0 ? rows : rows.toReversed()) {
           progress.step(`${clients} clients, ${experiment}, ${system.name}, run ${run + 1}`)
-          cell.runs.push(await bench.run(system, scenarioOf(experiment, clients, cell.until)))
+          cell.runs.push(await bench.run(system, scenarioOf(experiment, clients, cell.until), run))
         }
       }
       cells.push(...rows.map(({ cell }) => cell))

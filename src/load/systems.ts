@@ -37,7 +37,7 @@ export interface SystemOptions {
   urls: Urls
   /** What the null server answers, by operation. */
   nullResults?: object
-  /** Connections of each pool of threads.py. */
+  /** Connections of each pool of the systems that don't gather. */
   poolSize?: number
 }
 
@@ -97,7 +97,8 @@ function startServer(name: SystemName, role: Role, { urls, nullResults, poolSize
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
   return spawn(program, rest, {
     env: { ...Object.fromEntries(clean), ...environment },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // a broken channel ends it, should we be killed
+    detached: true, // Ctrl-C is for us
   })
 }
 
@@ -107,7 +108,7 @@ function commandOf(name: SystemName, role: Role, poolSize = 16): [string, ...str
     case 'souk':
       return [node, ...programArguments('server', role)]
     case 'queue-off':
-      return [node, ...programArguments('server', role, '--queue', 'off')]
+      return [node, ...programArguments('server', role, '--queue', 'off', '--db-connections', String(poolSize))]
     case 'null':
       return [node, ...programArguments('load/null')]
     case 'threads':

@@ -103,6 +103,12 @@ interface Search {
   keywords: string[]
 }
 
+/** A search, and the items it must find, best first. */
+interface KnownSearch {
+  search: Search
+  itemIds: readonly number[]
+}
+
 function planRating(sellerId: number): PlannedCall {
   return {
     params: { seller_id: sellerId },
@@ -114,26 +120,25 @@ function planRating(sellerId: number): PlannedCall {
   }
 }
 
-function planSearch(search: Search): PlannedCall {
+function planSearch({ search, itemIds }: KnownSearch): PlannedCall {
   return {
     params: search,
     isRight(result) {
       const { items } = result as { items: Item[] }
-      return items.length === SEARCH.results && items.every((item) => matches(item, search))
+      return items.length === SEARCH.results && items.every((item, index) => item.item_id === itemIds[index])
     },
   }
 }
 
-function matches(item: Item, { category, keywords }: Search): boolean {
-  return item.category === category && item.keywords.some((keyword) => keywords.includes(keyword))
-}
-
+/** The seller's own, each once: which are the newest changes while the seller registers more. */
 function planListing(accountId: number): PlannedCall {
   return {
     params: { limit: CATALOGUE.itemsPerSeller },
     isRight(result) {
       const { items } = result as { items: Item[] }
-      return items.length === CATALOGUE.itemsPerSeller && items.every((item) => item.seller_id === accountId)
+      const isNext = (item: Item, index: number) =>
+        item.seller_id === accountId && (index === 0 || item.item_id < (items[index - 1] as Item).item_id)
+      return items.length === CATALOGUE.itemsPerSeller && items.every(isNext)
     },
   }
 }
@@ -153,16 +158,17 @@ function planRegistration(random: Random): PlannedCall {
 }
 
 /** Draws from the distinct searches, as popular as SEARCH says. */
-function searches(random: Random): (random: Random) => Search {
+function searches(random: Random): (random: Random) => KnownSearch {
+  const answerOf = answers()
   const classes = SEARCH.distinct.map((count, index) => ({
-    searches: distinctSearches(count, index + 1, random),
+    searches: distinctSearches(count, index + 1, random).map((search) => ({ search, itemIds: answerOf(search) })),
     rank: zipf(count, SEARCH.zipf),
   }))
   const [one, two] = SEARCH.shares
   return (random) => {
     const share = random()
     const chosen = classes[share < one ? 0 : share < one + two ? 1 : 2] as (typeof classes)[number]
-    return chosen.searches[chosen.rank(random)] as Search
+    return chosen.searches[chosen.rank(random)] as KnownSearch
   }
 }
 
@@ -177,6 +183,22 @@ function distinctSearches(count: number, keywordCount: number, random: Random): 
     found.set(JSON.stringify(search), search)
   }
   return [...found.values()]
+}
+
+/** What searches must find, worked out from the catalogue by the contract's rule, not by the server's code. */
+function answers(): (search: Search) => readonly number[] {
+  const items = [...catalogueItems()].reverse() // newest first
+  const byCategory = Array.from({ length: CATALOGUE.categories }, (_, category) =>
+    items.filter((item) => item.category === category),
+  )
+  return ({ category, keywords }) => {
+    const matching = (byCategory[category] ?? []).map((item) => ({
+      id: item.id,
+      matches: item.keywords.filter((keyword) => keywords.includes(keyword)).length,
+    }))
+    const best = keywords.map((_, index) => matching.filter(({ matches }) => matches === keywords.length - index))
+    return best.flatMap((equals) => equals.map(({ id }) => id)).slice(0, SEARCH.results)
+  }
 }
 
 /** A draw of ranks 0 to count - 1 under Zipf's law, by inverting its cumulative distribution. */
