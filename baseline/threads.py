@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """A marketplace server with one thread per connection, for comparison with souk.
 
-It speaks souk's protocol over souk's tables with souk's SQL, so that what
-differs is the architecture: blocking sockets, a thread for each, and bounded
-pools of database connections that the threads share. It has the operations
+It speaks souk's protocol over souk's tables, with souk's SQL where a request
+is one statement, so that what differs is the architecture: blocking sockets, a
+thread for each, and bounded pools of database connections that the threads
+share. (Searches of several keywords are ranked by the database here, by the
+server there: each as it is faster.) It has the operations
 that the study calls, and nothing else. Functions stand in the order in which
 a byte travels.
 

@@ -15,7 +15,7 @@ import {
   rowsOf,
   throughputOf,
 } from './figures.ts'
-import { findingsOf, nameOf } from './findings.ts'
+import { type Finding, findingsOf, nameOf } from './findings.ts'
 import { number, table, times } from './markdown.ts'
 import { PUBLISHED } from './published.ts'
 import { type Cell, type Experiment, merged, type Run, type Study } from './record.ts'
@@ -33,9 +33,7 @@ export function renderStudy(study: Study, source: string): string {
   const sections = [
     introduction(study, source),
     '## What the figures show',
-    ...findingsOf(study).map(
-      ({ about, sentences }) => `**${about}.**\n\n${sentences.map((one) => `- ${one}`).join('\n')}`,
-    ),
+    ...findingsOf(study).map(findingText),
     '## Side by side',
     sideBySide(study),
     ratios(study),
@@ -66,6 +64,11 @@ export function renderRuns(runs: readonly Run[], operations: readonly OperationN
   })
   const heads = ['run', ...CPU_PROCESSES.map((process) => `${process}, µs a call`), 'load generator busy']
   return [...tables, `processor time\n\n${table(heads, used)}`].join('\n\n')
+}
+
+function findingText({ about, sentences, table }: Finding): string {
+  const list = sentences.map((sentence) => `- ${sentence}`).join('\n')
+  return [`**${about}.**`, list, ...(table === undefined ? [] : [table])].join('\n\n')
 }
 
 function introduction(
@@ -218,12 +221,13 @@ function checks(study: Study): string {
     "Little's law (1 is right)",
     'load generator busy',
     'throughput, min to max of the runs',
-    'calls, all right',
+    'calls',
   ]
   return (
-    "Little's law: throughput times mean latency over the number of clients. Every reply of every call was checked for being the right one; " +
-    'after each run that registered items, as many new items stood in the database as were acknowledged. Where the load generator is busy ' +
-    `all the time, the system could do more than is shown.\n\n${table(heads, rows)}`
+    "Little's law: throughput times mean latency over the number of clients. Every reply of every system but the null server, which has one answer to everything, " +
+    'was checked: the very items a search must find, in their order; the rating of that seller; items of that seller, each once. After each run that ' +
+    'registered items, as many new ones stood in the database as were acknowledged. Where the load generator is busy all the time, the system could do ' +
+    `more than is shown.\n\n${table(heads, rows)}`
   )
 }
 
