@@ -226,6 +226,28 @@ describe('Database.write', () => {
     })
   })
 
+  it('throws at once when something is taken that is no key', async () => {
+    await withDatabase(async (database) => {
+      const row = { sql: 'INSERT INTO seller_score (seller_id) VALUES (?)', values: [777] }
+      const calls: Note[] = [{ writer: 1, key: keyOf(1, 'taken') }]
+      const twice = async () => ({ answers: [{ ok: 1 }], writes: [row, row] })
+      await assert.rejects(database.write(calls, twice, soonMs(60_000)), { errno: 1062 })
+    })
+  })
+
+  it('forgets keys of more than a day, and no others', async () => {
+    await withDatabase(async (database) => {
+      const insert =
+        'INSERT INTO idempotency SELECT role, 999, key_name, fingerprint, answer, UNIX_TIMESTAMP() - age FROM ' +
+        "(SELECT 'seller' AS role, 'old' AS key_name, 'f' AS fingerprint, '{}' AS answer, 86401 AS age " +
+        "UNION ALL SELECT 'seller', 'young', 'f', '{}', 86300) AS aged"
+      await marketplace.sql('product', insert)
+      await database.forgetOldKeys(soonMs(5_000))
+      const left = await marketplace.sql('product', 'SELECT idempotency_key FROM idempotency WHERE account_id = 999')
+      assert.deepEqual(left, [{ idempotency_key: 'young' }])
+    })
+  })
+
   it('decides again when it was the victim of a deadlock, and loses nothing', async () => {
     await withDatabase(async (database) => {
       await marketplace.sql('product', 'INSERT INTO seller_score (seller_id) VALUES (901), (902)')
@@ -298,6 +320,15 @@ async function stateOf(lane: number): Promise<string | undefined> {
 }
 
 describe('the queue off', () => {
+  it('lets no two writers wait for each other, however few connections they share', async () => {
+    const server = await marketplace.serve('seller', { queue: 'off', dbConnections: 2 })
+    const caller = await Caller.connect(server)
+    const call = { session: ann.session, ...anItem({ category: 42 }) }
+    const answers = await Promise.all(Array.from({ length: 50 }, () => caller.call('register_item_for_sale', call)))
+    assert.deepEqual(answers.map(({ item_id }) => item_id).sort(), (await itemsIn(42)).sort())
+    await caller.close()
+  })
+
   it('gives the same answers as the queue on, to the same calls', async () => {
     const scripts = [
       { queue: 'on', category: 40, account: 'on' },

@@ -1,7 +1,8 @@
 /** The study from end to end, at its smallest, as a program: what it writes, and that its page says what its record says. */
 
 import assert from 'node:assert/strict'
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -150,6 +151,21 @@ describe('souk-load', () => {
     assert.equal(status, 0, stderr)
     assert.match(stdout, /^search_items\n/)
     assert.equal(stdout.match(/^\| [12] \| 60 \|/gm)?.length, 2)
+  })
+
+  test('stops on Ctrl-C, and leaves nothing running', async () => {
+    const environment = { PATH: process.env.PATH, SOUK_HOME: home }
+    const options = { cwd: home, env: environment, stdio: ['ignore', 'ignore', 'pipe'] } as const
+    const load = spawn(process.execPath, [...PROGRAM, 'run', '--clients', '20', '--runs', '100'], options)
+    let said = ''
+    for await (const text of load.stderr) {
+      if (said === '') load.kill('SIGINT')
+      said += text
+    }
+    assert.equal(load.exitCode ?? (await once(load, 'exit'))[0], 130)
+    assert.match(said, /interrupted/)
+    assert.equal(existsSync(join(home, 'study', 'owner')), false)
+    assert.equal(existsSync(join(home, 'study', 'mariadb', 'pid')), false)
   })
 
   test('names everything that is wrong with its options, exit 2', () => {
