@@ -132,9 +132,12 @@ export class Connection<R extends Role> {
     const reply = replyOf(line)
     if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
     const { id, result, error } = reply
-    if (id === null && error !== undefined) this.#fail(error.message) // the server closes after it
-    const pending = this.#pending.get(id ?? 0)
-    if (id === null || pending === undefined) return // a notification, or an answer to nothing of ours
+    if (id === null) {
+      this.#fail(error?.message ?? 'a reply to nobody') // the server closes after it
+      return
+    }
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return // a notification
     this.#pending.delete(id)
     if (error === undefined) pending.resolve(result)
     else pending.reject(new CallRefused(error.message, error.data))

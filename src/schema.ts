@@ -17,10 +17,12 @@ export async function applySchema(url: string, database: DatabaseName): Promise<
 
 /** Creates the database that the URL names, if it is missing. */
 export async function createDatabase(url: string): Promise<void> {
-  const { database, ...options } = connectionOptions(url)
-  const connection = await createConnection(options)
-  await connection.query(`CREATE DATABASE IF NOT EXISTS ${connection.escapeId(database)}`)
-  await connection.end()
+  const { database } = connectionOptions(url)
+  const server = new URL(url)
+  server.pathname = '/'
+  await withConnection(server.href, (connection) =>
+    connection.query(`CREATE DATABASE IF NOT EXISTS ${connection.escapeId(database)}`),
+  )
 }
 
 /** A connection of its own, closed when `work` is done. */

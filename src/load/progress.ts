@@ -7,7 +7,6 @@ export interface Progress {
   end(): void
 }
 
-/** `steps` may be set later, when it is known. */
 export function createProgress(stream: NodeJS.WriteStream, steps: number): Progress {
   let done = 0
   let beganMs = performance.now()
