@@ -155,8 +155,10 @@ describe('souk-load', () => {
 
   test('stops on Ctrl-C, and leaves nothing running', async () => {
     const environment = { PATH: process.env.PATH, SOUK_HOME: home }
-    const options = { cwd: home, env: environment, stdio: ['ignore', 'ignore', 'pipe'] } as const
-    const load = spawn(process.execPath, [...PROGRAM, 'run', '--clients', '20', '--runs', '100'], options)
+    const load = spawn(process.execPath, [...PROGRAM, 'run', '--clients', '20', '--runs', '100'], {
+      ...{ cwd: home, env: environment },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     let said = ''
     for await (const text of load.stderr) {
       if (said === '') load.kill('SIGINT')
