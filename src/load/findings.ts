@@ -60,7 +60,9 @@ function lowestLoad(study: Study, system: SystemName, few: number, some: number)
   const holding = OPERATIONS.filter(
     (operation) =>
       isMore(gain(study, operation, few, some, system)) &&
-      others.every((clients) => isMore(latency(study, operation, clients, system) / latency(study, operation, few, system))),
+      others.every((clients) =>
+        isMore(latency(study, operation, clients, system) / latency(study, operation, few, system)),
+      ),
   )
   const gains = OPERATIONS.map((operation) => gain(study, operation, few, some, system))
   const slower = OPERATIONS.map((one) => latency(study, one, some, system) / latency(study, one, few, system))
