@@ -95,9 +95,10 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
   const { target, operation, clients, calls, seconds, runs, pipeline, pool, seed } = options
   if (calls !== undefined && seconds !== undefined) fail(['--calls and --seconds: give one of them'], 2)
   const until = seconds === undefined ? { calls: calls ?? 1_000 } : { seconds }
+  const signal = interruption()
   const progress = createProgress(process.stderr, runs)
   progress.note('making databases, signing up clients (scrypt is slow on purpose)')
-  const bench = await openBench({ ...environment(), seed, accounts: clients, signal: interruption() })
+  const bench = await openBench({ ...environment(), seed, accounts: clients, signal })
   const done: Run[] = []
   try {
     const system = await bench.start(target, { poolSize: pool })
