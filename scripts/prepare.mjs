@@ -18,7 +18,12 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const OLDEST_NODE = [20, 19]
 
 const NEEDS = {
-  server: { is: 'the MariaDB server', apt: 'mariadb-server-core', brew: 'mariadb', missing: isServerMissing },
+  server: {
+    is: 'the MariaDB server',
+    apt: 'mariadb-server-core mariadb-client-core', // mariadb-install-db calls a program of the client's package
+    brew: 'mariadb',
+    missing: isServerMissing,
+  },
   baseline: { is: "Python's MariaDB driver", apt: 'python3-mysqldb', brew: undefined, missing: isDriverMissing },
 }
 
@@ -55,8 +60,8 @@ function compile() {
 
 /** The program that starts the server knows where to look for it. */
 async function isServerMissing() {
-  const { findProgram } = await import('../dist/mariadbd.js')
-  return findProgram('mariadbd') === undefined || findProgram('mariadb-install-db') === undefined
+  const { findProgram, PROGRAMS } = await import('../dist/mariadbd.js')
+  return Object.keys(PROGRAMS).some((name) => findProgram(name) === undefined)
 }
 
 function isDriverMissing() {

@@ -48,11 +48,19 @@ export interface PrivateDatabase {
   stop(): Promise<void>
 }
 
-/** The path of one of MariaDB's programs, under its name or its older one. */
-export function findProgram(name: 'mariadbd' | 'mariadb-install-db'): string | undefined {
-  const names = name === 'mariadbd' ? ['mariadbd', 'mysqld'] : ['mariadb-install-db', 'mysql_install_db']
+/** MariaDB's programs that a private database needs, each with the names it goes by. The last is called by the second. */
+export const PROGRAMS = {
+  mariadbd: ['mariadbd', 'mysqld'],
+  'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
+  my_print_defaults: ['my_print_defaults'],
+}
+
+/** The path of one of MariaDB's programs. */
+export function findProgram(program: keyof typeof PROGRAMS): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]
-  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
+  return PROGRAMS[program]
+    .flatMap((name) => folders.map((folder) => join(folder, name)))
+    .find((path) => existsSync(path))
 }
 
 /** Takes a home folder for this process. Throws `SetUpError` when another owner lives; returns how to give it back. */
@@ -114,7 +122,9 @@ function pathsOf(home: string): Paths {
 function makeDataFolder({ data, temporary }: Paths): void {
   const program = findProgram('mariadb-install-db')
   if (program === undefined)
-    throw new SetUpError('mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core)')
+    throw new SetUpError(
+      'mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core and mariadb-client-core)',
+    )
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { mode: 0o700 })
@@ -127,7 +137,8 @@ function makeDataFolder({ data, temporary }: Paths): void {
 
 function startServer({ data, temporary, socket, pid, log }: Paths, bufferPoolMib: number): ChildProcess {
   const program = findProgram('mariadbd')
-  if (program === undefined) throw new SetUpError('mariadbd not found: install MariaDB (Debian: mariadb-server-core)')
+  if (program === undefined)
+    throw new SetUpError('mariadbd not found: install MariaDB (Debian: mariadb-server-core and mariadb-client-core)')
   const options = {
     ...{ datadir: data, tmpdir: temporary, socket, 'pid-file': pid, 'log-error': log },
     'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash
