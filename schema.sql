@@ -61,12 +61,63 @@ CREATE TABLE IF NOT EXISTS item_keyword (
   PRIMARY KEY (category, keyword, item_id) -- search_items
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
+-- A cart is read and written as a whole, by one session at a time: one row.
+CREATE TABLE IF NOT EXISTS cart (
+  session_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- as in the customer database
+  buyer_id     BIGINT UNSIGNED NOT NULL,
+  content      VARCHAR(4096) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- 'item:units item:units …', '' when empty
+  created_at   BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (session_hash),        -- every operation on carts
+  KEY by_age (created_at)            -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS saved_cart (
+  buyer_id BIGINT UNSIGNED NOT NULL,
+  content  VARCHAR(4096) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- as in cart
+  PRIMARY KEY (buyer_id)             -- save_cart; a session's first operation on its cart
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS purchase (
+  id           BIGINT UNSIGNED NOT NULL,
+  buyer_id     BIGINT UNSIGNED NOT NULL,
+  total_cents  BIGINT UNSIGNED NOT NULL,
+  purchased_at BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (id),
+  KEY by_buyer (buyer_id, id)        -- get_buyer_purchases
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS purchase_line (
+  purchase_id BIGINT UNSIGNED NOT NULL,
+  item_id     BIGINT UNSIGNED NOT NULL,
+  buyer_id    BIGINT UNSIGNED NOT NULL,
+  quantity    INT UNSIGNED    NOT NULL,
+  price_cents INT UNSIGNED    NOT NULL, -- of one unit, when it was purchased
+  PRIMARY KEY (purchase_id, item_id), -- get_buyer_purchases
+  KEY by_buyer (buyer_id, item_id)    -- provide_feedback
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS feedback (
+  buyer_id BIGINT UNSIGNED NOT NULL,
+  item_id  BIGINT UNSIGNED NOT NULL,
+  vote     ENUM('up', 'down') NOT NULL,
+  PRIMARY KEY (buyer_id, item_id)     -- provide_feedback
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- The scores are sums over purchase_line and feedback, moved in the
+-- transactions that write those.
+
 CREATE TABLE IF NOT EXISTS seller_score (
   seller_id   BIGINT UNSIGNED NOT NULL,
   thumbs_up   INT UNSIGNED    NOT NULL DEFAULT 0,
   thumbs_down INT UNSIGNED    NOT NULL DEFAULT 0,
-  items_sold  INT UNSIGNED    NOT NULL DEFAULT 0,
+  items_sold  BIGINT UNSIGNED NOT NULL DEFAULT 0, -- units
   PRIMARY KEY (seller_id)           -- get_seller_rating; no row means zeros
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS buyer_score (
+  buyer_id        BIGINT UNSIGNED NOT NULL,
+  items_purchased BIGINT UNSIGNED NOT NULL, -- units
+  PRIMARY KEY (buyer_id)            -- get_buyer_purchases; no row means zero
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 CREATE TABLE IF NOT EXISTS id_block (
@@ -75,7 +126,7 @@ CREATE TABLE IF NOT EXISTS id_block (
   PRIMARY KEY (name)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
-INSERT IGNORE INTO id_block (name, next_id) VALUES ('item', 1);
+INSERT IGNORE INTO id_block (name, next_id) VALUES ('item', 1), ('purchase', 1);
 
 CREATE TABLE IF NOT EXISTS idempotency (
   role            ENUM('seller', 'buyer') NOT NULL,

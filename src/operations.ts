@@ -10,6 +10,13 @@ import { z } from 'zod'
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]
 
+/** Units of one item on sale. */
+export const MOST_UNITS = 1_000_000
+/** Units of one item in a cart. */
+export const MOST_CART_UNITS = 10_000
+/** Items in a cart. */
+export const MOST_CART_LINES = 100
+
 /** Text in normal form C, counted in code points, with no control character and no space at its edges. */
 function text(longest: number) {
   const fits = new RegExp(`^(?!\\s)[^\\p{Cc}\\p{Cs}]{1,${longest}}$(?<!\\s)`, 'u')
@@ -25,7 +32,8 @@ const name = text(32)
 const category = z.int().min(0).max(65_535)
 const condition = z.enum(['new', 'used'])
 const price = z.int().min(0).max(1_000_000_000)
-const quantity = z.int().min(1).max(1_000_000)
+const quantity = z.int().min(1).max(MOST_UNITS)
+const cartQuantity = z.int().min(1).max(MOST_CART_UNITS)
 const keywords = z
   .array(text(8).toLowerCase().pipe(text(8)))
   .max(5)
@@ -36,10 +44,10 @@ const password = z
   .normalize('NFC')
   .regex(/^[^\p{Cc}\p{Cs}]{8,128}$/u, 'must have 8 to 128 characters')
 const session = z.string().min(1).max(128)
-const idempotencyKey = text(64).optional()
+const keyed = { session, idempotency_key: text(64).optional() }
 
 /** Cursors are opaque to clients: they hand back what they were given. */
-const itemCursor = z.string().regex(/^[1-9]\d{0,15}$/, 'must be a next_cursor of an earlier reply')
+const idCursor = z.string().regex(/^[1-9]\d{0,15}$/, 'must be a next_cursor of an earlier reply')
 const searchCursor = z.string().regex(/^[1-5]-[1-9]\d{0,15}$/, 'must be a next_cursor of an earlier reply')
 
 const ok = z.strictObject({ ok: z.literal(true) })
@@ -57,6 +65,11 @@ const item = z.strictObject({
 })
 const rating = z.strictObject({ thumbs_up: count, thumbs_down: count, items_sold: count })
 export type Item = z.infer<typeof item>
+/** Units of an item, in a cart or purchased, and the price of one. */
+const line = z.strictObject({ item_id: id, name, quantity: count, price_cents: price })
+export type Line = z.infer<typeof line>
+const units = z.strictObject({ quantity: count })
+const purchase = z.strictObject({ purchase_id: id, lines: z.array(line), total_cents: count })
 
 interface Operation {
   about: string
@@ -114,8 +127,7 @@ export const operations = {
     register_item_for_sale: {
       about: 'Put an item on sale',
       params: z.strictObject({
-        session,
-        idempotency_key: idempotencyKey,
+        ...keyed,
         name,
         category,
         keywords,
@@ -126,15 +138,26 @@ export const operations = {
       result: z.strictObject({ item_id: id }),
       keyed: true,
     },
+    change_item_price: {
+      about: 'Set the price of one of your items',
+      params: z.strictObject({ session, item_id: id, price_cents: price }),
+      result: ok,
+    },
+    update_units_for_sale: {
+      about: 'Put more units of one of your items on sale, or with a negative change take units off',
+      params: z.strictObject({ ...keyed, item_id: id, change: z.int().min(-MOST_UNITS).max(MOST_UNITS) }),
+      result: units,
+      keyed: true,
+    },
     display_items_for_sale: {
       about: 'List your items, newest first',
       params: z.strictObject({
         session,
         limit: z.int().min(1).max(10_000).default(1_000),
-        cursor: itemCursor.optional(),
+        cursor: idCursor.optional(),
         include_sold_out: z.boolean().default(false),
       }),
-      result: z.strictObject({ items: z.array(item), next_cursor: itemCursor.optional() }),
+      result: z.strictObject({ items: z.array(item), next_cursor: idCursor.optional() }),
     },
   },
   buyer: {
@@ -156,6 +179,57 @@ export const operations = {
       about: 'Show one item',
       params: z.strictObject({ session, item_id: id }),
       result: item,
+    },
+    add_item_to_cart: {
+      about: 'Put units of an item into the cart, if so many are on sale now; this reserves nothing',
+      params: z.strictObject({ ...keyed, item_id: id, quantity: cartQuantity }),
+      result: units,
+      keyed: true,
+    },
+    remove_item_from_cart: {
+      about: 'Take units of an item out of the cart',
+      params: z.strictObject({ ...keyed, item_id: id, quantity: cartQuantity }),
+      result: units,
+      keyed: true,
+    },
+    save_cart: {
+      about: 'Keep the cart for your later sessions; the last save wins',
+      params: z.strictObject({ session }),
+      result: ok,
+    },
+    clear_cart: {
+      about: "Empty the session's cart; what was saved stays saved",
+      params: z.strictObject({ session }),
+      result: ok,
+    },
+    display_cart: {
+      about: "Show the session's cart, with current prices and how many units of each item are on sale",
+      params: z.strictObject({ session }),
+      result: z.strictObject({ lines: z.array(line.extend({ available: count })) }),
+    },
+    make_purchase: {
+      about: 'Buy the whole cart at the prices of this moment, or nothing of it',
+      params: z.strictObject(keyed),
+      result: purchase,
+      keyed: true,
+    },
+    get_buyer_purchases: {
+      about: 'List what you purchased, newest first, and how many units that were in all',
+      params: z.strictObject({
+        session,
+        limit: z.int().min(1).max(100).default(20),
+        cursor: idCursor.optional(),
+      }),
+      result: z.strictObject({
+        items_purchased: count,
+        purchases: z.array(purchase.extend({ purchased_at: count })),
+        next_cursor: idCursor.optional(),
+      }),
+    },
+    provide_feedback: {
+      about: 'Vote an item that you purchased up or down; voting again replaces your vote',
+      params: z.strictObject({ session, item_id: id, vote: z.enum(['up', 'down']) }),
+      result: ok,
     },
     get_seller_rating: {
       about: "Tell a seller's rating and how many items the seller sold",
