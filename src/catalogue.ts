@@ -6,8 +6,9 @@ import type { IdBlocks } from './ids.ts'
 import type { Item } from './operations.ts'
 import type { Answer } from './protocol.ts'
 
-type ItemRow = [number, number, string, number, string, Item['condition'], number, number, number, number]
-const COLUMNS = 'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
+export type ItemRow = [number, number, string, number, string, Item['condition'], number, number, number, number]
+export const ITEM_COLUMNS =
+  'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 
 /** What every item on sale stands under, beside its keywords: no keyword is empty. */
 export const ANY_KEYWORD = ''
@@ -39,9 +40,7 @@ export function sellerCatalogue(
             },
             {
               sql: 'INSERT INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)',
-              rows: registered.flatMap(({ id, params: { category, keywords } }) =>
-                [ANY_KEYWORD, ...keywords].map((keyword) => [category, keyword, id]),
-              ),
+              rows: registered.flatMap(({ id, params }) => keywordRows({ item_id: id, ...params })),
             },
           ],
         }
@@ -57,7 +56,7 @@ export function sellerCatalogue(
       async ask(lane, calls) {
         const selects = calls.map(
           ({ params: { include_sold_out } }, number) =>
-            `(SELECT ${COLUMNS}, ${number} FROM item FORCE INDEX (by_seller) WHERE seller_id = ? AND id < ?` +
+            `(SELECT ${ITEM_COLUMNS}, ${number} FROM item FORCE INDEX (by_seller) WHERE seller_id = ? AND id < ?` +
             `${include_sold_out ? '' : ' AND quantity > 0'} ORDER BY id DESC LIMIT ?)`,
         )
         const values = calls.flatMap(({ account, params: { cursor, limit } }) => [
@@ -88,6 +87,11 @@ export const buyerCatalogue: Handlers<'buyer', 'get_item'> = {
   },
 }
 
+/** Rows of item_keyword under which an item stands while it is on sale. */
+export function keywordRows({ item_id, category, keywords }: Pick<Item, 'item_id' | 'category' | 'keywords'>) {
+  return [ANY_KEYWORD, ...keywords].map((keyword): [number, string, number] => [category, keyword, item_id])
+}
+
 export type ItemsById = ReadonlyMap<number, Item>
 
 /** The items with these ids, equal ids asked once. */
@@ -95,7 +99,7 @@ export async function itemsById(lane: Lane, ids: readonly number[], which: 'any'
   const distinct = [...new Set(ids)]
   if (distinct.length === 0) return new Map()
   const rows = await lane.rows<ItemRow>(
-    `SELECT ${COLUMNS} FROM item WHERE id IN (${placeholders(distinct)})${which === 'any' ? '' : ' AND quantity > 0'}`,
+    `SELECT ${ITEM_COLUMNS} FROM item WHERE id IN (${placeholders(distinct)})${which === 'any' ? '' : ' AND quantity > 0'}`,
     distinct,
   )
   return new Map(rows.map((row) => [row[0], itemOf(row)]))
@@ -109,7 +113,7 @@ function pageOf(items: Item[], limit: number): { items: Item[]; next_cursor?: st
   return items.length <= limit || last === undefined ? { items } : { items: page, next_cursor: String(last.item_id) }
 }
 
-function itemOf(row: readonly [...ItemRow, ...unknown[]]): Item {
+export function itemOf(row: readonly [...ItemRow, ...unknown[]]): Item {
   const keywords = row[4]
   return {
     item_id: row[0],

@@ -3,9 +3,11 @@
  * pools and lanes, transactions, idempotency keys, retries and deadlines, once
  * for all operations, and knows no operation.
  *
- * Each database has two pools, one that reads and one that writes. A *lane* is
- * a pooled connection held by one batch, which pipelines its statements over
- * it. Connections that write run with autocommit off: a statement piped behind
+ * Each database has three pools: one that reads, one that writes, and one whose
+ * transactions begin by waiting for a row that somebody else has locked, so
+ * that those who wait leave lanes to those who need not. A *lane* is a pooled
+ * connection held by one batch, which pipelines its statements over it.
+ * Connections that write run with autocommit off: a statement piped behind
  * one that failed can then never commit by itself. A batch's writes go out in
  * one pipe, and COMMIT only after all of them have answered.
  *
@@ -27,7 +29,7 @@ import { type Answer, type Refusal, Refused } from './protocol.ts'
 
 export type Value = string | number | null
 
-/** One statement with its values, or one INSERT of many rows (none: nothing is sent). */
+/** One statement with its values, or one that is carried out for each of many rows (none: nothing is sent). */
 export type Statement = { sql: string; values: readonly Value[] } | { sql: string; rows: readonly (readonly Value[])[] }
 
 export interface Lane {
@@ -35,9 +37,19 @@ export interface Lane {
   rows<T extends readonly Value[]>(sql: string, values?: readonly Value[]): Promise<readonly T[]>
 }
 
-/** What a batch of writes comes to: an answer for each call, in order, and what must be written for them. */
+/** A row by its table, the table's key column, and its value. Tables and columns are named in code only. */
+export interface Row {
+  table: string
+  key: string
+  id: string | number
+}
+
+/** What becomes of a call: its answer, or the row that it needs and that somebody else has locked. */
+export type Decision<R> = Answer<R> | { held: Row }
+
+/** What a batch of writes comes to: a decision for each call, in order, and what must be written for them. */
 export interface Plan<R> {
-  answers: readonly Answer<R>[]
+  answers: readonly Decision<R>[]
   writes: readonly Statement[]
 }
 
@@ -57,7 +69,7 @@ export interface Keyed {
 export interface DatabaseOptions {
   /** mariadb://user:password@host:port/database, or ?socketPath=… */
   url: string
-  /** Connections of each of the two pools. */
+  /** Connections of each pool. */
   connections: number
 }
 
@@ -87,18 +99,20 @@ const POOL: PoolConfig = {
 
 const SESSION = ['SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin', 'SET SESSION max_statement_time = 5']
 const READING = [...SESSION, 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED']
-const WRITING = [...READING, 'SET autocommit = 0']
+const WRITING = [...READING, 'SET SESSION innodb_lock_wait_timeout = 2', 'SET autocommit = 0']
 
 export class Database {
   readonly #reading: Pool
   readonly #writing: Pool
+  readonly #waiting: Pool
 
   constructor({ url, connections }: DatabaseOptions) {
     const options = { ...connectionOptions(url), ...POOL, connectionLimit: connections }
     this.#reading = createPool({ ...options, initSql: READING })
     this.#writing = createPool({ ...options, initSql: WRITING })
+    this.#waiting = createPool({ ...options, initSql: WRITING, minimumIdle: 0 })
     // The pool replaces what it loses, and whoever asks gets the error; unheard, one of these would end the process.
-    for (const pool of [this.#reading, this.#writing]) {
+    for (const pool of [this.#reading, this.#writing, this.#waiting]) {
       pool.on('connection', (connection: Connection) => connection.on('error', () => {}))
       pool.on('error' as 'connection', () => {})
     }
@@ -118,26 +132,29 @@ export class Database {
 
   /**
    * Decides the calls together and commits what they come to as one
-   * transaction. Resolves to an answer for each call, in order, once it is
+   * transaction. Resolves to a decision for each call, in order, once it is
    * durable; a call with a key has one effect however often it comes. `decide`
-   * may be called again, with fewer calls.
+   * may be called again, with fewer calls. With `behind`, it first waits until
+   * it has that row locked, holding nothing else meanwhile.
    */
   async write<C extends Keyed, R>(
     calls: readonly C[],
     decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
     deadlineMs: number,
-  ): Promise<readonly Answer<R>[]> {
+    behind?: Row,
+  ): Promise<readonly Decision<R>[]> {
+    const pool = behind === undefined ? this.#writing : this.#waiting
     const { first, repeats } = foldEqualKeys(calls)
-    const answers = new Map<C, Answer<R>>()
+    const answers = new Map<C, Decision<R>>()
     let uncertain = false // whether a COMMIT was sent and not answered
     let refused: readonly C[] = [] // by `decide`, though they carry a key
     for (let attempt = 0; answers.size < first.length; attempt += 1) {
       const open = first.filter((call) => !answers.has(call))
       const progress = { commitSent: false }
       try {
-        const decided = await onLane(this.#writing, deadlineMs, (lane) => transact(lane, open, decide, progress))
-        for (const [index, call] of open.entries()) answers.set(call, decided[index] as Answer<R>)
-        refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Answer<R>))
+        const decided = await onLane(pool, deadlineMs, (lane) => transact(lane, behind, open, decide, progress))
+        for (const [index, call] of open.entries()) answers.set(call, decided[index] as Decision<R>)
+        refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Decision<R>))
         break
       } catch (error) {
         const plain = meaning(error)
@@ -170,7 +187,7 @@ export class Database {
     return calls.map((call) => {
       const original = repeats.get(call) ?? call
       const same = call.key?.fingerprint === original.key?.fingerprint
-      return same ? (answers.get(original) as Answer<R>) : { refused: MISMATCH }
+      return same ? (answers.get(original) as Decision<R>) : { refused: MISMATCH }
     })
   }
 
@@ -188,7 +205,7 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#reading.end(), this.#writing.end()])
+    await Promise.allSettled([this.#reading, this.#writing, this.#waiting].map((pool) => pool.end()))
   }
 
   /** What earlier calls with the same keys were answered; undefined when that could not be read in time. */
@@ -267,11 +284,13 @@ function laneOf(connection: PoolConnection): Lane {
 
 async function transact<C extends Keyed, R>(
   connection: PoolConnection,
+  behind: Row | undefined,
   calls: readonly C[],
   decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
   progress: { commitSent: boolean },
-): Promise<readonly Answer<R>[]> {
+): Promise<readonly Decision<R>[]> {
   try {
+    if (behind !== undefined) await connection.query(waitFor(behind), [behind.id])
     const { answers, writes } = await decide(laneOf(connection), calls)
     if (answers.length !== calls.length) throw new Error(`${answers.length} answers to ${calls.length} calls`)
     const replies = await Promise.allSettled(
@@ -287,6 +306,10 @@ async function transact<C extends Keyed, R>(
   }
 }
 
+function waitFor({ table, key }: Row): string {
+  return `SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`
+}
+
 function send(connection: PoolConnection, statement: Statement): Promise<unknown> {
   if ('values' in statement) return connection.query(statement.sql, statement.values)
   if (statement.rows.length === 0) return Promise.resolve()
@@ -294,10 +317,10 @@ function send(connection: PoolConnection, statement: Statement): Promise<unknown
 }
 
 /** The INSERT that decides whose effect a key stands for. Refusals are not kept: they may be different next time. */
-function keyRows<C extends Keyed, R>(calls: readonly C[], answers: readonly Answer<R>[]): Statement {
+function keyRows<C extends Keyed, R>(calls: readonly C[], answers: readonly Decision<R>[]): Statement {
   const rows = calls.flatMap(({ key }, index) => {
-    const answer = answers[index] as Answer<R>
-    if (key === undefined || 'refused' in answer) return []
+    const answer = answers[index] as Decision<R>
+    if (key === undefined || !('ok' in answer)) return []
     return [[key.role, key.accountId, key.key, key.fingerprint, JSON.stringify(answer.ok)]]
   })
   return {

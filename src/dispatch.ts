@@ -13,6 +13,7 @@ import { operationsOf, type Role } from './operations.ts'
 import { type Answer, encodeRefusal, encodeResult, type Refusal, Refused, type Request } from './protocol.ts'
 import { createQueue } from './queue.ts'
 import type { Account, Sessions } from './sessions.ts'
+import { createWriter } from './writer.ts'
 
 /** A request under way: what it weighs, and its reply as a line, which never fails. */
 export interface Work {
@@ -47,7 +48,7 @@ interface Route {
 
 /** No request may count for more than this, or a connection could never make it. */
 const HEAVIEST = 64
-const NOBODY: Account = { id: 0, endsMs: 0 }
+const NOBODY: Account = { id: 0, sessionHash: '', endsMs: 0 }
 
 export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Work {
   const { role, sessions, requestMs, log } = options
@@ -114,24 +115,25 @@ function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return value instanceof Promise
 }
 
-/** Gives a handler its queue. */
+/** Gives a handler its queue, or queues. */
 function askerOf<R extends Role>(
   handler: AnyHandler<AnyParams, unknown>,
   { databases, gathering }: DispatchOptions<R>,
 ): Route['ask'] {
   if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
-  const queue = createQueue<Call<AnyParams>, Answer<unknown>>({
+  const queueOptions = {
     cap: handler.cap,
     inFlight: handler.inFlight,
     ...gathering,
-    weigh: ({ params }) => handler.weigh?.(params) ?? 1,
-    alone: (error) => !(error instanceof Refused),
-    run: (calls, deadlineMs) =>
-      'reads' in handler
-        ? databases[handler.reads].read((lane) => handler.ask(lane, calls, deadlineMs), deadlineMs)
-        : databases[handler.writes].write(calls, (lane, some) => handler.decide(lane, some, deadlineMs), deadlineMs),
-  })
-  return queue.ask
+    weigh: ({ params }: Call<AnyParams>) => handler.weigh?.(params) ?? 1,
+    alone: (error: unknown) => !(error instanceof Refused),
+  }
+  if ('writes' in handler) return createWriter(databases[handler.writes], handler.decide, queueOptions)
+  const { reads, ask } = handler
+  return createQueue<Call<AnyParams>, Answer<unknown>>({
+    ...queueOptions,
+    run: (calls, deadlineMs) => databases[reads].read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
+  }).ask
 }
 
 /** What is wrong with the parameters, by field. Says what was expected, never what came. */

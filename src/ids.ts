@@ -46,8 +46,9 @@ export class IdBlocks {
   async #reserve(deadlineMs: number): Promise<void> {
     const askedMs = performance.now()
     const [answer] = await this.#database.write<Keyed, number>([{}], (lane) => this.#planBlock(lane), deadlineMs)
-    if (answer === undefined) throw new Error('no answer')
-    if ('refused' in answer) throw new Refused({ ...answer.refused, details: { outcome: 'none' } })
+    if (answer !== undefined && 'refused' in answer)
+      throw new Refused({ ...answer.refused, details: { outcome: 'none' } })
+    if (answer === undefined || !('ok' in answer)) throw new Error('no ids')
     this.#next = answer.ok
     this.#end = answer.ok + BLOCK_IDS
     this.#reservedMs = askedMs

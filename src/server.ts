@@ -7,17 +7,20 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { cac } from 'cac'
 import { accounts } from './accounts.ts'
+import { buyerCarts, forgetOldCarts } from './cart.ts'
 import { buyerCatalogue, sellerCatalogue } from './catalogue.ts'
 import { Database } from './db.ts'
 import { createDispatcher } from './dispatch.ts'
 import type { Handlers } from './handlers.ts'
 import { IdBlocks } from './ids.ts'
+import { sellerInventory } from './inventory.ts'
 import { listen } from './listener.ts'
 import { findRunning, SetUpError } from './mariadbd.ts'
 import { runMarketplace } from './marketplace.ts'
 import { ROLES, type Role } from './operations.ts'
 import { fail, onStop, VERSION } from './program.ts'
-import { buyerRatings, sellerRatings } from './ratings.ts'
+import { buyerPurchases } from './purchases.ts'
+import { buyerFeedback, buyerRatings, sellerRatings } from './ratings.ts'
 import { applySchema } from './schema.ts'
 import { buyerSearch } from './search.ts'
 import { Sessions } from './sessions.ts'
@@ -90,7 +93,7 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   const answer =
     role === 'seller'
       ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, ids, sessions) })
-      : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, sessions) })
+      : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, ids, sessions) })
 
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
   const listener = await listen({
@@ -105,7 +108,9 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   process.stdout.write(`${role} server accepts connections on ${settings.host}:${listener.port}\n`)
   process.send?.({ port: listener.port })
   const sweep = setInterval(() => {
-    product.forgetOldKeys(performance.now() + SWEEP_MS).catch(common.log) // the next sweep tries again
+    const deadlineMs = performance.now() + SWEEP_MS
+    product.forgetOldKeys(deadlineMs).catch(common.log) // the next sweep tries again
+    forgetOldCarts(product, settings.sessionAbsoluteS, deadlineMs).catch(common.log)
   }, SWEEP_MS)
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // a database that does not answer holds nobody up
@@ -122,15 +127,19 @@ function sellerHandlers(customer: Database, ids: Database, sessions: Sessions): 
     ...accounts('seller', customer, sessions, (id) => ({ seller_id: id }), VERSION),
     ...sellerRatings,
     ...sellerCatalogue(new IdBlocks(ids, 'item')),
+    ...sellerInventory,
   }
 }
 
-function buyerHandlers(customer: Database, sessions: Sessions): Handlers<'buyer'> {
+function buyerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'buyer'> {
   return {
     ...accounts('buyer', customer, sessions, (id) => ({ buyer_id: id }), VERSION),
     ...buyerRatings(customer),
     ...buyerCatalogue,
     ...buyerSearch,
+    ...buyerCarts,
+    ...buyerPurchases(new IdBlocks(ids, 'purchase')),
+    ...buyerFeedback,
   }
 }
 

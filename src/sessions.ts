@@ -19,6 +19,8 @@ import { createQueue, type Queue } from './queue.ts'
 /** Whoever calls: the id is of the role of the server that is called. */
 export interface Account {
   id: number
+  /** Of the session's token: the session's name wherever it is written down. */
+  sessionHash: string
   /** When the session ends whatever happens, on this process's clock. */
   endsMs: number
 }
@@ -129,7 +131,7 @@ export class Sessions {
       if (row === undefined) return undefined
       const [hash, accountId, endsInS, expiresInS] = row
       if (expiresInS <= Math.min(this.#life.idleS, endsInS - 1)) this.#prolong(hash)
-      const found = { account: { id: accountId, endsMs: askedMs + endsInS * 1_000 }, askedMs }
+      const found = { account: { id: accountId, sessionHash: hash, endsMs: askedMs + endsInS * 1_000 }, askedMs }
       if (!this.#endedMs.has(token)) this.#remembered.set(token, found)
       return found
     })

@@ -28,7 +28,7 @@ const settings = z.object({
   home: z.coerce.string().min(1).default(defaultHome()).describe('folder of the private database'),
   customerDbUrl: databaseUrl.describe('customer database, instead of the private one'),
   productDbUrl: databaseUrl.describe('product database, instead of the private one'),
-  dbConnections: atLeast(1).max(200).default(8).describe('connections of each pool: two for each database'),
+  dbConnections: atLeast(1).max(200).default(8).describe('connections of each pool: three for each database'),
   queue: z.enum(['on', 'off']).default('on').describe('gather requests into batches'),
   sessionIdleS: atLeast(1).default(SESSION_LIFE.idleS).describe('a session ends when unused for so long'),
   sessionAbsoluteS: atLeast(1).default(SESSION_LIFE.absoluteS).describe('a session ends so long after login'),
