@@ -13,8 +13,9 @@
  * is no timer; batches grow because the work before them takes time, which is
  * to say with the load.
  *
- * Every waiter is settled exactly once. What waits is bounded, in weight and
- * in age: beyond that a request is refused at once, not late.
+ * Every waiter is settled exactly once, and at its own deadline at the latest:
+ * a batch has until the last of its requests' deadlines. What waits is bounded,
+ * in weight and in age: beyond that a request is refused at once, not late.
  */
 
 import { Refused } from './protocol.ts'
@@ -37,7 +38,7 @@ export interface QueueOptions<Q, A> {
 }
 
 export interface Queue<Q, A> {
-  /** Rejects with `Refused`: `overloaded` at once, `timeout` when not sent by its deadline; or with what `run` threw. */
+  /** Rejects with `Refused`: `overloaded` at once, `timeout` when not sent, or not answered, in time; or with what `run` threw. */
   ask(request: Q, deadlineMs: number): Promise<A>
   readonly waiting: number
   /** Resolves when nothing waits and nothing is under way. */
@@ -64,7 +65,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   const { endOfTurn = setImmediate, now = () => performance.now() } = options
   let waiting: Waiter<Q, A>[] = []
   let waitingWeight = 0
-  let underWay = 0
+  const underWay = new Set<readonly Waiter<Q, A>[]>()
   let lastCount = 0
   let dispatchPlanned = false
   let sweep: NodeJS.Timeout | undefined
@@ -84,11 +85,11 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
 
   function planDispatch(): void {
-    if (dispatchPlanned || underWay >= inFlight) return
+    if (dispatchPlanned || underWay.size >= inFlight) return
     dispatchPlanned = true
     endOfTurn(() => {
       dispatchPlanned = false
-      while (underWay < inFlight && hasWork() && (underWay === 0 || waiting.length >= lastCount)) {
+      while (underWay.size < inFlight && hasWork() && (underWay.size === 0 || waiting.length >= lastCount)) {
         void dispatch(takeBatch())
       }
     })
@@ -116,16 +117,16 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
 
   async function dispatch(batch: readonly Waiter<Q, A>[]): Promise<void> {
-    underWay += 1
+    underWay.add(batch)
     const outcomes = await runBatch(batch)
-    underWay -= 1
+    underWay.delete(batch)
     if (hasWork()) void dispatch(takeBatch())
     settle(batch, outcomes)
-    if (underWay === 0 && waiting.length === 0) becomeIdle()
+    if (underWay.size === 0 && waiting.length === 0) becomeIdle()
   }
 
   async function runBatch(batch: readonly Waiter<Q, A>[]): Promise<readonly Outcome<A>[]> {
-    const deadlineMs = Math.min(...batch.map((waiter) => waiter.deadlineMs))
+    const deadlineMs = Math.max(...batch.map((waiter) => waiter.deadlineMs))
     try {
       const answers = await run(
         batch.map((waiter) => waiter.request),
@@ -150,22 +151,30 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
 
   function sweepLate(): void {
-    if (waiting.length === 0) {
-      clearInterval(sweep)
-      sweep = undefined
-    }
     takeBackLate()
-    if (underWay === 0 && waiting.length === 0) becomeIdle()
+    giveUpLate()
+    if (underWay.size > 0 || waiting.length > 0) return
+    clearInterval(sweep)
+    sweep = undefined
+    becomeIdle()
+  }
+
+  /** Of requests under way, those whose neighbours have more time; a batch that is late as a whole says more itself. */
+  function giveUpLate(): void {
+    const longLateMs = now() - SWEEP_MS
+    for (const batch of underWay) {
+      for (const { deadlineMs, reject } of batch) if (deadlineMs <= longLateMs) reject(late('unknown'))
+    }
   }
 
   function takeBackLate(): void {
     const nowMs = now()
-    const late = waiting.filter((waiter) => waiter.deadlineMs <= nowMs)
-    if (late.length === 0) return
+    const overdue = waiting.filter((waiter) => waiter.deadlineMs <= nowMs)
+    if (overdue.length === 0) return
     waiting = waiting.filter((waiter) => waiter.deadlineMs > nowMs)
-    for (const waiter of late) {
+    for (const waiter of overdue) {
       waitingWeight -= waiter.weight
-      waiter.reject(new Refused({ code: 'timeout', message: 'not begun in time', details: { outcome: 'none' } }))
+      waiter.reject(late('none'))
     }
   }
 
@@ -180,8 +189,15 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
       return waiting.length
     },
     drained: () =>
-      underWay === 0 && waiting.length === 0 ? Promise.resolve() : new Promise((resolve) => onDrained.push(resolve)),
+      underWay.size === 0 && waiting.length === 0
+        ? Promise.resolve()
+        : new Promise((resolve) => onDrained.push(resolve)),
   }
+}
+
+function late(outcome: 'none' | 'unknown'): Refused {
+  const message = outcome === 'none' ? 'not begun in time' : 'not answered in time'
+  return new Refused({ code: 'timeout', message, details: { outcome } })
 }
 
 function overloaded(oldestWaitMs: number): Refused {

@@ -99,13 +99,34 @@ describe('an idle queue', () => {
     assert.deepEqual(batches, [['a', 'b']])
   })
 
-  it('gives the batch the earliest of its deadlines', () => {
+  it('gives the batch the latest of its deadlines', () => {
     const { ask, endTurn, sent } = queueInHand()
-    ask('a', 900)
-    ask('b', 500)
+    ask('a', 500)
+    ask('b', 900)
     ask('c', 700)
     endTurn()
-    assert.equal(sent[0]?.deadlineMs, 500)
+    assert.equal(sent[0]?.deadlineMs, 900)
+  })
+
+  it('tells a request whose batch has more time at its own deadline, and no earlier', async () => {
+    const { ask, endTurn, sent, clock } = queueInHand()
+    const early = ask('a', 500)
+    const late = ask('b', 5_000)
+    endTurn()
+    clock.nowMs = 499
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    assert.deepEqual([early.times, late.times], [0, 0])
+    clock.nowMs = 1_000
+    await new Promise((resolve) => setTimeout(resolve, 250)) // the sweep keeps no process alive
+    await assert.rejects(early.promise, (error) => {
+      assert.ok(error instanceof Refused)
+      assert.deepEqual([error.refusal.code, error.refusal.details], ['timeout', { outcome: 'unknown' }])
+      return true
+    })
+    assert.equal(late.times, 0)
+    sent[0]?.answer(['A', 'B'])
+    assert.equal(await late.promise, 'B')
+    assert.deepEqual([early.times, late.times], [1, 1])
   })
 })
 
