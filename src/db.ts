@@ -3,11 +3,10 @@
  * pools and lanes, transactions, idempotency keys, retries and deadlines, once
  * for all operations, and knows no operation.
  *
- * Each database has three pools: one that reads, one that writes, and one whose
- * transactions begin by waiting for a row that somebody else has locked, so
- * that those who wait leave lanes to those who need not. A *lane* is a pooled
- * connection held by one batch, which pipelines its statements over it.
- * Connections that write run with autocommit off: a statement piped behind
+ * Each database has three pools: one that reads, one that writes, and one for
+ * writes that may wait for a lock, so that those who wait leave lanes to those
+ * who need not. A *lane* is a pooled connection held by one batch, which
+ * pipelines its statements over it. Connections that write run with autocommit off: a statement piped behind
  * one that failed can then never commit by itself. A batch's writes go out in
  * one pipe, and COMMIT only after all of them have answered.
  *
@@ -33,6 +32,8 @@ export type Value = string | number | null
 export type Statement = { sql: string; values: readonly Value[] } | { sql: string; rows: readonly (readonly Value[])[] }
 
 export interface Lane {
+  /** Whether who locks rows over it waits for those that somebody else holds, or passes over them. */
+  readonly waits: boolean
   /** Rows as arrays of column values, in the order of the SELECT. */
   rows<T extends readonly Value[]>(sql: string, values?: readonly Value[]): Promise<readonly T[]>
 }
@@ -119,31 +120,32 @@ export class Database {
   }
 
   /** Asks what changes nothing, so it may be asked again. Rejects with `Refused` `timeout`, or with the statement's error. */
-  async read<T>(ask: (lane: Lane) => Promise<T>, deadlineMs: number): Promise<T> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await onLane(this.#reading, deadlineMs, (connection) => ask(laneOf(connection)))
-      } catch (error) {
-        if (meaning(error) === 'fault') throw error
-        if (!(await pause(attempt, deadlineMs))) throw new Refused(late('none'))
-      }
-    }
+  read<T>(ask: (lane: Lane) => Promise<T>, deadlineMs: number): Promise<T> {
+    return again(this.#reading, deadlineMs, (connection) => ask(laneOf(connection, false)))
+  }
+
+  /** Waits until nobody holds the row, holding nothing itself. Rejects as `read` does. */
+  freed({ table, key, id }: Row, deadlineMs: number): Promise<void> {
+    return again(this.#waiting, deadlineMs, async (connection) => {
+      await connection.query(`SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`, [id])
+      await connection.rollback()
+    })
   }
 
   /**
    * Decides the calls together and commits what they come to as one
    * transaction. Resolves to a decision for each call, in order, once it is
    * durable; a call with a key has one effect however often it comes. `decide`
-   * may be called again, with fewer calls. With `behind`, it first waits until
-   * it has that row locked, holding nothing else meanwhile.
+   * may be called again, with fewer calls. Locks are waited for if `waiting`
+   * says so, but not again after a wait that was too long.
    */
   async write<C extends Keyed, R>(
     calls: readonly C[],
     decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
     deadlineMs: number,
-    behind?: Row,
+    waiting = false,
   ): Promise<readonly Decision<R>[]> {
-    const pool = behind === undefined ? this.#writing : this.#waiting
+    const pool = waiting ? this.#waiting : this.#writing
     const { first, repeats } = foldEqualKeys(calls)
     const answers = new Map<C, Decision<R>>()
     let uncertain = false // whether a COMMIT was sent and not answered
@@ -151,8 +153,11 @@ export class Database {
     for (let attempt = 0; answers.size < first.length; attempt += 1) {
       const open = first.filter((call) => !answers.has(call))
       const progress = { commitSent: false }
+      const waits = waiting && attempt % 2 === 0
       try {
-        const decided = await onLane(pool, deadlineMs, (lane) => transact(lane, behind, open, decide, progress))
+        const decided = await onLane(pool, deadlineMs, (connection) =>
+          transact(connection, laneOf(connection, waits), open, decide, progress),
+        )
         for (const [index, call] of open.entries()) answers.set(call, decided[index] as Decision<R>)
         refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Decision<R>))
         break
@@ -252,6 +257,18 @@ export function connectionOptions(url: string): { database: string } & PoolConfi
   }
 }
 
+/** Does what leaves nothing behind, as often as it takes. */
+async function again<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await onLane(pool, deadlineMs, work)
+    } catch (error) {
+      if (meaning(error) === 'fault') throw error
+      if (!(await pause(attempt, deadlineMs))) throw new Refused(late('none'))
+    }
+  }
+}
+
 /** Lends a pooled connection to `work`. Past the deadline it rejects, and cuts the connection if it has one. */
 async function onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
   let connection: PoolConnection | undefined
@@ -278,20 +295,19 @@ async function onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnec
 
 class Expired extends Error {}
 
-function laneOf(connection: PoolConnection): Lane {
-  return { rows: (sql, values) => connection.query(sql, values) }
+function laneOf(connection: PoolConnection, waits: boolean): Lane {
+  return { waits, rows: (sql, values) => connection.query(sql, values) }
 }
 
 async function transact<C extends Keyed, R>(
   connection: PoolConnection,
-  behind: Row | undefined,
+  lane: Lane,
   calls: readonly C[],
   decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
   progress: { commitSent: boolean },
 ): Promise<readonly Decision<R>[]> {
   try {
-    if (behind !== undefined) await connection.query(waitFor(behind), [behind.id])
-    const { answers, writes } = await decide(laneOf(connection), calls)
+    const { answers, writes } = await decide(lane, calls)
     if (answers.length !== calls.length) throw new Error(`${answers.length} answers to ${calls.length} calls`)
     const replies = await Promise.allSettled(
       [keyRows(calls, answers), ...writes].map((write) => send(connection, write)),
@@ -304,10 +320,6 @@ async function transact<C extends Keyed, R>(
     if (connection.isValid()) await connection.rollback().catch(() => connection.destroy())
     throw error
   }
-}
-
-function waitFor({ table, key }: Row): string {
-  return `SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`
 }
 
 function send(connection: PoolConnection, statement: Statement): Promise<unknown> {

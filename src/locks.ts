@@ -1,9 +1,9 @@
 /**
- * Locking existing rows: a batch takes those it can get and passes over those
- * that somebody else holds. A transaction that holds locks therefore never
- * waits for one, so that none can wait for each other, and a row that is held
- * for long delays only the calls that need it. Whoever locks rows of several
- * tables does so in the order cart, item, seller score, buyer score.
+ * Locking existing rows. On an ordinary lane a batch takes those it can get and
+ * passes over those that somebody else holds: a row that is held for long then
+ * delays only the calls that need it. On a lane that waits it takes all, in the
+ * order of their ids; and whoever locks rows of several tables does so in the
+ * order cart, item, seller score, buyer score, so that nobody waits in a circle.
  */
 
 import { type Lane, placeholders, type Row, type Value } from './db.ts'
@@ -56,7 +56,7 @@ export async function lockRows<I extends Id, T extends readonly [I, ...Value[]]>
   if (distinct.length === 0) return new LockedRows(table, [], [])
   const locked = await lane.rows<T>(
     `SELECT ${columns} FROM ${name} FORCE INDEX (PRIMARY) WHERE ${key} IN (${placeholders(distinct)}) ` +
-      `ORDER BY ${key} FOR UPDATE SKIP LOCKED`,
+      `ORDER BY ${key} FOR UPDATE${lane.waits ? '' : ' SKIP LOCKED'}`,
     distinct,
   )
   return new LockedRows(table, locked, await existing(lane, table, withoutLocked(distinct, locked)))

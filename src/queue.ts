@@ -31,6 +31,8 @@ export interface QueueOptions<Q, A> {
   bound?: number
   /** 1 for every request unless given. */
   weigh?(request: Q): number
+  /** Whether `run` changes anything: what became of a request that it does not answer in time is unknown then. */
+  changes?: boolean
   /** Whether after this error the batch's requests are to be run one by one, once. */
   alone?(error: unknown): boolean
   endOfTurn?(go: () => void): void
@@ -61,7 +63,7 @@ interface Waiter<Q, A> {
 type Outcome<A> = { answer: A } | { error: unknown }
 
 export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
-  const { run, cap, inFlight, bound = BOUND, weigh = () => 1, alone = () => false } = options
+  const { run, cap, inFlight, bound = BOUND, weigh = () => 1, changes = false, alone = () => false } = options
   const { endOfTurn = setImmediate, now = () => performance.now() } = options
   let waiting: Waiter<Q, A>[] = []
   let waitingWeight = 0
@@ -163,7 +165,8 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   function giveUpLate(): void {
     const longLateMs = now() - SWEEP_MS
     for (const batch of underWay) {
-      for (const { deadlineMs, reject } of batch) if (deadlineMs <= longLateMs) reject(late('unknown'))
+      for (const { deadlineMs, reject } of batch)
+        if (deadlineMs <= longLateMs) reject(late(changes ? 'unknown' : 'none'))
     }
   }
 
@@ -196,8 +199,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
 }
 
 function late(outcome: 'none' | 'unknown'): Refused {
-  const message = outcome === 'none' ? 'not begun in time' : 'not answered in time'
-  return new Refused({ code: 'timeout', message, details: { outcome } })
+  return new Refused({ code: 'timeout', message: 'not done in time', details: { outcome } })
 }
 
 function overloaded(oldestWaitMs: number): Refused {

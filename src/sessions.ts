@@ -67,6 +67,7 @@ export class Sessions {
     this.#checks = createQueue({ ...gathering, run: (tokens, deadlineMs) => this.#lookUp(tokens, deadlineMs) })
     this.#changes = createQueue({
       ...gathering,
+      changes: true,
       alone: (error) => !(error instanceof Refused),
       run: (statements, deadlineMs) => this.#change(statements, deadlineMs),
     })

@@ -1,9 +1,10 @@
 /**
  * How calls that change rows get done. They go in batches, and a batch passes
  * over rows that somebody else has locked (see locks.ts). A call that needs
- * such a row then waits for it in a second queue, that row's own, together with
- * all others that want the same one: whose turn it is, is the database's to
- * say, and nobody who wants other rows waits with them.
+ * such a row waits until it is free, holding nothing, together with the others
+ * that want the same one. Then it goes to a second queue, whose batches wait
+ * for their locks: what they wait for then are other batches, not somebody who
+ * sits on a row.
  */
 
 import type { Database, Decision, Keyed, Lane, Plan, Row } from './db.ts'
@@ -16,36 +17,53 @@ type Decide<C, R> = (lane: Lane, calls: readonly C[], deadlineMs: number) => Pro
 export function createWriter<C extends Keyed, R>(
   database: Database,
   decide: Decide<C, R>,
-  queueOptions: Omit<QueueOptions<C, Decision<R>>, 'run'>,
+  queueOptions: Omit<QueueOptions<C, Decision<R>>, 'run' | 'changes'>,
 ): (call: C, deadlineMs: number) => Promise<Answer<R>> {
-  const first = queueBehind(undefined)
-  const byRow = new Map<string, Queue<C, Decision<R>>>()
-
-  function queueBehind(row: Row | undefined): Queue<C, Decision<R>> {
-    return createQueue({
+  const [passing, waiting] = [false, true].map((waits) =>
+    createQueue<C, Decision<R>>({
       ...queueOptions,
+      changes: true,
       run: (calls, deadlineMs) =>
-        database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, row),
-    })
-  }
-
-  /** The queue of those who wait for this row; it lasts as long as there are any. */
-  function queueFor(row: Row): Queue<C, Decision<R>> {
-    const name = `${row.table} ${row.id}`
-    const known = byRow.get(name)
-    if (known !== undefined) return known
-    const queue = queueBehind(row)
-    byRow.set(name, queue)
-    setImmediate(async () => {
-      await queue.drained()
-      byRow.delete(name)
-    })
-    return queue
-  }
+        database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, waits),
+    }),
+  ) as [Queue<C, Decision<R>>, Queue<C, Decision<R>>]
+  const untilFree = createWaitingRooms(database)
 
   return async (call, deadlineMs) => {
-    let decision = await first.ask(call, deadlineMs)
-    while ('held' in decision) decision = await queueFor(decision.held).ask(call, deadlineMs)
+    let decision = await passing.ask(call, deadlineMs)
+    while ('held' in decision) {
+      await untilFree(decision.held, deadlineMs)
+      decision = await waiting.ask(call, deadlineMs)
+    }
     return decision
   }
+}
+
+/** For each row that is waited for one queue, which lasts as long as anybody waits, and one lane. */
+function createWaitingRooms(database: Database): (row: Row, deadlineMs: number) => Promise<void> {
+  const rooms = new Map<string, Queue<Row, void>>()
+
+  return (row, deadlineMs) => {
+    const name = `${row.table} ${row.id}`
+    const known = rooms.get(name)
+    const room = known ?? createRoom(database)
+    const freed = room.ask(row, deadlineMs)
+    if (known === undefined) {
+      rooms.set(name, room)
+      room.drained().then(() => rooms.delete(name))
+    }
+    return freed
+  }
+}
+
+/** All who wait for one row: the wait of one is the wait of all. */
+function createRoom(database: Database): Queue<Row, void> {
+  return createQueue({
+    cap: Number.POSITIVE_INFINITY,
+    inFlight: 1,
+    async run(rows, deadlineMs) {
+      await database.freed(rows[0] as Row, deadlineMs)
+      return rows.map(() => undefined)
+    },
+  })
 }

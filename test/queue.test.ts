@@ -109,7 +109,7 @@ describe('an idle queue', () => {
   })
 
   it('tells a request whose batch has more time at its own deadline, and no earlier', async () => {
-    const { ask, endTurn, sent, clock } = queueInHand()
+    const { ask, endTurn, sent, clock } = queueInHand({ changes: true })
     const early = ask('a', 500)
     const late = ask('b', 5_000)
     endTurn()
