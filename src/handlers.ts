@@ -1,7 +1,7 @@
 /**
  * What a handler is: how an operation's calls are carried out, and in what
- * company. The domains (accounts, catalogue, ratings) own the handlers
- * themselves; the dispatcher gives each its queue.
+ * company. The domains (accounts, catalogue, cart, purchases, …) own the
+ * handlers themselves; the dispatcher gives each its queue.
  */
 
 import type { Keyed, Lane, Plan } from './db.ts'
@@ -30,7 +30,10 @@ interface Reads<P, R> extends Gathered<P> {
   ask(lane: Lane, calls: readonly Call<P>[], deadlineMs: number): Promise<readonly Answer<R>[]>
 }
 
-/** Calls that change something: a batch is decided together and committed as one transaction. */
+/**
+ * Calls that change something: a batch is decided together, in the order of
+ * arrival, on rows that it has locked, and committed as one transaction.
+ */
 interface Writes<P, R> extends Gathered<P> {
   writes: 'customer' | 'product'
   decide(lane: Lane, calls: readonly Call<P>[], deadlineMs: number): Promise<Plan<R>>
