@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * souk-load: measures a marketplace. `run` carries out one scenario, `study`
- * the report's three experiments on all systems, `report` writes the tables of
- * a study again. Everything runs on databases of its own.
+ * a part of the study on all systems, `report` writes the pages of studies
+ * again. Everything runs on databases of its own.
  */
 
 import { mkdirSync } from 'node:fs'
@@ -10,33 +10,51 @@ import { basename, join } from 'node:path'
 import { cac } from 'cac'
 import { z } from 'zod'
 import { openBench } from './load/bench.ts'
-import { createProgress } from './load/progress.ts'
-import { type Experiment, loadStudy, newestStudy, type Run, saveStudy, writeWhole } from './load/record.ts'
+import { MARKET_PROFILES, runMarket } from './load/market.ts'
+import { renderMarket } from './load/marketreport.ts'
+import { createProgress, type Progress } from './load/progress.ts'
+import {
+  isMarket,
+  loadRecord,
+  type Market,
+  newestRecords,
+  type Run,
+  type Study,
+  saveRecord,
+  writeWhole,
+} from './load/record.ts'
 import { renderRuns, renderStudy } from './load/report.ts'
-import { PROFILES, type Profile, runStudy, scenarioOf, stepsOf } from './load/study.ts'
+import { accountsFor, isShopping, SCENARIOS } from './load/scenarios.ts'
+import { PROFILES, type Profile, runStudy, type StudyOptions, stepsOf } from './load/study.ts'
 import { SYSTEM_NAMES, SYSTEMS } from './load/systems.ts'
-import { OPERATIONS } from './load/workload.ts'
 import { SetUpError } from './mariadbd.ts'
+import { MOST_UNITS } from './operations.ts'
 import { fail, VERSION } from './program.ts'
 import { loadDotEnv, readSettings, type Settings } from './settings.ts'
 
 const interrupted = new AbortController()
-const EXPERIMENTS = [...OPERATIONS, 'all'] as const satisfies readonly Experiment[]
+const PARTS = {
+  report: { profiles: PROFILES, run: runStudy },
+  market: { profiles: MARKET_PROFILES, run: runMarket },
+} as const satisfies Record<string, { profiles: Record<keyof typeof PROFILES, Profile>; run: RunPart }>
+type RunPart = (options: StudyOptions, progress: Progress) => Promise<Study | Market>
 const whole = z.coerce.number().int()
 
 const runOptions = z.object({
   target: z.enum(SYSTEM_NAMES).default('souk'),
-  operation: z.enum(EXPERIMENTS).default('all'),
+  scenario: z.enum(SCENARIOS).default('all'),
   clients: whole.min(1).max(1_000).default(10),
   calls: whole.min(1).max(1_000_000).optional(),
   seconds: z.coerce.number().min(0.01).max(600).optional(),
   runs: whole.min(1).max(100).default(3),
   pipeline: whole.min(1).max(256).default(1),
   pool: whole.min(1).max(200).default(16),
+  stock: whole.min(1).max(MOST_UNITS).optional(),
   seed: whole.min(0).default(1),
 })
 
 const studyOptions = z.object({
+  part: z.enum(['report', 'market']).default('report'),
   full: z.boolean().default(false),
   profile: z.enum(Object.keys(PROFILES) as (keyof typeof PROFILES)[]).optional(),
   seed: whole.min(0).default(1),
@@ -49,27 +67,31 @@ function main(): Promise<void> {
   program
     .command('run', 'Carry out one scenario and print its figures')
     .option('--target <system>', `one of ${SYSTEM_NAMES.join(', ')} (souk)`)
-    .option('--operation <name>', `one of ${EXPERIMENTS.join(', ')} (all)`)
+    .option('--scenario <name>', `one of ${SCENARIOS.join(', ')} (all)`)
     .option('--clients <n>', 'clients of each role that is needed (10)')
     .option('--calls <n>', 'calls of each client (1000, unless --seconds)')
     .option('--seconds <n>', 'length of a run, instead of --calls')
     .option('--runs <n>', 'how many runs (3)')
     .option('--pipeline <n>', 'calls a client has under way at once (1)')
     .option('--pool <n>', 'connections of each pool of threads.py (16)')
+    .option('--stock <n>', "units of each item on sale at the start, instead of the scenario's")
     .option('--seed <n>', 'seed of the workload (1)')
-    .example('souk-load run --operation search_items --clients 100 --seconds 5')
-    .example('souk-load run --target threads --operation register_item_for_sale --clients 100 --calls 200')
+    .example('souk-load run --scenario search_items --clients 100 --seconds 5')
+    .example('souk-load run --target threads --scenario flash-sale --clients 200 --calls 200')
     .action((options) => run(checked(runOptions, options)))
   program
-    .command('study', "Carry out the report's experiments on all systems and write the results")
-    .option('--full', "the report's ten runs of 1000 calls a client, instead of three of about a second")
+    .command(
+      'study [part]',
+      'Carry out a part of the study on all systems and write its results: report or market (report)',
+    )
+    .option('--full', 'ten long runs of everything, instead of three of about a second')
     .option('--profile <name>', `one of ${Object.keys(PROFILES).join(', ')} (quick)`)
     .option('--seed <n>', 'seed of the workload (1)')
     .option('--results <folder>', 'where the results go (results)')
-    .example('souk-load study --full')
-    .action((options) => study(checked(studyOptions, options)))
+    .example('souk-load study market --full')
+    .action((part, options) => study(checked(studyOptions, { ...options, part })))
   program
-    .command('report [file]', "Write a study's report again, of the newest unless one is given")
+    .command('report [file]', "Write a study's page again, or those of the newest of each part")
     .option('--results <folder>', 'where the results are (results)')
     .action((file, options) => report(file, checked(studyOptions, options).results))
   program.help().version(VERSION)
@@ -92,44 +114,58 @@ function main(): Promise<void> {
 }
 
 async function run(options: z.infer<typeof runOptions>): Promise<void> {
-  const { target, operation, clients, calls, seconds, runs, pipeline, pool, seed } = options
+  const { target, scenario: name, clients, calls, seconds, runs, pipeline, pool, stock, seed } = options
   if (calls !== undefined && seconds !== undefined) fail(['--calls and --seconds: give one of them'], 2)
-  const until = seconds === undefined ? { calls: calls ?? 1_000 } : { seconds }
+  if (pipeline > 1 && isShopping(name)) fail(['--pipeline: shoppers act on what they were told, one call at a time'], 2)
+  const scenario = {
+    name,
+    clients,
+    until: seconds === undefined ? { calls: calls ?? 1_000 } : { seconds },
+    pipeline,
+    stock,
+  }
   const signal = interruption()
   const progress = createProgress(process.stderr, runs)
   progress.note('making databases, signing up clients (scrypt is slow on purpose)')
-  const bench = await openBench({ ...environment(), seed, accounts: clients, signal })
+  const accounts = accountsFor([{ experiment: name, clients }])
+  const bench = await openBench({ ...environment(), seed, accounts, signal })
   const done: Run[] = []
   try {
     const system = await bench.start(target, { poolSize: pool })
-    const scenario = { ...scenarioOf(operation, clients, until), pipeline }
     for (let number = 1; number <= runs; number += 1) {
       progress.step(`${SYSTEMS[target]}, run ${number}`)
       done.push(await bench.run(system, scenario, number))
     }
     progress.end()
-    process.stdout.write(`${renderRuns(done, scenario.operations)}\n`)
+    process.stdout.write(`${renderRuns(done)}\n`)
   } finally {
     progress.end()
     await bench.close()
   }
 }
 
-async function study({ full, profile: name, seed, results }: z.infer<typeof studyOptions>): Promise<void> {
-  const profile: Profile = PROFILES[name ?? (full ? 'full' : 'quick')]
-  const command = `npm run study${full ? ' -- --full' : name === undefined ? '' : ` -- --profile ${name}`}`
+async function study({ part, full, profile: name, seed, results }: z.infer<typeof studyOptions>): Promise<void> {
+  const profile: Profile = PARTS[part].profiles[name ?? (full ? 'full' : 'quick')]
+  const flags = [
+    ...(part === 'report' ? [] : [part]),
+    ...(full ? ['--full'] : name === undefined ? [] : ['--profile', name]),
+  ]
+  const command = ['npm run study', ...(flags.length === 0 ? [] : ['--']), ...flags].join(' ')
   const progress = createProgress(process.stderr, stepsOf(profile))
-  const record = await runStudy({ ...environment(), profile, seed, command, signal: interruption() }, progress)
+  const record = await PARTS[part].run({ ...environment(), profile, seed, command, signal: interruption() }, progress)
   mkdirSync(results, { recursive: true })
-  report(saveStudy(results, record), results)
+  report(saveRecord(results, record), results)
 }
 
 function report(file: string | undefined, results: string): void {
-  const path = file ?? newestStudy(results)
-  if (path === undefined) fail([`no study in ${results}: make one with "npm run study"`], 2)
-  const page = join(results, 'README.md')
-  writeWhole(page, renderStudy(loadStudy(path), basename(path)))
-  process.stdout.write(`${path}\n${page}\n`)
+  const paths = file === undefined ? newestRecords(results) : [file]
+  if (paths.length === 0) fail([`no study in ${results}: make one with "npm run study"`], 2)
+  for (const path of paths) {
+    const record = loadRecord(path)
+    const page = join(results, isMarket(record) ? 'market.md' : 'README.md')
+    writeWhole(page, isMarket(record) ? renderMarket(record, basename(path)) : renderStudy(record, basename(path)))
+    process.stdout.write(`${path}\n${page}\n`)
+  }
 }
 
 /** Where the databases are: in a home of their own, never the marketplace's. */

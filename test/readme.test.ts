@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { loadStudy } from '../src/load/record.ts'
+import { loadRecord, type Study } from '../src/load/record.ts'
 import { renderStudy } from '../src/load/report.ts'
 
 const root = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
@@ -13,7 +13,7 @@ const readme = readFileSync(root('README.md'), 'utf8')
 /** The page that the record named in a text comes to. */
 function pageOfRecordIn(text: string): string {
   const [name = ''] = /study-[\d-]+\.json/.exec(text) ?? []
-  return renderStudy(loadStudy(root(`results/${name}`)), name)
+  return renderStudy(loadRecord(root(`results/${name}`)) as Study, name)
 }
 
 describe('the README', () => {

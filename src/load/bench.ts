@@ -6,16 +6,18 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CallRefused, type Connection, connect } from '../connection.ts'
-import { lockHome, startPrivateDatabase } from '../mariadbd.ts'
+import { lockHome, SetUpError, startPrivateDatabase } from '../mariadbd.ts'
 import { ROLES, type Role } from '../operations.ts'
 import { encodeResult } from '../protocol.ts'
 import { withConnection } from '../schema.ts'
 import type { Settings } from '../settings.ts'
-import { runScenario, type Scenario, type Session } from './fleet.ts'
+import { type Ledger, readState, type State, violationsOf } from './audit.ts'
+import { runFleet, type Session } from './fleet.ts'
 import { figuresOf, type Run } from './record.ts'
-import { countRegistered, fillCatalogue, makeDatabases, restoreCatalogue, type Urls } from './stock.ts'
+import { createPlays, isShopping, type Scenario } from './scenarios.ts'
+import { fillCatalogue, makeDatabases, restoreCatalogue, type Urls } from './stock.ts'
 import { cpuSecondsOf, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
-import { createWorkloads, OPERATIONS, type OperationName, seeded, type Workload } from './workload.ts'
+import { createPlanners, createSearches, OPERATIONS, type OperationName, type Planner, seeded } from './workload.ts'
 
 export interface BenchOptions {
   /** Folder of the private database. */
@@ -23,8 +25,8 @@ export interface BenchOptions {
   /** Databases to use instead of private ones. */
   given: Pick<Settings, 'customerDbUrl' | 'productDbUrl'>
   seed: number
-  /** Accounts of each role: as many as the largest run has clients. */
-  accounts: number
+  /** As many as the largest run has clients, and one at least. */
+  accounts: Readonly<Record<Role, number>>
   /** Once aborted, no further run begins. */
   signal: AbortSignal
 }
@@ -35,8 +37,8 @@ export interface Bench {
   replyBytes: Record<OperationName, number>
   start(name: SystemName, options?: Pick<SystemOptions, 'poolSize'>): Promise<System>
   /**
-   * One run, on a catalogue of its stated size. Runs of one number draw the same calls, whatever the system.
-   * Rejects with the first wrong reply, or if a write is missing.
+   * One run, on a catalogue of its stated size. In runs of one number clients draw the same, whatever the system.
+   * Rejects with the first wrong reply, or with what the auditor finds amiss.
    */
   run(system: System, scenario: Scenario, number: number): Promise<Run>
   /** Stops everything that was started here. */
@@ -45,10 +47,13 @@ export interface Bench {
 
 const SIGN_UPS_AT_ONCE = 2
 const SIGN_UP_TRIES = 10
+const VIOLATIONS_SHOWN = 20
 
 export async function openBench({ home, given, seed, accounts, signal }: BenchOptions): Promise<Bench> {
   const systems: Promise<System>[] = []
-  const workloads = createWorkloads(seed)
+  const pickSearch = createSearches(seed)
+  const planners = createPlanners(pickSearch)
+  const plays = createPlays(planners, pickSearch)
   const { urls, pid: databasePid, release } = await openDatabases(home, given)
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
@@ -65,33 +70,39 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   }
 
   let runs = 0
-  let pristine = true
+  /** What the database holds, while it is as the catalogue has it. */
+  let restored: { stock: number | undefined } | undefined
+  const catalogues = new Map<number | undefined, State>()
+
+  async function restore(stock: number | undefined): Promise<State> {
+    if (restored === undefined || restored.stock !== stock) await restoreCatalogue(urls, stock)
+    restored = { stock }
+    const catalogue = catalogues.get(stock) ?? (await readState(urls.product))
+    catalogues.set(stock, catalogue)
+    return catalogue
+  }
 
   async function run(system: System, scenario: Scenario, number: number): Promise<Run> {
     signal.throwIfAborted()
-    const random = seeded(seed * 1_000 + number)
-    if (!pristine) await restoreCatalogue(urls)
-    const target = system.name === 'null' ? withoutChecks(workloads) : workloads
+    const canned = system.name === 'null'
+    if (canned && isShopping(scenario.name)) throw new SetUpError('the null server has no marketplace to shop in')
+    const { behaviours, stock } = plays[scenario.name]
+    const before = await restore(scenario.stock ?? stock)
     const cpuBefore = cpuOf(system, databasePid)
-    const { wallS, roleWallS, operations, generatorBusy } = await runScenario(
-      system,
-      scenario,
-      target,
-      sessions,
-      random,
-    )
+    const random = seeded(seed * 1_000 + number)
+    const done = await runFleet({ ...system, canned }, scenario, behaviours, sessions, random)
     const cpuAfter = cpuOf(system, databasePid)
-    const acknowledged = operations.get('register_item_for_sale')?.totalCount
-    pristine = acknowledged === undefined || system.name === 'null'
-    if (acknowledged !== undefined && !pristine) await verifyRegistered(urls, acknowledged)
-    const figures = [...operations].map(([operation, histogram]) => [
-      operation,
-      figuresOf(histogram, roleWallS[workloads[operation].role] ?? wallS),
-    ])
-    const cpuS = Object.fromEntries(
-      cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)]),
-    )
-    return { order: runs++, wallS, operations: Object.fromEntries(figures), cpuS, generatorBusy }
+    if (done.ledger.length > 0) {
+      restored = undefined
+      audit(before, await readState(urls.product), done.ledger)
+    }
+    const { wallS, operations, purchases, generatorBusy } = done
+    const cpuS = cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)])
+    return {
+      ...{ order: runs++, wallS, generatorBusy, cpuS: Object.fromEntries(cpuS) },
+      operations: Object.fromEntries([...operations].map(([operation, tally]) => [operation, figuresOf(tally)])),
+      ...(purchases.latenciesUs.totalCount === 0 ? {} : { purchases: figuresOf(purchases) }),
+    }
   }
 
   let sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
@@ -101,8 +112,7 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
     const souk = await start('souk')
     sessions = await signUpAll(souk, accounts, signal)
     await fillCatalogue(urls)
-    canned = await captureResults(souk, workloads, sessions)
-    await restoreCatalogue(urls)
+    canned = await captureResults(souk, planners, sessions)
     await souk.stop()
   } catch (error) {
     await close()
@@ -132,13 +142,13 @@ async function openDatabases(home: string, { customerDbUrl, productDbUrl }: Benc
 /** A few at a time: scrypt is slow on purpose, and a server hashes two passwords at once. */
 async function signUpAll(
   { host, ports }: System,
-  accounts: number,
+  accounts: BenchOptions['accounts'],
   signal: AbortSignal,
 ): Promise<Record<Role, Session[]>> {
   const sessions = { seller: [] as Session[], buyer: [] as Session[] }
   const signUps = ROLES.map(async (role) => {
     const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
-    const numbers = Array.from({ length: accounts }, (_, index) => index + 1).values()
+    const numbers = Array.from({ length: accounts[role] }, (_, index) => index + 1).values()
     const worker = async () => {
       for (const number of numbers) {
         signal.throwIfAborted()
@@ -176,12 +186,11 @@ async function patiently<T>(call: () => Promise<T>): Promise<T> {
 /** What souk answers to one call of each operation. */
 async function captureResults(
   { host, ports }: System,
-  workloads: Record<OperationName, Workload>,
+  planners: readonly Planner[],
   sessions: Record<Role, Session[]>,
 ): Promise<Record<string, unknown>> {
   const results: Record<string, unknown> = {}
-  for (const operation of OPERATIONS) {
-    const { role, plan } = workloads[operation]
+  for (const { operation, role, plan } of planners) {
     const [first] = sessions[role]
     if (first === undefined) throw new Error(`no ${role} has signed up`)
     const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
@@ -201,15 +210,6 @@ function bytesOf(results: Record<string, unknown>): Record<OperationName, number
   >
 }
 
-/** The null server has one answer to everything: of the right shape and size, but to another call. */
-function withoutChecks(workloads: Record<OperationName, Workload>): Record<OperationName, Workload> {
-  const entries = Object.entries(workloads).map(([operation, { role, plan }]) => [
-    operation,
-    { role, plan: (...known: Parameters<typeof plan>) => ({ ...plan(...known), isRight: () => true }) },
-  ])
-  return Object.fromEntries(entries)
-}
-
 function cpuOf({ processes }: System, databasePid: number | undefined): [string, number][] {
   const pids = { ...processes, database: databasePid, generator: process.pid }
   return Object.entries(pids).flatMap(([name, pid]) => {
@@ -218,9 +218,11 @@ function cpuOf({ processes }: System, databasePid: number | undefined): [string,
   })
 }
 
-async function verifyRegistered(urls: Urls, acknowledged: number): Promise<void> {
-  const registered = await countRegistered(urls)
-  if (registered !== acknowledged) throw new Error(`${acknowledged} items were acknowledged, ${registered} are there`)
+function audit(before: State, after: State, ledger: Ledger): void {
+  const violations = violationsOf(before, after, ledger)
+  if (violations.length === 0) return
+  const shown = violations.slice(0, VIOLATIONS_SHOWN).map((violation) => `\n- ${violation}`)
+  throw new Error(`${violations.length} violations after ${ledger.length} writes:${shown.join('')}`)
 }
 
 /** What the database says of the settings that decide its durability and its memory. */

@@ -1,8 +1,8 @@
 /** The figures that a study's record comes to: per run, and per cell over its runs. */
 
-import { type Cell, type Experiment, type Figures, merged, type Run, type Study } from './record.ts'
+import { type Called, type Cell, type Figures, type Measured, merged, type Run } from './record.ts'
+import { rolesOf, type ScenarioName } from './scenarios.ts'
 import type { SystemName } from './systems.ts'
-import type { OperationName } from './workload.ts'
 
 /** What a row of a table says of one operation in one run. */
 export interface Row {
@@ -15,7 +15,7 @@ export interface Row {
   maxMs: number
 }
 
-export function cellOf(study: Study, experiment: Experiment, clients: number, system: SystemName): Cell {
+export function cellOf(study: Measured, experiment: ScenarioName, clients: number, system: SystemName): Cell {
   const cell = study.cells.find(
     (one) => one.experiment === experiment && one.clients === clients && one.system === system,
   )
@@ -31,17 +31,29 @@ export function rowOf({ calls, wallS, meanUs, p50Us, p95Us, p99Us, maxUs }: Figu
   }
 }
 
-export function rowsOf({ runs }: Cell, operation: OperationName): Row[] {
-  return runs.flatMap((run) => {
-    const figures = run.operations[operation]
-    return figures === undefined ? [] : [rowOf(figures)]
-  })
+/** What latencies are of: an operation, or whole purchases. */
+export type Subject = Called | 'purchases'
+
+/** Nothing for what did not happen in the run. */
+export function figuresOn({ operations, purchases }: Run, subject: Subject): Figures[] {
+  const figures = subject === 'purchases' ? purchases : operations[subject]
+  return figures === undefined ? [] : [figures]
+}
+
+/** All subjects of these runs. */
+export function subjectsOf(runs: readonly Run[]): Subject[] {
+  const operations = new Set(runs.flatMap((run) => Object.keys(run.operations) as Called[]))
+  return [...operations, ...(runs.some(({ purchases }) => purchases !== undefined) ? ['purchases' as const] : [])]
+}
+
+export function rowsOf({ runs }: Cell, subject: Subject): Row[] {
+  return runs.flatMap((run) => figuresOn(run, subject).map(rowOf))
 }
 
 /** The average of the runs, as in the report; percentiles come from all calls together, for theirs can't be averaged. */
-export function averageOf(cell: Cell, operation: OperationName): Row {
-  const rows = rowsOf(cell, operation)
-  const histogram = merged(cell.runs.flatMap((run) => run.operations[operation] ?? []))
+export function averageOf(cell: Cell, subject: Subject): Row {
+  const rows = rowsOf(cell, subject)
+  const histogram = merged(cell.runs.flatMap((run) => figuresOn(run, subject)))
   const at = (percentile: number) => histogram.getValueAtPercentile(percentile) / 1_000
   return {
     calls: histogram.totalCount,
@@ -56,8 +68,35 @@ export function throughputOf({ operations }: Run): number {
   return Object.values(operations).reduce((sum, { calls, wallS }) => sum + calls / wallS, 0)
 }
 
-export function callsOf(operations: Run['operations']): number {
+export function callsIn({ operations }: Run): number {
   return Object.values(operations).reduce((sum, { calls }) => sum + calls, 0)
+}
+
+export function purchasesIn({ purchases }: Run): number {
+  return purchases?.calls ?? 0
+}
+
+/** Completed purchases a second. */
+export function purchasesPerS({ purchases }: Run): number {
+  return purchases === undefined ? 0 : purchases.calls / purchases.wallS
+}
+
+/** The 99th percentile of all calls of a run together, in milliseconds. */
+export function p99MsOf({ operations }: Run): number {
+  return merged(Object.values(operations)).getValueAtPercentile(99) / 1_000
+}
+
+/** One cell over another: of the medians of their runs, and between which the runs lie that took turns. */
+export interface Ratio {
+  ofMedians: number
+  least: number
+  most: number
+}
+
+export function ratioOf(over: Cell, under: Cell, measure: (run: Run) => number): Ratio {
+  const [above, below] = [over.runs.map(measure), under.runs.map(measure)]
+  const each = above.map((value, index) => value / (below[index] ?? Number.NaN))
+  return { ofMedians: median(above) / median(below), least: Math.min(...each), most: Math.max(...each) }
 }
 
 /** The median over the runs of a cell, all operations together, in calls a second. */
@@ -76,7 +115,7 @@ export function medianTail(cell: Cell): number {
  * from 1, time was spent where nobody measured it.
  */
 export function littleOf({ experiment, clients, runs }: Cell): number {
-  const present = experiment === 'all' ? clients * 2 : clients
+  const present = clients * rolesOf(experiment).length
   const inFlight = runs.map(({ operations }) =>
     Object.values(operations).reduce(
       (sum, { calls, wallS, meanUs }) => sum + (calls / wallS) * (meanUs / 1_000_000),
@@ -86,12 +125,12 @@ export function littleOf({ experiment, clients, runs }: Cell): number {
   return mean(inFlight) / present
 }
 
-/** Processor microseconds a call, by process, over all runs of the cell. */
-export function cpuPerCallUs({ runs }: Cell, process: keyof Run['cpuS']): number | undefined {
+/** Processor microseconds a piece of work, by process, over all runs of the cell. */
+export function cpuPerUnitUs({ runs }: Cell, process: keyof Run['cpuS'], unitsIn = callsIn): number | undefined {
   const seconds = runs.map((run) => run.cpuS[process])
   if (seconds.some((some) => some === undefined)) return undefined
-  const calls = runs.reduce((sum, { operations }) => sum + callsOf(operations), 0)
-  return (seconds.reduce((sum: number, some) => sum + (some ?? 0), 0) / calls) * 1_000_000
+  const units = runs.reduce((sum, run) => sum + unitsIn(run), 0)
+  return (seconds.reduce((sum: number, some) => sum + (some ?? 0), 0) / units) * 1_000_000
 }
 
 export function mean(values: readonly number[]): number {

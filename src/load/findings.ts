@@ -4,9 +4,10 @@
  * with its figures in it.
  */
 
-import { averageOf, cellOf, cpuPerCallUs, medianThroughput } from './figures.ts'
+import { averageOf, cellOf, cpuPerUnitUs, medianThroughput } from './figures.ts'
 import { number, table, times } from './markdown.ts'
-import type { Experiment, Study } from './record.ts'
+import type { Study } from './record.ts'
+import { CALLING, type ScenarioName } from './scenarios.ts'
 import { SYSTEMS, type SystemName } from './systems.ts'
 import { OPERATIONS, type OperationName } from './workload.ts'
 
@@ -106,8 +107,7 @@ function readsAndWrites(study: Study, system: SystemName, clients: number): stri
 }
 
 function gathering(study: Study): string {
-  const experiments: readonly Experiment[] = [...OPERATIONS, 'all']
-  const rows = experiments.flatMap((experiment) =>
+  const rows = CALLING.flatMap((experiment) =>
     study.clients.map((clients) => {
       const ratio = (over: SystemName, under: SystemName) =>
         times(throughput(study, experiment, clients, over) / throughput(study, experiment, clients, under))
@@ -127,7 +127,7 @@ function gathering(study: Study): string {
 function processorTime(study: Study, few: number, many: number): string {
   const used = (system: SystemName, operation: OperationName, clients: number) => {
     const cell = cellOf(study, operation, clients, system)
-    const parts = (['seller', 'buyer', 'database'] as const).map((process) => cpuPerCallUs(cell, process) ?? Number.NaN)
+    const parts = (['seller', 'buyer', 'database'] as const).map((process) => cpuPerUnitUs(cell, process) ?? Number.NaN)
     return parts.reduce((sum, part) => sum + part, 0)
   }
   const ratios = (system: SystemName) =>
@@ -142,7 +142,7 @@ function processorTime(study: Study, few: number, many: number): string {
   )
 }
 
-function throughput(study: Study, experiment: Experiment, clients: number, system: SystemName): number {
+function throughput(study: Study, experiment: ScenarioName, clients: number, system: SystemName): number {
   return medianThroughput(cellOf(study, experiment, clients, system))
 }
 

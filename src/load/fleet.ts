@@ -1,151 +1,250 @@
 /**
  * The clients of a run: a closed loop each, without think time. All connect,
- * wait at a barrier, begin together, and each makes its next call when the last
- * one is answered. Latency is a call's time as its client sees it, in integer
- * microseconds; the first reply that is not the right one fails the run.
+ * wait at a barrier and begin together, and each behaves as the scenario has
+ * it: it makes its next call when the last one is answered, and may remember
+ * what it was told. Latency is a call's time as its client sees it, in integer
+ * microseconds; the first outcome that is not a right one fails the run.
  */
 
 import { build, type Histogram } from 'hdr-histogram-js'
-import { type Connection, connect } from '../connection.ts'
-import { ROLES, type Role } from '../operations.ts'
-import type { OperationName, PlannedCall, Random, Workload } from './workload.ts'
+import { type Arguments, CallRefused, type Connection, connect } from '../connection.ts'
+import { type Name, type Result, ROLES, type Role } from '../operations.ts'
+import { isWrite, type Ledger, type Write } from './audit.ts'
+import { type Random, seeded } from './workload.ts'
 
 export interface Session {
   accountId: number
   session: string
 }
 
-export interface Scenario {
-  /** Clients of each role that the operations need. */
+/** How large a run is. */
+export interface Extent {
+  /** Clients of each role that there are behaviours for. */
   clients: number
-  /** A client's calls take turns among the operations of its role. */
-  operations: readonly OperationName[]
   /** When a client is done: after so many calls, or when so many seconds have passed. */
   until: { calls: number } | { seconds: number }
-  /** Calls a client has under way at once. */
+  /** Calls a client has under way at once: each in a behaviour of its own, which knows nothing of the others. */
   pipeline: number
+}
+
+/** What a client does, until it may do no more. Made anew for each client, so what it remembers is the client's. */
+export type Behaviour<R extends Role> = (client: Client<R>) => Promise<void>
+export type Behaviours = { readonly [R in Role]?: Behaviour<R> }
+
+/** What a behaviour is given to act with. */
+export interface Client<R extends Role> {
+  readonly accountId: number
+  /** Its own: clients draw the same whatever the system, and whoever is answered first. */
+  readonly random: Random
+  /** Whether it may begin another piece of work; one that was begun may be finished. */
+  more(): boolean
+  /**
+   * Resolves to the result, or to undefined for a refusal that is right.
+   * Rejects for every other outcome, and thereby ends the run.
+   */
+  call<N extends Name<R>>(
+    operation: N,
+    params: Omit<Arguments<R, N>, 'session'>,
+    isRight: (result: Result<R, N>) => boolean,
+    isRightRefusal?: (refusal: CallRefused) => boolean,
+  ): Promise<Result<R, N> | undefined>
+  /** Counts a purchase that was made in several calls, the first of which began then. */
+  purchased(begunMs: number): void
 }
 
 export interface Target {
   host: string
   ports: Readonly<Record<Role, number>>
+  /** Gives one answer to all calls of an operation: no reply is checked, nothing is written. */
+  canned: boolean
 }
 
 export interface RunFigures {
   /** From the first call to the last reply. */
   wallS: number
-  /** The same for each role: clients that are done leave the others to go on. */
-  roleWallS: Partial<Record<Role, number>>
-  operations: Map<OperationName, Histogram>
+  /** By operation, both roles' calls of it together. */
+  operations: ReadonlyMap<string, Tally>
+  /** Completed purchases, from the first call for one to its last reply. */
+  purchases: Tally
+  /** What clients were told of calls that write. */
+  ledger: Ledger
   /** Share of its time in which the event loop of this process was busy, 0 to 1. */
   generatorBusy: number
+}
+
+export interface Tally {
+  latenciesUs: Histogram
+  /** From the first call of the run to the last reply to a client that takes part: those that are done leave the others to go on. */
+  wallS: number
 }
 
 const LONGEST_LATENCY_US = 60_000_000
 const LATENCY_DIGITS = 3
 
-/** Carries a scenario out once. Rejects with the first wrong reply, refusal or lost connection. */
-export async function runScenario(
+/** Carries a scenario out once. Rejects with the first wrong reply, wrong refusal or lost connection. */
+export async function runFleet(
   target: Target,
-  scenario: Scenario,
-  workloads: Record<OperationName, Workload>,
+  extent: Extent,
+  behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
   random: Random,
 ): Promise<RunFigures> {
-  const figures = new Map(scenario.operations.map((operation) => [operation, newHistogram()]))
-  const clients = await connectClients(target, scenario, workloads, sessions)
+  const book = new Book(target.canned)
+  const connected = await connectAll(target, extent, behaviours, sessions)
   try {
     const busy = performance.eventLoopUtilization()
     const beganMs = performance.now()
-    const mayGoOn = 'calls' in scenario.until ? countDown(scenario.until.calls) : clock(scenario.until.seconds)
-    const roleWallS: RunFigures['roleWallS'] = {}
     const elapsedS = () => (performance.now() - beganMs) / 1_000
-    const loops = clients.flatMap((client) => {
-      const more = mayGoOn()
-      return Array.from({ length: scenario.pipeline }, async () => {
-        await loop(client, more, workloads, figures, random)
-        roleWallS[client.role] = elapsedS()
+    const loops = connected.flatMap(({ behave, ...client }) => {
+      const budget = budgetOf(extent.until, beganMs)
+      return Array.from({ length: extent.pipeline }, async () => {
+        const one = new FleetClient(client, budget, seeded(random() * 2 ** 32), book)
+        await behave(one)
+        one.done(elapsedS())
       })
     })
     await Promise.all(loops)
     return {
-      wallS: elapsedS(),
-      roleWallS,
-      operations: figures,
+      ...{ wallS: elapsedS(), operations: book.operations, purchases: book.purchases, ledger: book.ledger },
       generatorBusy: performance.eventLoopUtilization(busy).utilization,
     }
   } finally {
-    await Promise.all(clients.map(({ connection }) => connection.close()))
+    await Promise.all(connected.map(({ connection }) => connection.close()))
   }
 }
 
-function newHistogram(): Histogram {
-  return build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: LONGEST_LATENCY_US,
-    numberOfSignificantValueDigits: LATENCY_DIGITS,
-  })
-}
-
-interface Client extends Session {
+interface Connected extends Session {
   role: Role
   connection: Connection<Role>
-  operations: readonly OperationName[]
-  /** How many calls it has begun. */
-  begun: number
 }
 
-function connectClients(
+async function connectAll(
   { host, ports }: Target,
-  scenario: Scenario,
-  workloads: Record<OperationName, Workload>,
+  { clients }: Extent,
+  behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
-): Promise<Client[]> {
+): Promise<(Connected & { behave: Behaviour<Role> })[]> {
   const connecting = ROLES.flatMap((role) => {
-    const operations = scenario.operations.filter((operation) => workloads[operation].role === role)
-    if (operations.length === 0) return []
-    const theirs = sessions[role].slice(0, scenario.clients)
-    if (theirs.length < scenario.clients) throw new Error(`${scenario.clients} clients, but ${theirs.length} accounts`)
-    return theirs.map(async (session): Promise<Client> => {
+    const behave = behaviours[role] as Behaviour<Role> | undefined
+    if (behave === undefined) return []
+    const theirs = sessions[role].slice(0, clients)
+    if (theirs.length < clients) throw new Error(`${clients} clients, but ${theirs.length} accounts`)
+    return theirs.map(async (session) => {
       const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
-      return { ...session, role, connection, operations, begun: 0 }
+      return { ...session, role, connection, behave }
     })
   })
   return Promise.all(connecting)
 }
 
-/** One call after the other. Results of calls of one connection may overtake each other only between its loops. */
-async function loop(
-  client: Client,
-  more: () => boolean,
-  workloads: Record<OperationName, Workload>,
-  figures: ReadonlyMap<OperationName, Histogram>,
-  random: Random,
-): Promise<void> {
-  while (more()) {
-    const operation = client.operations[client.begun++ % client.operations.length] as OperationName
-    const call = workloads[operation].plan(random, client.accountId)
+/** What a client may still do; its calls under way at once share it. */
+interface Budget {
+  calls: number
+  untilMs: number
+}
+
+function budgetOf(until: Extent['until'], beganMs: number): Budget {
+  return 'calls' in until
+    ? { calls: until.calls, untilMs: Number.POSITIVE_INFINITY }
+    : { calls: Number.POSITIVE_INFINITY, untilMs: beganMs + until.seconds * 1_000 }
+}
+
+/** What is written down of a run. */
+class Book {
+  readonly operations = new Map<string, Tally>()
+  readonly purchases = newTally()
+  readonly ledger: Write[] = []
+  readonly canned: boolean
+
+  constructor(canned: boolean) {
+    this.canned = canned
+  }
+
+  tallyOf(operation: string): Tally {
+    const known = this.operations.get(operation)
+    if (known !== undefined) return known
+    const tally = newTally()
+    this.operations.set(operation, tally)
+    return tally
+  }
+}
+
+function newTally(): Tally {
+  const latenciesUs = build({
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: LONGEST_LATENCY_US,
+    numberOfSignificantValueDigits: LATENCY_DIGITS,
+  })
+  return { latenciesUs, wallS: 0 }
+}
+
+class FleetClient implements Client<Role> {
+  readonly random: Random
+  readonly #who: Connected
+  readonly #budget: Budget
+  readonly #book: Book
+  readonly #tallies = new Set<Tally>()
+
+  constructor(who: Connected, budget: Budget, random: Random, book: Book) {
+    this.#who = who
+    this.#budget = budget
+    this.random = random
+    this.#book = book
+  }
+
+  get accountId(): number {
+    return this.#who.accountId
+  }
+
+  more(): boolean {
+    return this.#budget.calls > 0 && performance.now() < this.#budget.untilMs
+  }
+
+  async call<N extends Name<Role>>(
+    operation: N,
+    params: Omit<Arguments<Role, N>, 'session'>,
+    isRight: (result: Result<Role, N>) => boolean,
+    isRightRefusal: (refusal: CallRefused) => boolean = () => false,
+  ): Promise<Result<Role, N> | undefined> {
+    const { role, connection, session, accountId } = this.#who
+    this.#budget.calls -= 1
     const begunMs = performance.now()
-    const result = await ask(client, operation, call)
-    figures.get(operation)?.recordValue(Math.round((performance.now() - begunMs) * 1_000))
-    if (!call.isRight(result)) throw new Error(`wrong reply to ${operation}: ${JSON.stringify(result).slice(0, 300)}`)
+    const result = await connection.call(operation, { ...params, session } as object).catch((error) => {
+      if (error instanceof CallRefused && isRightRefusal(error)) return undefined
+      throw error instanceof CallRefused
+        ? new Error(`${operation} was refused: ${error.code}, ${error.message}`)
+        : error
+    })
+    const answeredMs = performance.now()
+    this.#record(this.#book.tallyOf(operation), answeredMs - begunMs)
+    if (result === undefined || this.#book.canned) return result
+    if (isWrite(operation)) {
+      this.#book.ledger.push({
+        role,
+        accountId,
+        session,
+        operation,
+        params,
+        begunMs,
+        answeredMs,
+        result,
+      } as object as Write)
+    }
+    if (!isRight(result)) throw new Error(`wrong reply to ${operation}: ${JSON.stringify(result).slice(0, 300)}`)
+    return result
   }
-}
 
-/** Parameters were planned for the operation's role, which the type of a connection to either can't say. */
-function ask({ connection, session }: Client, operation: OperationName, { params }: PlannedCall): Promise<unknown> {
-  return connection.call(operation as 'whoami', { session, ...params })
-}
-
-/** For each client a count of its own, which its loops share. */
-function countDown(calls: number): () => () => boolean {
-  return () => {
-    let left = calls
-    return () => left-- > 0
+  purchased(begunMs: number): void {
+    this.#record(this.#book.purchases, performance.now() - begunMs)
   }
-}
 
-function clock(seconds: number): () => () => boolean {
-  const untilMs = performance.now() + seconds * 1_000
-  return () => () => performance.now() < untilMs
+  /** So long after the run began. */
+  done(elapsedS: number): void {
+    for (const tally of this.#tallies) tally.wallS = Math.max(tally.wallS, elapsedS)
+  }
+
+  #record(tally: Tally, latencyMs: number): void {
+    tally.latenciesUs.recordValue(Math.round(latencyMs * 1_000))
+    this.#tallies.add(tally)
+  }
 }

@@ -7,15 +7,17 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
+import type { Name } from '../operations.ts'
+import type { Tally } from './fleet.ts'
+import type { ScenarioName } from './scenarios.ts'
+import type { SALES, SHARES } from './shopping.ts'
 import type { SystemName } from './systems.ts'
 import type { CATALOGUE, OperationName, SEARCH } from './workload.ts'
 
 export const FORMAT = 1
 
-/** N clients of one operation, or N sellers and N buyers with all four. */
-export type Experiment = OperationName | 'all'
-
-export interface Study {
+/** What is written down of any part of the study. */
+export interface Measured {
   format: typeof FORMAT
   profile: string
   command: string
@@ -29,19 +31,32 @@ export interface Study {
   database: Record<string, string>
   catalogue: typeof CATALOGUE
   search: typeof SEARCH
-  /** Bytes of a reply line of souk, as captured, which is also what the null server answers. */
-  replyBytes: Record<OperationName, number>
-  /** threads.py at its largest load, by connections in each of its pools; the best was taken. */
+  /** threads.py by connections in each of its pools: throughput by experiment; the best was taken. */
   sweep: { poolSize: number; throughput: Record<string, number> }[]
   poolSize: number
-  clients: number[]
-  warmUps: { system: SystemName; experiment: Experiment; windows: number[]; steady: boolean }[]
+  warmUps: { system: SystemName; experiment: ScenarioName; windows: number[]; steady: boolean }[]
   cells: Cell[]
+}
+
+/** The part that repeats the original's experiments. */
+export interface Study extends Measured {
+  /** Bytes of a reply line of souk, as captured, which is also what the null server answers. */
+  replyBytes: Record<OperationName, number>
+  clients: number[]
+}
+
+/** The part on what goes on in a marketplace. */
+export interface Market extends Measured {
+  kind: 'market'
+  shares: typeof SHARES
+  sales: typeof SALES
+  /** Units of each item on sale when a sale begins. */
+  saleStock: number
 }
 
 /** One system at one load. Its runs took turns with those of the other systems. */
 export interface Cell {
-  experiment: Experiment
+  experiment: ScenarioName
   clients: number
   system: SystemName
   /** How a run ended: 'calls' a client, or 'seconds'. */
@@ -49,20 +64,25 @@ export interface Cell {
   runs: Run[]
 }
 
+/** An operation of either role. */
+export type Called = Name<'seller'> | Name<'buyer'>
+
 export interface Run {
   /** Its place among all runs of the study. */
   order: number
   wallS: number
-  operations: Partial<Record<OperationName, Figures>>
+  operations: Partial<Record<Called, Figures>>
+  /** Purchases with the calls that filled their carts, in scenarios that have them. */
+  purchases?: Figures
   /** Processor seconds used during the run, by process. */
   cpuS: Partial<Record<'seller' | 'buyer' | 'database' | 'generator', number>>
   generatorBusy: number
 }
 
-/** Latencies of one operation in one run, in integer microseconds. */
+/** Latencies of one operation in one run, or of its purchases, in integer microseconds. */
 export interface Figures {
   calls: number
-  /** From the first call of the run to the last reply to a client of the operation's role. */
+  /** From the first call of the run to the last reply to a client that has part in it. */
   wallS: number
   meanUs: number
   p50Us: number
@@ -73,14 +93,14 @@ export interface Figures {
   histogram: string
 }
 
-export function figuresOf(histogram: Histogram, wallS: number): Figures {
-  const at = (percentile: number) => histogram.getValueAtPercentile(percentile)
+export function figuresOf({ latenciesUs, wallS }: Tally): Figures {
+  const at = (percentile: number) => latenciesUs.getValueAtPercentile(percentile)
   return {
-    calls: histogram.totalCount,
+    calls: latenciesUs.totalCount,
     wallS,
-    meanUs: Math.round(histogram.mean),
+    meanUs: Math.round(latenciesUs.mean),
     ...{ p50Us: at(50), p95Us: at(95), p99Us: at(99), maxUs: at(100) },
-    histogram: encodeIntoCompressedBase64(histogram),
+    histogram: encodeIntoCompressedBase64(latenciesUs),
   }
 }
 
@@ -92,26 +112,31 @@ export function merged(figures: readonly Figures[]): Histogram {
   return first
 }
 
-/** Writes the study into a file named for its start; returns its path. */
-export function saveStudy(folder: string, study: Study): string {
+export function isMarket(record: Study | Market): record is Market {
+  return 'kind' in record
+}
+
+/** Writes the record into a file named for its kind and its start; returns its path. */
+export function saveRecord(folder: string, record: Study | Market): string {
   mkdirSync(folder, { recursive: true })
-  const path = join(folder, `study-${study.startedAt.slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}.json`)
-  writeWhole(path, `${JSON.stringify(study, null, 1)}\n`)
+  const startedAt = record.startedAt.slice(0, 19).replace(/[-:]/g, '').replace('T', '-')
+  const path = join(folder, `${isMarket(record) ? 'market' : 'study'}-${startedAt}.json`)
+  writeWhole(path, `${JSON.stringify(record, null, 1)}\n`)
   return path
 }
 
-export function loadStudy(path: string): Study {
-  const study: Study = JSON.parse(readFileSync(path, 'utf8'))
-  if (study.format !== FORMAT) throw new Error(`${path} is not a study of format ${FORMAT}`)
-  return study
+export function loadRecord(path: string): Study | Market {
+  const record: Study | Market = JSON.parse(readFileSync(path, 'utf8'))
+  if (record.format !== FORMAT) throw new Error(`${path} is not a study of format ${FORMAT}`)
+  return record
 }
 
-/** The path of the study that was started last; undefined when there is none. */
-export function newestStudy(folder: string): string | undefined {
-  if (!existsSync(folder)) return undefined
-  const names = readdirSync(folder).filter((name) => /^study-.*\.json$/.test(name))
-  const newest = names.sort().at(-1)
-  return newest === undefined ? undefined : join(folder, newest)
+/** The paths of the newest record of each kind that there is. */
+export function newestRecords(folder: string): string[] {
+  if (!existsSync(folder)) return []
+  const names = readdirSync(folder).sort()
+  const newest = [/^study-.*\.json$/, /^market-.*\.json$/].map((kind) => names.findLast((name) => kind.test(name)))
+  return newest.flatMap((name) => (name === undefined ? [] : [join(folder, name)]))
 }
 
 /** So that nobody reads half a file. */

@@ -2,9 +2,10 @@
 
 import {
   averageOf,
-  callsOf,
+  callsIn,
   cellOf,
-  cpuPerCallUs,
+  cpuPerUnitUs,
+  figuresOn,
   littleOf,
   mean,
   median,
@@ -13,16 +14,17 @@ import {
   type Row,
   rowOf,
   rowsOf,
+  subjectsOf,
   throughputOf,
 } from './figures.ts'
 import { type Finding, findingsOf, nameOf } from './findings.ts'
 import { number, table, times } from './markdown.ts'
 import { PUBLISHED } from './published.ts'
-import { type Cell, type Experiment, merged, type Run, type Study } from './record.ts'
+import { type Cell, type Measured, merged, type Run, type Study } from './record.ts'
+import { CALLING } from './scenarios.ts'
 import { SYSTEM_NAMES, SYSTEMS, type SystemName } from './systems.ts'
 import { OPERATIONS, type OperationName } from './workload.ts'
 
-const EXPERIMENTS: readonly Experiment[] = [...OPERATIONS, 'all']
 /** A p99.9 of fewer calls is made of a handful of them. */
 const P999_CALLS = 10_000
 const COLUMNS = ['calls', 'latency ms', 'ops/s', 'p50 ms', 'p95 ms', 'p99 ms', 'max ms']
@@ -41,7 +43,7 @@ export function renderStudy(study: Study, source: string): string {
     '## Checks on the measurement',
     checks(study),
     '## Processor time',
-    processorTime(study),
+    processorTime(study.cells),
     '## Set-up of the study',
     setUp(study),
   ]
@@ -49,17 +51,16 @@ export function renderStudy(study: Study, source: string): string {
 }
 
 /** The tables of one scenario's runs, for the terminal. */
-export function renderRuns(runs: readonly Run[], operations: readonly OperationName[]): string {
-  const tables = operations.map((operation) => {
-    const lines = runs.flatMap((run, index) => {
-      const figures = run.operations[operation]
-      return figures === undefined ? [] : [cells(String(index + 1), rowOf(figures))]
-    })
-    return `${operation}\n\n${table(['run', ...COLUMNS], lines)}`
+export function renderRuns(runs: readonly Run[]): string {
+  const tables = subjectsOf(runs).map((subject) => {
+    const lines = runs.flatMap((run, index) =>
+      figuresOn(run, subject).map((figures) => cells(String(index + 1), rowOf(figures))),
+    )
+    return `${subject}\n\n${table(['run', ...COLUMNS], lines)}`
   })
   const used = runs.map((run, index) => {
     const perCallUs = (process: (typeof CPU_PROCESSES)[number]) =>
-      number(((run.cpuS[process] ?? Number.NaN) / callsOf(run.operations)) * 1_000_000)
+      number(((run.cpuS[process] ?? Number.NaN) / callsIn(run)) * 1_000_000)
     return [String(index + 1), ...CPU_PROCESSES.map(perCallUs), `${Math.round(run.generatorBusy * 100)} %`]
   })
   const heads = ['run', ...CPU_PROCESSES.map((process) => `${process}, µs a call`), 'load generator busy']
@@ -71,29 +72,34 @@ function findingText({ about, sentences, table }: Finding): string {
   return [`**${about}.**`, list, ...(table === undefined ? [] : [table])].join('\n\n')
 }
 
-function introduction(
-  { profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Study,
-  source: string,
-): string {
+function introduction(study: Study, source: string): string {
   return `# Results: the report's study, on souk
 
-Written by \`souk-load report\` from [${source}](${source}); nothing here was typed in by hand. \`${command}\` (profile ${profile},
-seed ${seed}) took ${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}, at commit ${commit}.
-
-Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.system}. **Everything ran on it together**: servers, database and load generator.
-Versions: ${Object.entries(versions)
-    .map(([name, version]) => `${name} ${version}`)
-    .join(', ')}, MariaDB ${database.version}.
-A write was answered when it was durable (\`innodb_flush_log_at_trx_commit = ${database.innodb_flush_log_at_trx_commit}\`).
+${provenance(study, source)}
 
 The systems, on the same databases, their runs taking turns: ${SYSTEM_NAMES.map((name) => SYSTEMS[name]).join('; ')}.
 N clients stands for N connections that call one operation in a closed loop, without think time; "all" for N sellers and N buyers
 with all four operations at once.`
 }
 
+/** Where a record comes from, for the top of its page. */
+export function provenance(
+  { profile, command, startedAt, tookS, seed, commit, versions, machine, database }: Measured,
+  source: string,
+): string {
+  return `Written by \`souk-load report\` from [${source}](${source}); nothing here was typed in by hand. \`${command}\` (profile ${profile},
+seed ${seed}) took ${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}, at commit ${commit}.
+
+Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.system}. **Everything ran on it together**: servers, database and load generator.
+Versions: ${Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ')}, MariaDB ${database.version}.
+A write was answered when it was durable (\`innodb_flush_log_at_trx_commit = ${database.innodb_flush_log_at_trx_commit}\`).`
+}
+
 function sideBySide(study: Study): string {
   const others = SYSTEM_NAMES.filter((name) => name !== 'souk')
-  const rows = EXPERIMENTS.flatMap((experiment) =>
+  const rows = CALLING.flatMap((experiment) =>
     study.clients.map((clients) => {
       const perS = (system: SystemName) => medianThroughput(cellOf(study, experiment, clients, system))
       return [
@@ -204,17 +210,20 @@ function cells(name: string, row: Row): string[] {
   ]
 }
 
-function checks(study: Study): string {
-  const rows = study.cells.map((cell) => [
-    `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
+function checks({ cells }: Study): string {
+  return (
+    "Little's law: throughput times mean latency over the number of clients. Every reply of every system but the null server, which has one answer to everything, " +
+    'was checked: the very items a search must find, in their order; the rating of that seller; items of that seller, each once. After each run that ' +
+    'registered items, as many new ones stood in the database as were acknowledged. Where the load generator is busy all the time, the system could do ' +
+    `more than is shown.\n\n${checksTable(cells)}`
+  )
+}
+
+export function checksTable(cells: readonly Cell[]): string {
+  const rows = cells.map((cell) => [
+    nameOfCell(cell),
     ...[littleOf(cell).toFixed(3), `${Math.round(mean(cell.runs.map((run) => run.generatorBusy)) * 100)} %`],
-    ...[
-      spread(cell),
-      cell.runs
-        .map((run) => callsOf(run.operations))
-        .reduce((a, b) => a + b, 0)
-        .toLocaleString('en'),
-    ],
+    ...[spread(cell), cell.runs.reduce((sum, run) => sum + callsIn(run), 0).toLocaleString('en')],
   ])
   const heads = [
     'cell',
@@ -223,12 +232,7 @@ function checks(study: Study): string {
     'throughput, min to max of the runs',
     'calls',
   ]
-  return (
-    "Little's law: throughput times mean latency over the number of clients. Every reply of every system but the null server, which has one answer to everything, " +
-    'was checked: the very items a search must find, in their order; the rating of that seller; items of that seller, each once. After each run that ' +
-    'registered items, as many new ones stood in the database as were acknowledged. Where the load generator is busy all the time, the system could do ' +
-    `more than is shown.\n\n${table(heads, rows)}`
-  )
+  return table(heads, rows)
 }
 
 function spread({ runs }: Cell): string {
@@ -237,44 +241,65 @@ function spread({ runs }: Cell): string {
   return `${Math.round((Math.min(...perS) / middle - 1) * 100)} to +${Math.round((Math.max(...perS) / middle - 1) * 100)} %`
 }
 
-function processorTime(study: Study): string {
-  const rows = study.cells.map((cell) => {
+/** A row a cell, with the time per piece of work: per call, unless another `unit` is counted by `unitsIn`. */
+export function processorTime(cells: readonly Cell[], unit = 'call', unitsIn = callsIn): string {
+  const rows = cells.map((cell) => {
     const seconds = (process: (typeof CPU_PROCESSES)[number]) =>
       mean(cell.runs.map((run) => run.cpuS[process] ?? Number.NaN))
     return [
-      `${cell.experiment}, ${cell.clients}, ${nameOf(cell.system)}`,
+      nameOfCell(cell),
       ...CPU_PROCESSES.map((process) => number(seconds(process))),
       number(mean(cell.runs.map((run) => run.wallS))),
-      ...CPU_PROCESSES.map((process) => number(cpuPerCallUs(cell, process) ?? Number.NaN)),
+      ...CPU_PROCESSES.map((process) => number(cpuPerUnitUs(cell, process, unitsIn) ?? Number.NaN)),
     ]
   })
   const heads = [
     ...['cell', ...CPU_PROCESSES.map((process) => `${process}, s`), 'wall, s'],
-    ...CPU_PROCESSES.map((process) => `${process}, µs a call`),
+    ...CPU_PROCESSES.map((process) => `${process}, µs a ${unit}`),
   ]
-  return `Processor seconds of each process in a run, on average, and microseconds a call. The clock ticks every 10 ms.\n\n${table(heads, rows)}`
+  return `Processor seconds of each process in a run, on average, and microseconds a ${unit}. The clock ticks every 10 ms.\n\n${table(heads, rows)}`
+}
+
+function nameOfCell({ experiment, clients, system }: Cell): string {
+  return `${experiment}, ${clients}, ${nameOf(system)}`
 }
 
 function setUp({ catalogue, search, replyBytes, sweep, poolSize, warmUps, cells }: Study): string {
+  const untils = [...new Set(cells.map(({ until }) => untilText(until)))]
+  return `- Catalogue, before each run: ${catalogueText(catalogue)}.
+- Ratings: over all ${catalogue.sellers} sellers alike. Searches: ${searchesText(search)}; ${search.results} results each. Listings: ${catalogue.itemsPerSeller} items. Registrations: an item with ${catalogue.keywordsPerItem} keywords, in categories that nobody searches.
+- Clients signed up and logged in once; a run ended after ${untils.join(', for some ')}.
+- Reply lines: ${OPERATIONS.map((operation) => `${operation} ${replyBytes[operation].toLocaleString('en')} bytes`).join(', ')}. The null server answers as many.
+- Warm-up, not recorded: ${warmUpText(warmUps)}.
+- The systems that don't gather had pools of ${poolSize} connections, the best of these for threads.py (operations a second at its largest load, geometric mean); souk has 8:
+
+${poolTable(sweep, OPERATIONS)}`
+}
+
+export function catalogueText(catalogue: Measured['catalogue']): string {
+  return `${catalogue.sellers} sellers with ${catalogue.itemsPerSeller} items each, in ${catalogue.categories} categories of ${catalogue.keywordsPerCategory} keywords, ${catalogue.keywordsPerItem} keywords an item`
+}
+
+export function searchesText({ shares, distinct, zipf }: Measured['search']): string {
+  return `of 1, 2 and 3 keywords at ${shares.map((share) => `${share * 100} %`).join(', ')}, from ${distinct.join(' + ')} distinct ones, popular by Zipf's law with exponent ${zipf}`
+}
+
+export function warmUpText(warmUps: Measured['warmUps']): string {
   const windows = warmUps.map(({ windows }) => windows.length)
   const unsteady = warmUps
     .filter(({ steady }) => !steady)
     .map(({ system, experiment }) => `${experiment} on ${nameOf(system)}`)
-  const untils = [...new Set(cells.map(({ until }) => untilText(until)))]
-  const sweepRows = sweep.map(({ poolSize, throughput }) => [
-    String(poolSize),
-    ...OPERATIONS.map((operation) => number(throughput[operation] ?? Number.NaN)),
-  ])
-  return `- Catalogue, before each run: ${catalogue.sellers} sellers with ${catalogue.itemsPerSeller} items each, in ${catalogue.categories} categories of ${catalogue.keywordsPerCategory} keywords, ${catalogue.keywordsPerItem} keywords an item.
-- Ratings: over all ${catalogue.sellers} sellers alike. Searches: of 1, 2 and 3 keywords at ${search.shares.map((share) => `${share * 100} %`).join(', ')}, from ${search.distinct.join(' + ')} distinct ones, popular by Zipf's law with exponent ${search.zipf}; ${search.results} results each. Listings: ${catalogue.itemsPerSeller} items. Registrations: an item with ${catalogue.keywordsPerItem} keywords, in categories that nobody searches.
-- Clients signed up and logged in once; a run ended after ${untils.join(', for some ')}.
-- Reply lines: ${OPERATIONS.map((operation) => `${operation} ${replyBytes[operation].toLocaleString('en')} bytes`).join(', ')}. The null server answers as many.
-- Warm-up, not recorded: ${Math.min(...windows)} to ${Math.max(...windows)} windows a system and operation, until three lay within 10 % of each other${unsteady.length === 0 ? '' : `; never steady: ${unsteady.join(', ')}`}.
-- The systems that don't gather had pools of ${poolSize} connections, the best of these for threads.py (operations a second at its largest load, geometric mean); souk has 8:
-
-${table(['connections', ...OPERATIONS], sweepRows)}`
+  return `${Math.min(...windows)} to ${Math.max(...windows)} windows a system and operation, until three lay within 10 % of each other${unsteady.length === 0 ? '' : `; never steady: ${unsteady.join(', ')}`}`
 }
 
-function untilText(until: Cell['until']): string {
+export function poolTable(sweep: Measured['sweep'], experiments: readonly string[]): string {
+  const rows = sweep.map(({ poolSize, throughput }) => [
+    String(poolSize),
+    ...experiments.map((experiment) => number(throughput[experiment] ?? Number.NaN)),
+  ])
+  return table(['connections', ...experiments], rows)
+}
+
+export function untilText(until: Cell['until']): string {
   return 'calls' in until ? `${until.calls.toLocaleString('en')} calls a client` : `${until.seconds} s`
 }

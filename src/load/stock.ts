@@ -15,7 +15,11 @@ export type Urls = Record<DatabaseName, string>
 
 /** What makes a database ours to empty. */
 const OURS = 'souk_study_'
-const RESTORED = ['item', 'item_keyword'] as const
+/** What a run may change: tables that begin it as the catalogue has them, and tables that begin it empty. */
+const FILLED = ['item', 'item_keyword', 'seller_score'] as const
+const EMPTIED = ['cart', 'saved_cart', 'purchase', 'purchase_line', 'feedback', 'buyer_score', 'idempotency'] as const
+const ITEM_COLUMNS =
+  'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
 
@@ -46,32 +50,27 @@ export async function fillCatalogue(urls: Urls): Promise<void> {
     ),
   )
   await withConnection(urls.product, async (connection) => {
+    for (const table of FILLED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
     await connection.batch(
-      'INSERT INTO seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)',
+      'INSERT INTO template_seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)',
       sellers.map((id) => [id, ...Object.values(scoreOf(id))]),
     )
-    for (const table of RESTORED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
-    await fillTemplate(connection)
+    await fillItems(connection)
     await connection.query('UPDATE id_block SET next_id = ? WHERE name = ?', [ITEMS + 1, 'item'])
     await restore(connection)
   })
 }
 
-/** Brings the catalogue back to its size, and waits until the database has nothing left to do. */
-export async function restoreCatalogue(urls: Urls): Promise<void> {
-  await withConnection(urls.product, restore)
+/**
+ * Brings the product database back to the catalogue, and waits until it has
+ * nothing left to do. `stock` are the units of each item, if not the
+ * catalogue's.
+ */
+export async function restoreCatalogue(urls: Urls, stock?: number): Promise<void> {
+  await withConnection(urls.product, (connection) => restore(connection, stock))
 }
 
-/** How many items there are beyond the catalogue. */
-export async function countRegistered(urls: Urls): Promise<number> {
-  return withConnection(urls.product, async (connection) => {
-    const sql = 'SELECT COUNT(*) AS count FROM item JOIN item_keyword ON item_id = id WHERE id > ?'
-    const [row] = await connection.query<{ count: number }[]>(sql, [ITEMS])
-    return (row?.count ?? 0) / (CATALOGUE.keywordsPerItem + 1)
-  })
-}
-
-async function fillTemplate(connection: Connection): Promise<void> {
+async function fillItems(connection: Connection): Promise<void> {
   const items = [...catalogueItems()]
   await connection.batch(
     'INSERT INTO template_item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ' +
@@ -87,12 +86,17 @@ async function fillTemplate(connection: Connection): Promise<void> {
   )
 }
 
-async function restore(connection: Connection): Promise<void> {
-  for (const table of RESTORED) {
-    await connection.query(`TRUNCATE TABLE ${table}`)
-    await connection.query(`INSERT INTO ${table} SELECT * FROM template_${table}`)
+async function restore(connection: Connection, stock?: number): Promise<void> {
+  for (const table of EMPTIED) {
+    const rows = await connection.query<object[]>(`SELECT 1 FROM ${table} LIMIT 1`)
+    if (rows.length > 0) await connection.query(`TRUNCATE TABLE ${table}`)
   }
-  await connection.query(`ANALYZE TABLE ${RESTORED.join(', ')}`)
+  for (const table of FILLED) {
+    await connection.query(`TRUNCATE TABLE ${table}`)
+    const columns = table === 'item' && stock !== undefined ? ITEM_COLUMNS.replace('quantity', String(stock)) : '*'
+    await connection.query(`INSERT INTO ${table} SELECT ${columns} FROM template_${table}`)
+  }
+  await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
   await settled(connection)
 }
 

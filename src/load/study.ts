@@ -1,25 +1,30 @@
 /**
- * The study: every system at every load, run by run in turn, so that whatever
+ * A study: every system at every load, run by run in turn, so that whatever
  * else the machine does meets them all alike. It decides what is run, in which
- * order, and records it; what it means is computed from the record.
+ * order, and records it; what it means is computed from the record. This is
+ * how any part of the study is measured, and the part that repeats the
+ * original's experiments.
  */
 
 import { execFileSync } from 'node:child_process'
 import { cpus, release, totalmem, type } from 'node:os'
 import { VERSION } from '../program.ts'
-import type { Settings } from '../settings.ts'
-import { type Bench, databaseSettings, openBench } from './bench.ts'
+import { type Bench, type BenchOptions, databaseSettings, openBench } from './bench.ts'
 import { throughputOf } from './figures.ts'
-import type { Scenario } from './fleet.ts'
 import type { Progress } from './progress.ts'
-import { type Cell, type Experiment, FORMAT, type Run, type Study } from './record.ts'
+import { type Cell, FORMAT, type Measured, type Run, type Study } from './record.ts'
+import { accountsFor, CALLING, type Load, type Scenario } from './scenarios.ts'
 import { findPython, SYSTEM_NAMES, type System, type SystemName } from './systems.ts'
 import { CATALOGUE, OPERATIONS, SEARCH } from './workload.ts'
 
-/** How large a study is. */
+/** What a part of the study measures, and how large it is. */
 export interface Profile {
   name: string
-  clients: readonly number[]
+  systems: readonly SystemName[]
+  /** In this order; the runs of loads that stand together take turns too. */
+  loads: readonly (readonly Load[])[]
+  /** The loads that pool sizes are tried with, and systems are warmed up with. */
+  rehearsals: readonly Load[]
   runs: number
   until: Scenario['until']
   /** Fewer calls, at this many clients and more, for the systems that don't gather: there they are slow. */
@@ -27,67 +32,74 @@ export interface Profile {
   /** Pool sizes of threads.py to choose from. */
   pools: readonly number[]
   sweepS: number
+  warmUp: { windowS: number; windows: number }
+}
+
+/** The original's experiments: N clients of each operation, and N sellers and N buyers with all four. */
+const REPORT = {
+  systems: SYSTEM_NAMES,
+  loads: [1, 10, 100].flatMap((clients) => CALLING.map((experiment) => [{ experiment, clients }])),
+  rehearsals: OPERATIONS.map((experiment) => ({ experiment, clients: 100 })),
+  warmUp: { windowS: 0.12, windows: 12 },
 }
 
 export const PROFILES = {
   /** About a second a run: minutes in all. */
-  quick: {
-    name: 'quick',
-    clients: [1, 10, 100],
-    runs: 3,
-    until: { seconds: 0.65 },
-    pools: [8, 16, 32, 64],
-    sweepS: 0.5,
-  },
+  quick: { ...REPORT, name: 'quick', runs: 3, until: { seconds: 0.65 }, pools: [8, 16, 32, 64], sweepS: 0.5 },
   /** As in the report: ten runs of a thousand calls a client. */
   full: {
-    name: 'full',
-    clients: [1, 10, 100],
-    runs: 10,
-    until: { calls: 1_000 },
+    ...{ ...REPORT, name: 'full', runs: 10, until: { calls: 1_000 }, pools: [8, 16, 32, 64, 100], sweepS: 1.5 },
     ungatheredUntil: { fromClients: 100, until: { calls: 100 } },
-    pools: [8, 16, 32, 64, 100],
-    sweepS: 1.5,
   },
   /** Just large enough that every part of a study has happened. */
-  tiny: { name: 'tiny', clients: [1, 2, 3], runs: 2, until: { calls: 20 }, pools: [2, 4], sweepS: 0.05 },
-} as const satisfies Record<string, Profile>
+  tiny: {
+    ...{ ...REPORT, name: 'tiny', runs: 2, until: { calls: 20 }, pools: [2, 4], sweepS: 0.05 },
+    loads: [1, 2, 3].flatMap((clients) => CALLING.map((experiment) => [{ experiment, clients }])),
+    rehearsals: OPERATIONS.map((experiment) => ({ experiment, clients: 3 })),
+  },
+} satisfies Record<string, Profile>
 
-const EXPERIMENTS: readonly Experiment[] = [...OPERATIONS, 'all']
 const UNGATHERED: ReadonlySet<SystemName> = new Set(['queue-off', 'threads', 'pinned'])
-const WARM_UP_WINDOW_S = 0.12
-const WARM_UP_WINDOWS = 12
 /** Steady: the last windows lie within this of each other. */
 const STEADY = { windows: 3, spread: 0.1 }
 
-export interface StudyOptions {
+export interface StudyOptions extends Omit<BenchOptions, 'accounts'> {
   profile: Profile
-  home: string
-  given: Pick<Settings, 'customerDbUrl' | 'productDbUrl'>
-  seed: number
   command: string
-  /** Once aborted, no further run begins. */
-  signal: AbortSignal
 }
 
-/** How many steps `runStudy` tells of. */
-export function stepsOf({ clients, runs }: Profile): number {
-  return clients.length * EXPERIMENTS.length * SYSTEM_NAMES.length * runs
+/** How many steps a study of this profile tells of. */
+export function stepsOf({ loads, systems, runs }: Profile): number {
+  return loads.flat().length * systems.length * runs
 }
 
 /** Rejects with the first wrong reply of any run: a study with errors in it has no result. */
-export async function runStudy(options: StudyOptions, progress: Progress): Promise<Study> {
+export function runStudy(options: StudyOptions, progress: Progress): Promise<Study> {
+  const clients = [...new Set(options.profile.loads.flat().map((load) => load.clients))]
+  return measure(options, progress, async ({ replyBytes }) => ({ replyBytes, clients }))
+}
+
+/**
+ * Sweeps pools, warms up, and runs every system at every load of the profile,
+ * all on one bench. `measureMore` is what only this part of the study has.
+ */
+export async function measure<More>(
+  options: StudyOptions,
+  progress: Progress,
+  measureMore: (bench: Bench) => Promise<More>,
+): Promise<Measured & More> {
   const { profile, seed, command } = options
   const startedAt = new Date()
   const commit = commitOfSource()
   const python = findPython()
   progress.note('making databases, signing up clients (scrypt is slow on purpose)')
-  const bench = await openBench({ ...options, accounts: Math.max(...profile.clients) })
+  const bench = await openBench({ ...options, accounts: accountsFor([...profile.loads.flat(), ...profile.rehearsals]) })
   try {
     const { sweep, poolSize } = await sweepPools(bench, profile, progress)
-    const systems = await Promise.all(SYSTEM_NAMES.map((name) => bench.start(name, { poolSize })))
+    const systems = await Promise.all(profile.systems.map((name) => bench.start(name, { poolSize })))
     const warmUps = await warmUpAll(bench, systems, profile, progress)
     const cells = await runCells(bench, systems, profile, progress)
+    const more = await measureMore(bench)
     return {
       format: FORMAT,
       ...{ profile: profile.name, command, startedAt: startedAt.toISOString(), seed, commit },
@@ -95,8 +107,8 @@ export async function runStudy(options: StudyOptions, progress: Progress): Promi
       versions: { souk: VERSION, node: process.version, python: python.version },
       machine: machine(),
       database: await databaseSettings(bench.urls),
-      ...{ catalogue: CATALOGUE, search: SEARCH, replyBytes: bench.replyBytes },
-      ...{ sweep, poolSize, clients: [...profile.clients], warmUps, cells },
+      ...{ catalogue: CATALOGUE, search: SEARCH, sweep, poolSize, warmUps, cells },
+      ...more,
     }
   } finally {
     progress.end()
@@ -104,20 +116,19 @@ export async function runStudy(options: StudyOptions, progress: Progress): Promi
   }
 }
 
-/** Tries threads.py at the largest load with each pool size; takes the one with the best geometric mean of throughputs. */
+/** Tries threads.py with each pool size; takes the one with the best geometric mean of throughputs. */
 async function sweepPools(bench: Bench, profile: Profile, progress: Progress) {
   const sweep: Study['sweep'] = []
-  const clients = Math.max(...profile.clients)
   for (const poolSize of profile.pools) {
     const system = await bench.start('threads', { poolSize })
     const throughput: Record<string, number> = {}
-    for (const experiment of OPERATIONS) {
-      const run = await bench.run(system, scenarioOf(experiment, clients, { seconds: profile.sweepS }), 0)
-      throughput[experiment] = throughputOf(run)
+    for (const load of profile.rehearsals) {
+      const run = await bench.run(system, scenarioOf(load, { seconds: profile.sweepS }), 0)
+      throughput[load.experiment] = throughputOf(run)
     }
     await system.stop()
     sweep.push({ poolSize, throughput })
-    const shown = Object.entries(throughput).map(([operation, perS]) => `${operation} ${Math.round(perS)}/s`)
+    const shown = Object.entries(throughput).map(([experiment, perS]) => `${experiment} ${Math.round(perS)}/s`)
     progress.note(`threads.py with pools of ${poolSize}: ${shown.join(', ')}`)
   }
   const worth = (entry: (typeof sweep)[number]) =>
@@ -128,17 +139,22 @@ async function sweepPools(bench: Bench, profile: Profile, progress: Progress) {
 }
 
 /** Runs every system unrecorded until its throughput is steady: code is compiled, caches are filled. */
-async function warmUpAll(bench: Bench, systems: readonly System[], profile: Profile, progress: Progress) {
+async function warmUpAll(
+  bench: Bench,
+  systems: readonly System[],
+  { rehearsals, warmUp }: Profile,
+  progress: Progress,
+) {
   progress.note('warming up until throughput is steady')
   const warmUps: Study['warmUps'] = []
   for (const system of systems) {
-    for (const experiment of OPERATIONS) {
+    for (const load of rehearsals) {
       const windows: number[] = []
-      while (windows.length < WARM_UP_WINDOWS && !isSteady(windows)) {
-        const until = { seconds: WARM_UP_WINDOW_S }
-        const run = await bench.run(system, scenarioOf(experiment, Math.max(...profile.clients), until), windows.length)
+      while (windows.length < warmUp.windows && !isSteady(windows)) {
+        const run = await bench.run(system, scenarioOf(load, { seconds: warmUp.windowS }), windows.length)
         windows.push(throughputOf(run))
       }
+      const { experiment } = load
       warmUps.push({ system: system.name, experiment, windows: windows.map(Math.round), steady: isSteady(windows) })
     }
   }
@@ -152,21 +168,21 @@ function isSteady(windows: readonly number[]): boolean {
 
 async function runCells(bench: Bench, systems: readonly System[], profile: Profile, progress: Progress) {
   const cells: Cell[] = []
-  for (const clients of profile.clients) {
-    for (const experiment of EXPERIMENTS) {
-      const rows = systems.map((system) => {
-        const until = untilOf(profile, system.name, clients)
-        return { system, cell: { experiment, clients, system: system.name, until, runs: [] as Run[] } }
-      })
-      for (let run = 0; run < profile.runs; run += 1) {
-        // A B C D, D C B A, …: none is always the first.
-        for (const { system, cell } of run % 2 === 0 ? rows : rows.toReversed()) {
-          progress.step(`${clients} clients, ${experiment}, ${system.name}, run ${run + 1}`)
-          cell.runs.push(await bench.run(system, scenarioOf(experiment, clients, cell.until), run))
-        }
+  for (const together of profile.loads) {
+    const rows = together.flatMap((load) =>
+      systems.map((system) => {
+        const until = untilOf(profile, system.name, load.clients)
+        return { system, load, cell: { ...load, system: system.name, until, runs: [] as Run[] } }
+      }),
+    )
+    for (let run = 0; run < profile.runs; run += 1) {
+      // A B C D, D C B A, …: none is always the first.
+      for (const { system, load, cell } of run % 2 === 0 ? rows : rows.toReversed()) {
+        progress.step(`${load.clients} clients, ${load.experiment}, ${system.name}, run ${run + 1}`)
+        cell.runs.push(await bench.run(system, scenarioOf(load, cell.until), run))
       }
-      cells.push(...rows.map(({ cell }) => cell))
     }
+    cells.push(...rows.map(({ cell }) => cell))
   }
   return cells
 }
@@ -176,8 +192,8 @@ function untilOf({ until, ungatheredUntil }: Profile, system: SystemName, client
   return fewer ? ungatheredUntil.until : until
 }
 
-export function scenarioOf(experiment: Experiment, clients: number, until: Scenario['until']): Scenario {
-  return { clients, operations: experiment === 'all' ? OPERATIONS : [experiment], until, pipeline: 1 }
+function scenarioOf({ experiment, clients }: Load, until: Scenario['until']): Scenario {
+  return { name: experiment, clients, until, pipeline: 1 }
 }
 
 function machine(): Study['machine'] {

@@ -1,11 +1,13 @@
 /**
- * What the clients of a study ask, and which replies are right. Everything
+ * The catalogue that is measured on, and the operations that are measured one
+ * by one: what their clients ask, and which replies are right. Everything
  * follows from a seed and from the numbers below, which the report states.
  * A reply is right when it is the one that this catalogue must give, not
  * merely when it is no error.
  */
 
 import type { Item, Role } from '../operations.ts'
+import type { Behaviour } from './fleet.ts'
 
 export const CATALOGUE = {
   sellers: 1_000,
@@ -44,7 +46,8 @@ export interface PlannedCall {
 }
 
 /** How an operation is called. `accountId` is the caller's own. */
-export interface Workload {
+export interface Planner {
+  operation: OperationName
   role: Role
   plan(random: Random, accountId: number): PlannedCall
 }
@@ -65,22 +68,30 @@ export function seeded(seed: number): Random {
 
 /** The catalogue's items, ids from 1. Every keyword of a category has at least 20 of them. */
 export function* catalogueItems() {
+  for (let index = 0; index < ITEMS; index += 1) yield catalogueItem(index)
+}
+
+/** A seller's items of the catalogue. */
+export function itemsOfSeller(sellerId: number) {
+  const { sellers, itemsPerSeller } = CATALOGUE
+  return Array.from({ length: itemsPerSeller }, (_, nth) => catalogueItem(nth * sellers + sellerId - 1))
+}
+
+function catalogueItem(index: number) {
   const { sellers, categories, keywordsPerCategory: keywords } = CATALOGUE
-  for (let index = 0; index < ITEMS; index += 1) {
-    const category = index % categories
-    const nth = Math.floor(index / categories)
-    const first = nth % keywords
-    const second = (first + 1 + (Math.floor(nth / keywords) % (keywords - 1))) % keywords
-    yield {
-      id: index + 1,
-      sellerId: (index % sellers) + 1,
-      name: `Item ${index + 1}`,
-      category,
-      keywords: [keywordName(first), keywordName(second)],
-      condition: index % 3 === 0 ? ('used' as const) : ('new' as const),
-      priceCents: 100 + ((index * 7_919) % 100_000),
-      quantity: 1 + (index % 50),
-    }
+  const category = index % categories
+  const nth = Math.floor(index / categories)
+  const first = nth % keywords
+  const second = (first + 1 + (Math.floor(nth / keywords) % (keywords - 1))) % keywords
+  return {
+    id: index + 1,
+    sellerId: (index % sellers) + 1,
+    name: `Item ${index + 1}`,
+    category,
+    keywords: [keywordName(first), keywordName(second)],
+    condition: index % 3 === 0 ? ('used' as const) : ('new' as const),
+    priceCents: 100 + ((index * 7_919) % 100_000),
+    quantity: 1 + (index % 50),
   }
 }
 
@@ -88,23 +99,37 @@ export function scoreOf(sellerId: number) {
   return { thumbs_up: (sellerId * 7) % 1_000, thumbs_down: (sellerId * 3) % 100, items_sold: (sellerId * 11) % 5_000 }
 }
 
-export function createWorkloads(seed: number): Record<OperationName, Workload> {
-  const pickSearch = searches(seeded(seed))
-  return {
-    get_seller_rating: { role: 'buyer', plan: (random) => planRating(1 + Math.floor(random() * CATALOGUE.sellers)) },
-    search_items: { role: 'buyer', plan: (random) => planSearch(pickSearch(random)) },
-    display_items_for_sale: { role: 'seller', plan: (_random, accountId) => planListing(accountId) },
-    register_item_for_sale: { role: 'seller', plan: (random) => planRegistration(random) },
+/** Draws a search. */
+export type Searches = (random: Random) => KnownSearch
+
+export function createPlanners(pickSearch: Searches): Planner[] {
+  const pickSeller = (random: Random) => 1 + Math.floor(random() * CATALOGUE.sellers)
+  return [
+    { operation: 'get_seller_rating', role: 'buyer', plan: (random) => planRating(pickSeller(random)) },
+    { operation: 'search_items', role: 'buyer', plan: (random) => planSearch(pickSearch(random)) },
+    { operation: 'display_items_for_sale', role: 'seller', plan: (_random, accountId) => planListing(accountId) },
+    { operation: 'register_item_for_sale', role: 'seller', plan: (random) => planRegistration(random) },
+  ]
+}
+
+/** A client that remembers nothing: its calls take turns among these operations of one role. */
+export function takingTurns(planners: readonly Planner[]): Behaviour<Role> {
+  return async (client) => {
+    for (let turn = 0; client.more(); turn += 1) {
+      const { operation, plan } = planners[turn % planners.length] as Planner
+      const { params, isRight } = plan(client.random, client.accountId)
+      await client.call(operation as 'whoami', params, isRight) // planned for its role, which the type can't say
+    }
   }
 }
 
-interface Search {
+export interface Search {
   category: number
   keywords: string[]
 }
 
-/** A search, and the items it must find, best first. */
-interface KnownSearch {
+/** A search, and the items it must find, best first, while all items are on sale. */
+export interface KnownSearch {
   search: Search
   itemIds: readonly number[]
 }
@@ -144,21 +169,27 @@ function planListing(accountId: number): PlannedCall {
 }
 
 function planRegistration(random: Random): PlannedCall {
-  const { categories, keywordsPerCategory } = CATALOGUE
-  const first = Math.floor(random() * keywordsPerCategory)
-  const params = {
-    name: 'Registered item',
-    category: REGISTERED_CATEGORY + Math.floor(random() * categories),
-    keywords: [keywordName(first), keywordName((first + 1) % keywordsPerCategory)],
-    condition: 'new',
-    price_cents: Math.floor(random() * 100_000),
-    quantity: 1 + Math.floor(random() * 50),
-  }
+  const params = newItem(random)
   return { params, isRight: (result) => Number((result as { item_id: number }).item_id) > ITEMS }
 }
 
-/** Draws from the distinct searches, as popular as SEARCH says. */
-function searches(random: Random): (random: Random) => KnownSearch {
+/** An item to register. */
+export function newItem(random: Random) {
+  const { categories, keywordsPerCategory } = CATALOGUE
+  const first = Math.floor(random() * keywordsPerCategory)
+  return {
+    name: 'Registered item',
+    category: REGISTERED_CATEGORY + Math.floor(random() * categories),
+    keywords: [keywordName(first), keywordName((first + 1) % keywordsPerCategory)],
+    condition: 'new' as const,
+    price_cents: Math.floor(random() * 100_000),
+    quantity: 1 + Math.floor(random() * 50),
+  }
+}
+
+/** Draws from the distinct searches of a seed, as popular as SEARCH says. */
+export function createSearches(seed: number): Searches {
+  const random = seeded(seed)
   const answerOf = answers()
   const classes = SEARCH.distinct.map((count, index) => ({
     searches: distinctSearches(count, index + 1, random).map((search) => ({ search, itemIds: answerOf(search) })),

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
-import { loadStudy, type Study } from '../../src/load/record.ts'
+import { loadRecord, type Study } from '../../src/load/record.ts'
 
 const PROGRAM = [
   `--import=${import.meta.resolve('tsx')}`,
@@ -30,7 +30,7 @@ describe('the study', () => {
     program = soukLoad(home, 'study', '--profile', 'tiny', '--results', results)
     assert.equal(program.status, 0, program.stderr)
     const [record = ''] = readdirSync(results).filter((name) => name.endsWith('.json'))
-    study = loadStudy(join(results, record))
+    study = loadRecord(join(results, record)) as Study
     page = readFileSync(join(results, 'README.md'), 'utf8')
   })
   after(() => rmSync(home, { recursive: true, force: true }))
@@ -142,18 +142,7 @@ describe('souk-load', () => {
   after(() => rmSync(home, { recursive: true, force: true }))
 
   test('runs one scenario, with calls pipelined, and prints a row for each run', () => {
-    const scenario = [
-      '--operation',
-      'search_items',
-      '--clients',
-      '2',
-      '--calls',
-      '30',
-      '--runs',
-      '2',
-      '--pipeline',
-      '5',
-    ]
+    const scenario = ['--scenario', 'search_items', '--clients', '2', '--calls', '30', '--runs', '2', '--pipeline', '5']
     const { status, stdout, stderr } = soukLoad(home, 'run', ...scenario)
     assert.equal(status, 0, stderr)
     assert.match(stdout, /^search_items\n/)
@@ -178,9 +167,9 @@ describe('souk-load', () => {
   })
 
   test('names everything that is wrong with its options, exit 2', () => {
-    const { status, stderr } = soukLoad(home, 'run', '--clients', '0', '--operation', 'steal_items')
+    const { status, stderr } = soukLoad(home, 'run', '--clients', '0', '--scenario', 'steal_items')
     assert.equal(status, 2)
-    assert.match(stderr, /--operation/)
+    assert.match(stderr, /--scenario/)
     assert.match(stderr, /--clients/)
   })
 
