@@ -62,8 +62,7 @@ export function buyingIn(sale: SaleName): Behaviour<'buyer'> {
     const cart = new Cart(client)
     while (client.more()) {
       for (const itemId of someOf(items, 1 + below(mostLines, client.random), client.random)) await cart.add(itemId, 1)
-      if (cart.isEmpty) continue // all were sold out
-      while ((await cart.purchase()) === undefined && !cart.isEmpty) await cart.removeShort()
+      while (!cart.isEmpty && (await cart.purchase()) === undefined) await cart.removeShort()
     }
   }
 }
