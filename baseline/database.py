@@ -1,0 +1,245 @@
+"""The database: bounded pools of connections that the threads share, transactions, keys, retries and deadlines.
+
+Policies:
+  - What needs no decision in between is sent as one text: one round trip. The
+    database stops at the first statement that fails, so only what worked
+    reaches COMMIT.
+  - A transaction locks rows, decides, and sends all writes with COMMIT as one
+    text. Rows are locked in one order, cart, item, seller score, buyer score,
+    each by id. Whoever meets a deadlock all the same, or waits too long for a
+    lock, rolls back and decides again after a random pause, as long as the
+    deadline allows.
+  - A key's INSERT, in the transaction of the effect that it stands for, says
+    whether this call is the first with that key. If not, it is rolled back and
+    given the first one's answer. Refusals are not stored, so whoever is refused
+    looks for an answer too.
+  - A lost connection is replaced. What had not been sent COMMIT is done again,
+    and so is what has a key; of the rest the outcome is unknown.
+"""
+
+import itertools
+import random
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import MySQLdb
+from MySQLdb.constants import CLIENT, FIELD_TYPE
+from MySQLdb.converters import conversions
+
+from wire import Refused
+
+REQUEST_S = 5  # to wait for a connection, for a statement, and for both again
+LOCK_WAIT_S = 2
+PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.25
+BLOCK_IDS, BLOCK_LIFE_S = 10_000, 1
+
+TEXT_TYPES = (FIELD_TYPE.STRING, FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.BLOB)
+CONVERSIONS = {**conversions, **dict.fromkeys(TEXT_TYPES, str)}  # text, though it is compared byte by byte
+
+TAKEN = 1062  # a row that another transaction was the first to write
+UNDONE = (1020, 1205, 1213, 1317, 1969)  # record changed, lock wait, deadlock, interrupted, statement time exceeded
+UNCONNECTED = (1040, 1203, 2002, 2003)
+LOST = (1053, 1927, 2006, 2013, 2055)
+
+
+class Again(Exception):
+    """Nothing was written, since others were at work on the same rows: decide again."""
+
+
+class Uncertain(Exception):
+    """The connection was lost behind COMMIT."""
+
+
+class Key(NamedTuple):
+    """What makes a call have one effect however often it is sent, whose it is, and a fingerprint of the call."""
+
+    role: str
+    account_id: int
+    name: str
+    fingerprint: str
+
+
+class Pool:
+    """So many connections to a database, opened when first needed: None stands for one to be opened."""
+
+    def __init__(self, url, size, writes=False):
+        parts = urlsplit(url)
+        socket_path = parse_qs(parts.query).get("socketPath")
+        address = {"unix_socket": socket_path[0]} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}
+        self.options = {
+            **address,
+            **{"user": unquote(parts.username or ""), "passwd": unquote(parts.password or "")},
+            **{"db": unquote(parts.path[1:]), "charset": "utf8mb4", "use_unicode": False, "conv": CONVERSIONS},
+            **{"connect_timeout": 2, "autocommit": not writes, "client_flag": CLIENT.MULTI_STATEMENTS if writes else 0},
+        }
+        self.idle = SimpleQueue()
+        for connection in [self.connect()] + [None] * (size - 1):
+            self.idle.put(connection)
+
+    def connect(self):
+        connection = MySQLdb.connect(**self.options)
+        connection.query("SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
+        connection.query(
+            f"SET SESSION max_statement_time = {REQUEST_S}, innodb_lock_wait_timeout = {LOCK_WAIT_S}, "
+            "tx_isolation = 'READ-COMMITTED'"
+        )
+        return connection
+
+    def read(self, sql, *values):
+        """The rows of one statement, which may be asked again."""
+        return self.insist(lambda connection: ask(connection, sql, values))
+
+    def write(self, *statements):
+        """Commits statements that need no decision. The rows of each."""
+        return self.transact(lambda transaction: transaction.commit(*statements))
+
+    def transact(self, decide, key=None):
+        """What `decide` returns, from a Transaction that it has committed. It may be called again."""
+        return self.insist(lambda connection: Transaction(connection, key).carry_out(decide), key)
+
+    def insist(self, work, key=None):
+        """What `work` returns, on one connection or the next, as long as it may be done again and the deadline allows."""
+        deadline = time.monotonic() + REQUEST_S
+        outcome, fresh = "none", False
+        for attempt in itertools.count():
+            try:
+                return self.lend(work, fresh, deadline)
+            except Again:
+                pass
+            except Uncertain:
+                outcome, fresh = "unknown", True
+                if key is None:
+                    break
+            except MySQLdb.Error as error:
+                if error.args[0] not in UNDONE + UNCONNECTED + LOST:
+                    raise
+                fresh = True
+            pause = random.uniform(0, min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
+            if time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+        raise Refused("timeout", "the database did not answer in time", outcome=outcome)
+
+    def lend(self, work, fresh, deadline):
+        try:
+            connection = self.idle.get(timeout=max(0, deadline - time.monotonic()))
+        except Empty:
+            raise Again from None
+        try:
+            if fresh or connection is None:
+                connection = self.connect()
+            return work(connection)
+        except (Again, Refused):
+            raise
+        except BaseException:
+            connection = None  # nobody knows what state it is in
+            raise
+        finally:
+            self.idle.put(connection)
+
+
+class Transaction:
+    """One try at what a call wants written. A statement is SQL and its values."""
+
+    def __init__(self, connection, key):
+        self.connection, self.key = connection, key
+
+    def carry_out(self, decide):
+        """What `decide` returns, or what was answered to the same key before."""
+        try:
+            return decide(self)
+        except Refused:
+            answer = self.roll_back()
+            if answer is None:
+                raise
+            return answer
+        except MySQLdb.Error as error:
+            if error.args[0] not in (TAKEN, *UNDONE):
+                raise
+            answer = self.roll_back()
+            if answer is None:
+                raise Again from None
+            return answer
+
+    def ask(self, *statements):
+        """The rows of each statement."""
+        return ask_all(self.connection, statements)
+
+    def finish(self, result, *statements):
+        """Commits the statements, and with them that this is the result of every call with the same key."""
+        if self.key is not None:
+            columns = "role, account_id, idempotency_key, fingerprint, answer, created_at"
+            insert = f"INSERT INTO idempotency ({columns}) VALUES (%s, %s, %s, %s, %s, UNIX_TIMESTAMP())"
+            statements = ((insert, *self.key, result), *statements)
+        self.commit(*statements)
+        return result
+
+    def commit(self, *statements):
+        """Carries the statements out and commits. The rows of each."""
+        try:
+            return self.ask(*statements, ("COMMIT",))
+        except MySQLdb.OperationalError as error:
+            if error.args[0] in LOST:
+                raise Uncertain from error
+            raise
+
+    def roll_back(self):
+        """What was answered to a call with the same key, if there was any."""
+        if self.key is None:
+            return self.connection.rollback()
+        [_, stored, _] = self.ask(
+            ("ROLLBACK",),
+            (
+                "SELECT fingerprint, answer FROM idempotency WHERE role = %s AND account_id = %s AND idempotency_key = %s",
+                *self.key[:3],
+            ),
+            ("COMMIT",),
+        )
+        for fingerprint, answer in stored:
+            if fingerprint != self.key.fingerprint:
+                raise Refused("idempotency_mismatch", "this key was used with other parameters")
+            return answer
+
+
+def ask(connection, sql, values):
+    connection.query(text_of(connection, sql, values))
+    result = connection.store_result()
+    return result and result.fetch_row(0)
+
+
+def ask_all(connection, statements):
+    connection.query(b"; ".join([text_of(connection, sql, values) for sql, *values in statements]))
+    rows = []
+    while True:
+        result = connection.store_result()
+        rows.append(result and result.fetch_row(0))
+        if connection.next_result() != 0:
+            return rows
+
+
+def text_of(connection, sql, values):
+    return sql.encode() % tuple(map(connection.literal, values))
+
+
+class IdBlocks:
+    """Ids from blocks reserved in a table, where `name` is a row."""
+
+    def __init__(self, writing, name):
+        self.writing, self.name = writing, name
+        self.lock = threading.Lock()
+        self.next = self.end = self.reserved = 0
+
+    def take(self):
+        with self.lock:
+            now = time.monotonic()
+            if self.next == self.end or now - self.reserved > BLOCK_LIFE_S:
+                [[(self.next,)], *_] = self.writing.write(
+                    ("SELECT next_id FROM id_block WHERE name = %s FOR UPDATE", self.name),
+                    ("UPDATE id_block SET next_id = next_id + %s WHERE name = %s", BLOCK_IDS, self.name),
+                )
+                self.end, self.reserved = self.next + BLOCK_IDS, now
+            self.next += 1
+            return self.next - 1

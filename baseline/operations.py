@@ -1,0 +1,506 @@
+"""The operations that the study calls: what each takes, and what it does.
+
+Each is a method of its role, marked with the fields that it takes in the order
+of souk's contract, and gets the account whose session it is with the checked
+parameters. It returns its result as JSON. What it has locked when it refuses is
+rolled back.
+"""
+
+from collections import Counter
+from inspect import getmembers, ismethod
+from itertools import chain
+from typing import NamedTuple
+
+from database import IdBlocks
+from wire import Refused, encode, matching, rule, text, whole
+
+MOST_UNITS = 1_000_000  # of one item on sale
+MOST_CART_UNITS = 10_000  # of one item in a cart
+MOST_CART_LINES = 100
+RANKED = 2_000  # how many items of each keyword a search of several keywords ranks, newest first
+ANY = ""  # a keyword no item can have: every item on sale stands under it
+
+OK = '{"ok":true}'
+QUANTITY = '{"quantity":%d}'
+RATING = '{"thumbs_up":%d,"thumbs_down":%d,"items_sold":%d}'
+ITEM_FIELDS = "item_id seller_id name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
+COLUMNS = (
+    "item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
+    "item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
+)
+SCORE = "SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (%s)"
+
+
+def operation(**fields):
+    """Marks a method as an operation. A field is a rule and, unless it is required, a default."""
+
+    def mark(method):
+        method.fields = fields
+        return method
+
+    return mark
+
+
+def keyword_list(value):
+    if type(value) is not list or len(value) > 5:
+        raise ValueError("must be a list of at most 5")
+    return list(dict.fromkeys(keyword(keyword(word).lower()) for word in value))
+
+
+def one_of(*words):
+    return rule(f"must be {' or '.join(words)}", lambda value: value in words)
+
+
+keyword = text(8)
+category = whole(0, 65_535)
+positive = whole(1)
+price = whole(0, 1_000_000_000)
+boolean = rule("must be true or false", lambda value: type(value) is bool)
+id_cursor = matching("[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
+search_cursor = matching("[1-5]-[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
+session = {"session": [matching("(?s:.{1,128})", "must have 1 to 128 characters")]}
+keyed = {**session, "idempotency_key": [text(64), None]}
+units_in_cart = {"item_id": [positive], "quantity": [whole(1, MOST_CART_UNITS)]}
+
+
+class Role:
+    def __init__(self, customer, product, writing):
+        self.customer, self.product, self.writing = customer, product, writing
+
+    def operations(self):
+        return {name: method for name, method in getmembers(self, ismethod) if hasattr(method, "fields")}
+
+    @operation()
+    def ping(self):
+        return encode({"ok": True, "version": "threads"})
+
+
+class Seller(Role):
+    def __init__(self, customer, product, writing):
+        super().__init__(customer, product, writing)
+        self.item_ids = IdBlocks(writing, "item")
+
+    @operation(**session)
+    def get_seller_rating(self, account):
+        [(_, *score)] = self.product.read(SCORE, account.id) or [(account.id, 0, 0, 0)]
+        return RATING % tuple(score)
+
+    @operation(
+        **keyed,
+        name=[text(32)],
+        category=[category],
+        keywords=[keyword_list],
+        condition=[one_of("new", "used")],
+        price_cents=[price],
+        quantity=[whole(1, MOST_UNITS)],
+    )
+    def register_item_for_sale(self, account, key, name, category, keywords, condition, price_cents, quantity):
+        item_id = self.item_ids.take()
+        insert = (
+            "INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            *(item_id, account.id, name, category, "\n".join(keywords), condition, price_cents, quantity),
+        )
+        result = '{"item_id":%d}' % item_id
+        inserts = [insert, put_under_keywords(item_id, category, keywords)]
+        return self.writing.transact(lambda transaction: transaction.finish(result, *inserts), key)
+
+    @operation(**session, item_id=[positive], price_cents=[price])
+    def change_item_price(self, account, item_id, price_cents):
+        [own, *_] = self.writing.write(
+            ("SELECT 1 FROM item WHERE id = %s AND seller_id = %s", item_id, account.id),
+            ("UPDATE item SET price_cents = %s WHERE id = %s AND seller_id = %s", price_cents, item_id, account.id),
+        )
+        if not own:
+            raise Refused("not_found", "you have no such item")
+        return OK
+
+    @operation(**keyed, item_id=[positive], change=[whole(-MOST_UNITS, MOST_UNITS)])
+    def update_units_for_sale(self, account, key, item_id, change):
+        def update(transaction):
+            select = "SELECT seller_id, category, keywords, quantity FROM item WHERE id = %s FOR UPDATE"
+            [found] = transaction.ask((select, item_id))
+            if not found or found[0][0] != account.id:
+                raise Refused("not_found", "you have no such item")
+            [(_, category, keywords, before)] = found
+            quantity = before + change
+            if quantity < 0:
+                raise out_of_stock([shortage(item_id, -change, before)])
+            if quantity > MOST_UNITS:
+                raise Refused("limit_exceeded", f"at most {MOST_UNITS} units of an item can be on sale")
+            writes = [("UPDATE item SET quantity = %s WHERE id = %s", quantity, item_id)]
+            if quantity == 0 < before:
+                writes.append(take_from_keywords(item_id, category, split(keywords)))
+            if before == 0 < quantity:
+                writes.append(put_under_keywords(item_id, category, split(keywords)))
+            return transaction.finish(QUANTITY % quantity, *writes)
+
+        return self.writing.transact(update, key)
+
+    @operation(
+        **session, limit=[whole(1, 10_000), 1_000], cursor=[id_cursor, None], include_sold_out=[boolean, False]
+    )
+    def display_items_for_sale(self, account, limit, cursor, include_sold_out):
+        after, on_sale = " AND id < %s" if cursor else "", "" if include_sold_out else " AND quantity > 0"
+        rows = self.product.read(
+            f"SELECT 0, {COLUMNS} FROM item FORCE INDEX (by_seller) WHERE seller_id = %s{after}{on_sale} "
+            "ORDER BY id DESC LIMIT %s",
+            *(account.id, *([int(cursor)] if cursor else []), limit + 1),
+        )
+        return page_of(rows, limit, "{item_id}")
+
+
+class Buyer(Role):
+    def __init__(self, customer, product, writing):
+        super().__init__(customer, product, writing)
+        self.purchase_ids = IdBlocks(writing, "purchase")
+
+    @operation(
+        **session,
+        category=[category],
+        keywords=[keyword_list, []],
+        limit=[whole(1, 100), 20],
+        cursor=[search_cursor, None],
+    )
+    def search_items(self, _, category, keywords, limit, cursor):
+        after = map(int, cursor.split("-")) if cursor else []
+        if len(keywords) > 1:
+            newest = f"(SELECT item_id FROM item_keyword WHERE category = %s AND keyword = %s ORDER BY item_id DESC LIMIT {RANKED})"
+            rows = self.product.read(
+                f"SELECT matches, {COLUMNS} FROM (SELECT item_id, COUNT(*) AS matches "
+                f"FROM ({' UNION ALL '.join([newest] * len(keywords))}) AS candidate GROUP BY item_id "
+                f"{'HAVING (matches, item_id) < (%s, %s) ' if cursor else ''}ORDER BY matches DESC, item_id DESC LIMIT %s) AS hit "
+                "JOIN item ON item.id = hit.item_id ORDER BY matches DESC, item.id DESC",
+                *(value for word in keywords for value in (category, word)),
+                *(*after, limit + 1),
+            )
+        else:
+            rows = self.product.read(
+                f"SELECT 1, {COLUMNS} FROM item_keyword JOIN item ON item.id = item_keyword.item_id "
+                f"WHERE item_keyword.category = %s AND keyword = %s{' AND item_id < %s' if cursor else ''} "
+                "ORDER BY item_id DESC LIMIT %s",
+                *(category, *(keywords or [ANY]), *[*after][1:], limit + 1),
+            )
+        return page_of(rows, limit, "{matches}-{item_id}")
+
+    @operation(**session, item_id=[positive])
+    def get_item(self, _, item_id):
+        rows = self.product.read(f"SELECT {COLUMNS} FROM item WHERE id IN (%s)", item_id)
+        if not rows:
+            raise Refused("not_found", "no such item")
+        return encode(item_of(rows[0]))
+
+    @operation(**keyed, **units_in_cart)
+    def add_item_to_cart(self, account, key, item_id, quantity):
+        def add(transaction):
+            cart, on_sale = lock_cart(transaction, account, ("SELECT quantity FROM item WHERE id = %s", item_id))
+            if not on_sale:
+                raise Refused("not_found", "no such item")
+            [(available,)] = on_sale
+            wanted = cart.get(item_id, 0) + quantity
+            if wanted > MOST_CART_UNITS:
+                raise Refused("limit_exceeded", f"at most {MOST_CART_UNITS} units of an item in a cart")
+            if wanted > available:
+                raise out_of_stock([shortage(item_id, wanted, available)])
+            if item_id not in cart and len(cart) == MOST_CART_LINES:
+                raise Refused("limit_exceeded", f"at most {MOST_CART_LINES} items in a cart")
+            return transaction.finish(QUANTITY % wanted, write_cart(account, {**cart, item_id: wanted}))
+
+        return self.writing.transact(add, key)
+
+    @operation(**keyed, **units_in_cart)
+    def remove_item_from_cart(self, account, key, item_id, quantity):
+        def remove(transaction):
+            [cart] = lock_cart(transaction, account)
+            left = cart.get(item_id, 0) - quantity
+            if left < 0:
+                there = left + quantity
+                message = f"the cart has {there} of it, {quantity} were to go"
+                raise Refused("not_in_cart", message, item_id=item_id, quantity=there)
+            changed = {**cart, item_id: left}
+            if left == 0:
+                del changed[item_id]
+            return transaction.finish(QUANTITY % left, write_cart(account, changed))
+
+        return self.writing.transact(remove, key)
+
+    @operation(**session)
+    def save_cart(self, account):
+        self.writing.write(
+            make_cart(account),
+            (
+                "INSERT INTO saved_cart (buyer_id, content) SELECT buyer_id, content FROM cart WHERE session_hash = %s "
+                "ON DUPLICATE KEY UPDATE content = VALUES(content)",
+                account.session_hash,
+            ),
+        )
+        return OK
+
+    @operation(**session)
+    def clear_cart(self, account):
+        self.writing.write(
+            (
+                "INSERT INTO cart (session_hash, buyer_id, content, created_at) VALUES (%s, %s, '', UNIX_TIMESTAMP()) "
+                "ON DUPLICATE KEY UPDATE content = ''",
+                *(account.session_hash, account.id),
+            )
+        )
+        return OK
+
+    @operation(**session)
+    def display_cart(self, account):
+        select = "SELECT content FROM cart WHERE session_hash = %s"
+        rows = self.product.read(select, account.session_hash)
+        if not rows:
+            [_, rows, _] = self.writing.write(make_cart(account), (select, account.session_hash))
+        cart = decode_cart(rows)
+        items = {}
+        if cart:
+            columns = "id AS item_id, name, price_cents, quantity"
+            rows = self.product.read(f"SELECT {columns} FROM item WHERE id IN ({marks(cart)})", *cart)
+            items = {item_id: row for item_id, *row in rows}
+        lines = []
+        for item_id, units in cart.items():
+            name, price_cents, available = items[item_id]
+            lines.append({**line_of(item_id, name, units, price_cents), "available": available})
+        return encode({"lines": lines})
+
+    @operation(**keyed)
+    def make_purchase(self, account, key):
+        purchase_id = self.purchase_ids.take()
+
+        def purchase(transaction):
+            [cart] = lock_cart(transaction, account)
+            if not cart:
+                raise Refused("cart_empty", "the cart is empty")
+            [rows] = transaction.ask((LOCK_ITEMS % marks(cart), *cart))
+            items = {row[0]: LockedItem._make(row) for row in rows}
+            short = [
+                shortage(item_id, units, items[item_id].quantity)
+                for item_id, units in cart.items()
+                if units > items[item_id].quantity
+            ]
+            if short:
+                raise out_of_stock(short)
+            lines = [
+                line_of(item_id, items[item_id].name, units, items[item_id].price_cents)
+                for item_id, units in cart.items()
+            ]
+            total_cents = sum(line["quantity"] * line["price_cents"] for line in lines)
+            return transaction.finish(
+                encode({"purchase_id": purchase_id, "lines": lines, "total_cents": total_cents}),
+                *take_off_sale(cart, items),
+                *record_purchase(account, purchase_id, lines, total_cents),
+                write_cart(account, {}),
+                *count_sold(account, cart, items),
+            )
+
+        return self.writing.transact(purchase, key)
+
+    @operation(**session, limit=[whole(1, 100), 20], cursor=[id_cursor, None])
+    def get_buyer_purchases(self, account, limit, cursor):
+        rows = self.product.read(
+            "SELECT items_purchased, purchase.id, total_cents, purchased_at, "
+            "item.id, item.name, purchase_line.quantity, purchase_line.price_cents FROM buyer_score "
+            "LEFT JOIN (SELECT id, total_cents, purchased_at FROM purchase "
+            f"WHERE buyer_id = %s{' AND id < %s' if cursor else ''} ORDER BY id DESC LIMIT %s) AS purchase ON TRUE "
+            "LEFT JOIN purchase_line ON purchase_id = purchase.id LEFT JOIN item ON item.id = item_id "
+            "WHERE buyer_score.buyer_id = %s ORDER BY purchase.id DESC, item.id",
+            *(account.id, *([int(cursor)] if cursor else []), limit + 1, account.id),
+        )
+        purchases = {}
+        for _, purchase_id, total_cents, purchased_at, *line in rows:
+            if purchase_id is not None:
+                new = {"purchase_id": purchase_id, "lines": [], "total_cents": total_cents, "purchased_at": purchased_at}
+                purchases.setdefault(purchase_id, new)["lines"].append(line_of(*line))
+        page = {"items_purchased": rows[0][0] if rows else 0, "purchases": [*purchases.values()][:limit]}
+        if len(purchases) > limit:
+            page["next_cursor"] = str(page["purchases"][-1]["purchase_id"])
+        return encode(page)
+
+    @operation(**session, item_id=[positive], vote=[one_of("up", "down")])
+    def provide_feedback(self, account, item_id, vote):
+        """Locks the buyer's own vote. Two first votes at once have none to lock, but then one INSERT fails."""
+        own = "WHERE buyer_id = %s AND item_id = %s"
+
+        def change(transaction):
+            [voted, sold_by, purchased] = transaction.ask(
+                (f"SELECT vote FROM feedback {own} FOR UPDATE", account.id, item_id),
+                ("SELECT seller_id FROM item WHERE id = %s", item_id),
+                (f"SELECT 1 FROM purchase_line {own} LIMIT 1", account.id, item_id),
+            )
+            if not sold_by:
+                raise Refused("not_found", "no such item")
+            if not purchased:
+                raise Refused("not_purchased", "only what you purchased can be voted on")
+            before = voted[0][0] if voted else None
+            if before == vote:
+                return transaction.finish(OK)
+            up, down = ((vote == way) - (before == way) for way in ("up", "down"))
+            move = "SET thumbs_up = thumbs_up + %s, thumbs_down = thumbs_down + %s"
+            if before is None:
+                write = ("INSERT INTO feedback (vote, buyer_id, item_id) VALUES (%s, %s, %s)", vote, account.id, item_id)
+            else:
+                write = (f"UPDATE feedback SET vote = %s {own}", vote, account.id, item_id)
+            return transaction.finish(
+                OK,
+                write,
+                (f"UPDATE item {move} WHERE id = %s", up, down, item_id),
+                (f"UPDATE seller_score {move} WHERE seller_id = %s", up, down, sold_by[0][0]),
+            )
+
+        return self.writing.transact(change)
+
+    @operation(**session, seller_id=[positive])
+    def get_seller_rating(self, _, seller_id):
+        rows = self.product.read(SCORE, seller_id)
+        if rows:
+            return RATING % rows[0][1:]
+        if self.customer.read("SELECT id FROM seller WHERE id IN (%s)", seller_id):
+            return RATING % (0, 0, 0)
+        raise Refused("not_found", "no such seller")
+
+
+# Items
+
+
+def page_of(rows, limit, cursor):
+    """A page of items, with the cursor behind its last one when there are more: one row beyond the limit was asked."""
+    page = {"items": [item_of(row[1:]) for row in rows[:limit]]}
+    if len(rows) > limit:
+        matches, item_id, *_ = rows[limit - 1]
+        page["next_cursor"] = cursor.format(matches=matches, item_id=item_id)
+    return encode(page)
+
+
+def item_of(row):
+    item = dict(zip(ITEM_FIELDS, row))
+    item["keywords"] = split(item["keywords"])
+    return item
+
+
+def split(keywords):
+    return keywords.split("\n") if keywords else []
+
+
+def put_under_keywords(item_id, category, keywords):
+    rows = [(category, word, item_id) for word in (ANY, *keywords)]
+    return (
+        f"INSERT INTO item_keyword (category, keyword, item_id) VALUES {marks(rows, '(%s, %s, %s)')}",
+        *chain.from_iterable(rows),
+    )
+
+
+def take_from_keywords(item_id, category, keywords):
+    words = (ANY, *keywords)
+    return (
+        f"DELETE FROM item_keyword WHERE category = %s AND keyword IN ({marks(words)}) AND item_id = %s",
+        *(category, *words, item_id),
+    )
+
+
+def shortage(item_id, requested, available):
+    return {"item_id": item_id, "requested": requested, "available": available}
+
+
+def out_of_stock(items):
+    """The first shortage stands by itself too: most often it is the only one."""
+    message = f"{items[0]['available']} on sale, {items[0]['requested']} wanted"
+    return Refused("out_of_stock", message, **items[0], items=items)
+
+
+def marks(values, each="%s"):
+    return ", ".join([each] * len(values))
+
+
+# Carts. One stands in one row, 'item:units item:units …', in the order in
+# which the items were first added.
+
+
+def make_cart(account):
+    """A session's first cart is a copy of the buyer's saved one."""
+    return (
+        "INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) "
+        "SELECT %s, %s, COALESCE((SELECT content FROM saved_cart WHERE buyer_id = %s), ''), UNIX_TIMESTAMP()",
+        *(account.session_hash, account.id, account.id),
+    )
+
+
+def lock_cart(transaction, account, *statements):
+    """Units by item of the session's cart, and the rows of further statements, all as one text unless it is the first."""
+    lock = ("SELECT content FROM cart WHERE session_hash = %s FOR UPDATE", account.session_hash)
+    rows, *others = transaction.ask(lock, *statements)
+    if not rows:
+        [_, _, rows] = transaction.ask(make_cart(account), ("COMMIT",), lock)  # made, even if this call is refused
+    return decode_cart(rows), *others
+
+
+def write_cart(account, cart):
+    content = " ".join("%d:%d" % line for line in cart.items())
+    return ("UPDATE cart SET content = %s WHERE session_hash = %s", content, account.session_hash)
+
+
+def decode_cart(rows):
+    [(content,)] = rows
+    return {int(item_id): int(units) for item_id, units in (line.split(":") for line in content.split())}
+
+
+# Purchases
+
+
+class LockedItem(NamedTuple):
+    id: int
+    seller_id: int
+    name: str
+    category: int
+    keywords: str
+    price_cents: int
+    quantity: int
+
+
+LOCK_ITEMS = (
+    f"SELECT {', '.join(LockedItem._fields)} FROM item FORCE INDEX (PRIMARY) WHERE id IN (%s) ORDER BY id FOR UPDATE"
+)
+
+
+def line_of(item_id, name, quantity, price_cents):
+    return {"item_id": item_id, "name": name, "quantity": quantity, "price_cents": price_cents}
+
+
+def take_off_sale(cart, items):
+    for item_id, units in cart.items():
+        yield ("UPDATE item SET quantity = quantity - %s WHERE id = %s", units, item_id)
+        item = items[item_id]
+        if item.quantity == units:
+            yield take_from_keywords(item_id, item.category, split(item.keywords))
+
+
+def record_purchase(account, purchase_id, lines, total_cents):
+    yield (
+        "INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (%s, %s, %s, UNIX_TIMESTAMP())",
+        *(purchase_id, account.id, total_cents),
+    )
+    rows = [(purchase_id, line["item_id"], account.id, line["quantity"], line["price_cents"]) for line in lines]
+    yield (
+        "INSERT INTO purchase_line (purchase_id, item_id, buyer_id, quantity, price_cents) "
+        f"VALUES {marks(rows, '(%s, %s, %s, %s, %s)')}",
+        *chain.from_iterable(rows),
+    )
+
+
+def count_sold(account, cart, items):
+    """Moves the scores of sellers and buyer; a missing row is made."""
+    sold = Counter()
+    for item_id, units in cart.items():
+        sold[items[item_id].seller_id] += units
+    rows = sorted(sold.items())
+    yield (
+        f"INSERT INTO seller_score (seller_id, items_sold) VALUES {marks(rows, '(%s, %s)')} "
+        "ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)",
+        *chain.from_iterable(rows),
+    )
+    yield (
+        "INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (%s, %s) "
+        "ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)",
+        *(account.id, sum(cart.values())),
+    )

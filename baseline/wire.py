@@ -1,0 +1,131 @@
+"""The wire: one JSON-RPC 2.0 request or reply a line, and the rules that its parameters keep."""
+
+import json
+import re
+from unicodedata import normalize
+
+ERROR_NUMBERS = {
+    "parse_error": -32700,
+    "invalid_request": -32600,
+    "unknown_method": -32601,
+    "invalid_params": -32602,
+    "internal": -32603,
+    "unauthenticated": -32001,
+    "not_found": -32002,
+    "out_of_stock": -32004,
+    "not_in_cart": -32005,
+    "cart_empty": -32006,
+    "not_purchased": -32007,
+    "limit_exceeded": -32008,
+    "idempotency_mismatch": -32009,
+    "timeout": -32012,
+}
+
+
+class Refused(Exception):
+    """Why a request was not done. The details are further fields of `error.data`."""
+
+    def __init__(self, code, message, **details):
+        super().__init__(message)
+        self.code, self.message, self.details = code, message, details
+
+
+def whole_number(text):
+    """JSON has one kind of number: 1.0 is as whole as 1."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def no_constant(text):
+    raise ValueError(f"{text} is not JSON")
+
+
+decode = json.JSONDecoder(parse_float=whole_number, parse_constant=no_constant).decode
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+encode_canonical = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # as JavaScript does
+
+
+def is_whole(value, least=1 - 2**53, most=2**53 - 1):
+    return type(value) is int and least <= value <= most
+
+
+def decode_request(line):
+    try:
+        request = decode(line.decode())
+    except (ValueError, RecursionError):
+        raise Refused("parse_error", "the line is not JSON in UTF-8") from None
+    if type(request) is list:
+        raise Refused("invalid_request", "batches are not supported: send one request a line")
+    if type(request) is not dict:
+        raise Refused("invalid_request", "a request is a JSON object")
+    request_id = request.get("id")
+    if not (request_id is None or type(request_id) is str or is_whole(request_id)):
+        raise Refused("invalid_request", "id must be a string, a whole number or null")
+    return request, request_id
+
+
+def method_and_params(request):
+    method, params = request.get("method"), request.get("params", {})
+    if request.get("jsonrpc") != "2.0":
+        raise Refused("invalid_request", 'jsonrpc must be "2.0"')
+    if type(method) is not str:
+        raise Refused("invalid_request", "method must be a string")
+    if type(params) is not dict:
+        raise Refused("invalid_params", "params must be an object")
+    return method, params
+
+
+def encode_result(request_id, result_json):
+    return f'{{"jsonrpc":"2.0","id":{encode(request_id)},"result":{result_json}}}\n'.encode()
+
+
+def encode_refusal(request_id, refused):
+    data = {"code": refused.code, **refused.details}
+    error = {"code": ERROR_NUMBERS[refused.code], "message": refused.message, "data": data}
+    return (encode({"jsonrpc": "2.0", "id": request_id, "error": error}) + "\n").encode()
+
+
+# Parameters. A rule returns a value in normal form, or raises ValueError with
+# what was expected. A field has a rule, and a default unless it is required.
+
+
+def checked(params, fields):
+    wrong = {} if params.keys() <= fields.keys() else {"(unknown fields)": "not in the contract"}
+    values = {}
+    for name, (rule, *default) in fields.items():
+        if name in params or not default:
+            try:
+                values[name] = rule(params.get(name))
+            except ValueError as error:
+                wrong[name] = str(error)
+        else:
+            [values[name]] = default
+    if wrong:
+        raise Refused("invalid_params", "the parameters are not as they should be", fields=wrong)
+    return values
+
+
+def rule(expected, fits):
+    def check(value):
+        if fits(value):
+            return value
+        raise ValueError(expected)
+
+    return check
+
+
+def whole(least, most=2**53 - 1):
+    return rule(f"must be a whole number, {least} to {most}", lambda value: is_whole(value, least, most))
+
+
+def matching(pattern, expected):
+    matches = re.compile(pattern).fullmatch
+    return rule(expected, lambda value: type(value) is str and matches(value))
+
+
+def text(longest):
+    """Text in normal form C, counted in code points, with no control character and no space at its edges."""
+    expected = f"must have 1 to {longest} characters, none of them a control character, no space at its edges"
+    characters = rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}"
+    fitting = matching(rf"(?![\s\ufeff]){characters}(?<![\s\ufeff])", expected)
+    return lambda value: fitting(normalize("NFC", value) if type(value) is str else value)
