@@ -21,7 +21,14 @@ export class CallRefused extends Error {
 }
 
 /** No reply came: the connection was lost, could not be made, or was silent too long. */
-export class ConnectionLost extends Error {}
+export class ConnectionLost extends Error {
+  /** As a `timeout` says it: `none`, the call was never sent; `unknown`, it may have been carried out. */
+  readonly outcome: 'none' | 'unknown'
+  constructor(message: string, outcome: 'none' | 'unknown') {
+    super(message)
+    this.outcome = outcome
+  }
+}
 
 /** Parameters as callers give them: what has a default may be left out. */
 export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
@@ -56,7 +63,7 @@ export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: 
     const socket = createConnection({ host, port, noDelay: true, timeout: timeoutMs })
     const fail = (reason: string) => {
       socket.destroy()
-      reject(new ConnectionLost(`no connection to ${host}:${port}: ${reason}`))
+      reject(new ConnectionLost(`no connection to ${host}:${port}: ${reason}`, 'none'))
     }
     socket.once('timeout', () => fail('timed out'))
     socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
@@ -77,17 +84,17 @@ export class Connection<R extends Role> {
   readonly #closed: Promise<void>
   #nextId = 1
   #output = ''
-  #lost: ConnectionLost | undefined
+  #lost: ConnectionLost | CallRefused | undefined
 
   constructor(socket: Socket, timeoutMs: number) {
     this.#socket = socket
     this.#timeoutMs = timeoutMs
     this.#sweep = setInterval(() => this.#giveUpOnLate(), SWEEP_MS).unref()
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(error.code ?? error.message))
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(lost(error.code ?? error.message)))
     this.#closed = new Promise((resolve) => {
       socket.on('close', () => {
-        this.#fail('closed')
+        this.#fail(lost('closed'))
         resolve()
       })
     })
@@ -95,6 +102,7 @@ export class Connection<R extends Role> {
 
   /** Rejects with `CallRefused` or `ConnectionLost`. */
   call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
+    if (this.#lost instanceof ConnectionLost) return Promise.reject(new ConnectionLost(this.#lost.message, 'none'))
     if (this.#lost !== undefined) return Promise.reject(this.#lost)
     const id = this.#nextId++
     if (this.#output === '') process.nextTick(() => this.#flush())
@@ -107,7 +115,9 @@ export class Connection<R extends Role> {
   /** Ends the connection after what is being answered; resolves when it is gone. */
   async close(): Promise<void> {
     this.#flush()
+    this.#lost ??= lost('closed')
     this.#socket.end()
+    this.#socket.setTimeout(this.#timeoutMs, () => this.#socket.destroy()) // a server that hangs never ends its side
     await this.#closed
   }
 
@@ -133,7 +143,9 @@ export class Connection<R extends Role> {
     if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
     const { id, result, error } = reply
     if (id === null) {
-      this.#fail(error?.message ?? 'a reply to nobody') // the server closes after it
+      // A server that has too many connections has read nothing of this one.
+      const refused = error?.data.code === 'overloaded'
+      this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error?.message ?? 'a reply to nobody'))
       return
     }
     const pending = this.#pending.get(id)
@@ -146,18 +158,22 @@ export class Connection<R extends Role> {
   #giveUpOnLate(): void {
     const [oldest] = this.#pending.values()
     if (oldest !== undefined && performance.now() - oldest.askedMs > this.#timeoutMs) {
-      this.#fail('no reply in time')
-      this.#socket.destroy()
+      this.#fail(lost('no reply in time'))
     }
   }
 
-  /** The one way everything pending ends that was not answered. */
-  #fail(reason: string): void {
-    this.#lost ??= new ConnectionLost(`the connection was lost: ${reason}`)
+  /** The one way the connection ends that we did not ask for, and everything pending with it. */
+  #fail(error: ConnectionLost | CallRefused): void {
+    this.#lost ??= error
     clearInterval(this.#sweep)
     for (const { reject } of this.#pending.values()) reject(this.#lost)
     this.#pending.clear()
+    this.#socket.destroy()
   }
+}
+
+function lost(reason: string): ConnectionLost {
+  return new ConnectionLost(`the connection was lost: ${reason}`, 'unknown')
 }
 
 /** Undefined for what no server of ours would send. */

@@ -3,15 +3,15 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
-import { ConnectionLost, connect } from '../src/connection.ts'
+import { CallRefused, ConnectionLost, connect } from '../src/connection.ts'
 
 describe('a connection', () => {
   let server: Server | undefined
   afterEach(() => server?.close())
 
-  /** A server that answers whatever comes with the same bytes. */
-  async function answering(bytes: string): Promise<number> {
-    const listening = createServer((socket) => {
+  /** A server that answers whatever comes with the same bytes, and may stay when its client has gone. */
+  async function answering(bytes: string, allowHalfOpen = false): Promise<number> {
+    const listening = createServer({ allowHalfOpen }, (socket) => {
       socket.on('error', () => {})
       socket.on('data', () => socket.write(bytes))
     })
@@ -35,16 +35,24 @@ describe('a connection', () => {
   it('fails its calls with what a server says that refuses the connection', async () => {
     const error = { code: -32011, message: 'too many connections', data: { code: 'overloaded' } }
     const line = `${JSON.stringify({ jsonrpc: '2.0', id: null, error })}\n`
-    await assert.rejects(call(await answering(line)), /too many connections/)
+    await assert.rejects(call(await answering(line)), new CallRefused('too many connections', { code: 'overloaded' }))
   })
 
-  it('fails its calls when no reply comes in time', async () => {
-    await assert.rejects(call(await answering('\n'), 100), /no reply in time/)
+  it('fails its calls when no reply comes in time, and can’t tell what became of them', async () => {
+    await assert.rejects(call(await answering('\n'), 100), { message: /no reply in time/, outcome: 'unknown' })
+  })
+
+  it('takes no calls when it is closed, and does not wait for ever to be', async () => {
+    const connection = await connect<'buyer'>({ host: '127.0.0.1', port: await answering('', true), timeoutMs: 100 })
+    const closing = connection.close()
+    await assert.rejects(connection.call('ping', {}), { message: /closed/, outcome: 'none' })
+    await closing
   })
 
   it('says where no server listens', async () => {
     const port = await answering('')
     await new Promise((resolve) => server?.close(resolve))
-    await assert.rejects(call(port), new RegExp(`no connection to 127.0.0.1:${port}: ECONNREFUSED`))
+    const message = `no connection to 127.0.0.1:${port}: ECONNREFUSED`
+    await assert.rejects(call(port), new ConnectionLost(message, 'none'))
   })
 })
