@@ -104,8 +104,13 @@ export class Sessions {
     this.#endedMs.set(token, performance.now())
     this.#remembered.delete(token)
     const values = [hashOf(token), this.#role]
-    await this.#changes.ask({ sql: 'DELETE FROM session WHERE token_hash = ? AND role = ?', values }, deadlineMs)
-    this.#endedMs.set(token, performance.now())
+    try {
+      await this.#changes.ask({ sql: 'DELETE FROM session WHERE token_hash = ? AND role = ?', values }, deadlineMs)
+      this.#endedMs.set(token, performance.now())
+    } catch (error) {
+      this.#endedMs.delete(token) // the session may live on; the table knows
+      throw error
+    }
   }
 
   /** Waits for what is still being written. */

@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { createHash, scryptSync } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
+import { withConnection } from '../src/schema.ts'
 import { Caller, type OpenAccount, openAccount } from './clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './marketplace.ts'
 
@@ -153,6 +154,21 @@ describe('a session', () => {
       return !accepted
     })
     assert.equal((await seller.refusal('logout', { session })).code, 'unauthenticated')
+  })
+
+  it('lives on after a logout that could not be written, and can be ended then', async () => {
+    const hasty = await Caller.connect(await marketplace.serve('seller', { limitRequestMs: 1_000 }))
+    const session = await login(hasty)
+    await withConnection(marketplace.urls.customer, async (other) => {
+      await other.beginTransaction()
+      await other.query('SELECT 1 FROM session WHERE token_hash = ? FOR UPDATE', [hashOf(session)])
+      assert.equal((await hasty.refusal('logout', { session })).code, 'timeout')
+      await other.rollback()
+    })
+    assert.equal((await hasty.call('whoami', { session })).id, ann.id)
+    await hasty.call('logout', { session })
+    assert.equal((await hasty.refusal('whoami', { session })).code, 'unauthenticated')
+    await hasty.close()
   })
 
   it('that is ended while calls are beside it in the pipeline answers each of them', async () => {
