@@ -157,8 +157,8 @@ describe('a session', () => {
   })
 
   it('lives on after a logout that could not be written, and can be ended then', async () => {
-    const hasty = await Caller.connect(await marketplace.serve('seller', { limitRequestMs: 1_000 }))
-    const session = await login(hasty)
+    const hasty = await Caller.connect(await marketplace.serve('seller', { limitRequestMs: 2_000 }))
+    const session = await login(seller)
     await withConnection(marketplace.urls.customer, async (other) => {
       await other.beginTransaction()
       await other.query('SELECT 1 FROM session WHERE token_hash = ? FOR UPDATE', [hashOf(session)])
