@@ -14,6 +14,8 @@ export const ITEM_COLUMNS =
 export const ANY_KEYWORD = ''
 /** Items of a listing that weigh as much as one ordinary call. */
 const ITEMS_PER_WEIGHT = 100
+/** Rows of listings that are asked for at once: while more came in, nobody else would be served. */
+const ROUND_ROWS = 1_024
 
 export function sellerCatalogue(
   itemIds: IdBlocks,
@@ -47,28 +49,54 @@ export function sellerCatalogue(
       },
     },
 
-    /** One SELECT a listing, whose first column says whose row it is, all as one statement. */
     display_items_for_sale: {
       reads: 'product',
       cap: 50,
       inFlight: 2,
       weigh: ({ limit }) => Math.ceil(limit / ITEMS_PER_WEIGHT),
       async ask(lane, calls) {
-        const selects = calls.map(
-          ({ params: { include_sold_out } }, number) =>
-            `(SELECT ${ITEM_COLUMNS}, ${number} FROM item FORCE INDEX (by_seller) WHERE seller_id = ? AND id < ?` +
-            `${include_sold_out ? '' : ' AND quantity > 0'} ORDER BY id DESC LIMIT ?)`,
-        )
-        const values = calls.flatMap(({ account, params: { cursor, limit } }) => [
-          ...[account.id, Number(cursor ?? Number.MAX_SAFE_INTEGER), limit + 1],
-        ])
-        const rows = await lane.rows<[...ItemRow, number]>(selects.join(' UNION ALL '), values)
-        const items: Item[][] = calls.map(() => [])
-        for (const row of rows) items[row[10]]?.push(itemOf(row))
-        return calls.map(({ params: { limit } }, index) => ({ ok: pageOf(items[index] ?? [], limit) }))
+        const listings = calls.map(({ account, params }): Listing => {
+          const belowId = Number(params.cursor ?? Number.MAX_SAFE_INTEGER)
+          return { sellerId: account.id, soldOutToo: params.include_sold_out, limit: params.limit, belowId, items: [] }
+        })
+        for (let open = listings; open.length > 0; ) open = await askRound(lane, open)
+        return listings.map(({ items, limit }) => ({ ok: pageOf(items, limit) }))
       },
     },
   }
+}
+
+/** A listing on its way: the items that are there already, and the id below which to go on. */
+interface Listing {
+  sellerId: number
+  soldOutToo: boolean
+  limit: number
+  belowId: number
+  items: Item[]
+}
+
+/**
+ * Asks for the next items of each listing, with one SELECT for each, whose last
+ * column says whose row it is, as one statement. Returns the listings that are
+ * not done: of small ones, none.
+ */
+async function askRound(lane: Lane, listings: readonly Listing[]): Promise<Listing[]> {
+  const share = Math.ceil(ROUND_ROWS / listings.length)
+  const lengths = listings.map(({ items, limit }) => Math.min(items.length + share, limit + 1))
+  const selects = listings.map(
+    ({ soldOutToo }, number) =>
+      `(SELECT ${ITEM_COLUMNS}, ${number} FROM item FORCE INDEX (by_seller) WHERE seller_id = ? AND id < ?` +
+      `${soldOutToo ? '' : ' AND quantity > 0'} ORDER BY id DESC LIMIT ?)`,
+  )
+  const values = listings.flatMap(({ sellerId, belowId, items }, number) => [
+    ...[sellerId, belowId, (lengths[number] as number) - items.length],
+  ])
+  for (const row of await lane.rows<[...ItemRow, number]>(selects.join(' UNION ALL '), values)) {
+    const listing = listings[row[10]] as Listing
+    listing.items.push(itemOf(row))
+    listing.belowId = Math.min(listing.belowId, row[0])
+  }
+  return listings.filter(({ items, limit }, number) => items.length === lengths[number] && items.length <= limit)
 }
 
 export const buyerCatalogue: Handlers<'buyer', 'get_item'> = {

@@ -6,11 +6,23 @@
  */
 
 import { createHash } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { z } from 'zod'
 import type { Database, IdempotencyKey } from './db.ts'
 import type { AnyHandler, Call, Handlers } from './handlers.ts'
 import { operationsOf, type Role } from './operations.ts'
-import { type Answer, encodeRefusal, encodeResult, type Refusal, Refused, type Request } from './protocol.ts'
+import {
+  type Answer,
+  encodeRefusal,
+  encodeResult,
+  encodeSlices,
+  isLong,
+  type Line,
+  type Refusal,
+  Refused,
+  type Request,
+  type RequestId,
+} from './protocol.ts'
 import { createQueue } from './queue.ts'
 import type { Account, Sessions } from './sessions.ts'
 import { createWriter } from './writer.ts'
@@ -18,7 +30,7 @@ import { createWriter } from './writer.ts'
 /** A request under way: what it weighs, and its reply as a line, which never fails. */
 export interface Work {
   weight: number
-  reply: string | Promise<string>
+  reply: Line | Promise<Line>
 }
 
 export interface DispatchOptions<R extends Role> {
@@ -43,7 +55,7 @@ interface Route {
   open: boolean
   keyed: boolean
   weigh(params: AnyParams): number
-  ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<unknown>> | Answer<unknown>
+  ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
 
 /** No request may count for more than this, or a connection could never make it. */
@@ -66,8 +78,8 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     const answer = isPromise(account)
       ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
       : carryOut(route, method, account, checked.data, deadlineMs)
-    const encode = (answer: Answer<unknown>) =>
-      'ok' in answer ? encodeResult(replyId, JSON.stringify(answer.ok)) : encodeRefusal(replyId, answer.refused)
+    const encode = (answer: Answer<object>): Line | Promise<Line> =>
+      'ok' in answer ? encodeOk(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
     const reply = isPromise(answer)
       ? answer.then(encode, (error) => encodeRefusal(replyId, refusalOf(error)))
       : encode(answer)
@@ -80,7 +92,7 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     account: Account | undefined,
     params: AnyParams,
     deadlineMs: number,
-  ): Answer<unknown> | Promise<Answer<unknown>> {
+  ): Answer<object> | Promise<Answer<object>> {
     if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
     const key = route.keyed ? keyOf(role, account, method, params) : undefined
     return route.ask({ account, params, key }, deadlineMs)
@@ -95,10 +107,24 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
   return dispatch
 }
 
+function encodeOk(id: RequestId, result: object): Line | Promise<Line> {
+  return isLong(result) ? encodeInTurns(id, result) : encodeResult(id, JSON.stringify(result))
+}
+
+/** Everybody else has a turn after each slice. */
+async function encodeInTurns(id: RequestId, result: object): Promise<Buffer> {
+  const slices: Buffer[] = []
+  for (const slice of encodeSlices(id, result)) {
+    slices.push(slice)
+    await nextTurn()
+  }
+  return Buffer.concat(slices)
+}
+
 function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
   const routes = new Map<string, Route>()
   for (const [name, operation] of operationsOf(options.role)) {
-    const handler = options.handlers[name as keyof Handlers<R>] as unknown as AnyHandler<AnyParams, unknown>
+    const handler = options.handlers[name as keyof Handlers<R>] as unknown as AnyHandler<AnyParams, object>
     routes.set(name, {
       params: operation.params as z.ZodType<AnyParams>,
       open: operation.open ?? false,
@@ -117,7 +143,7 @@ function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
 
 /** Gives a handler its queue, or queues. */
 function askerOf<R extends Role>(
-  handler: AnyHandler<AnyParams, unknown>,
+  handler: AnyHandler<AnyParams, object>,
   { databases, gathering }: DispatchOptions<R>,
 ): Route['ask'] {
   if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
@@ -130,7 +156,7 @@ function askerOf<R extends Role>(
   }
   if ('writes' in handler) return createWriter(databases[handler.writes], handler.decide, queueOptions)
   const { reads, ask } = handler
-  return createQueue<Call<AnyParams>, Answer<unknown>>({
+  return createQueue<Call<AnyParams>, Answer<object>>({
     ...queueOptions,
     run: (calls, deadlineMs) => databases[reads].read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
   }).ask

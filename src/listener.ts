@@ -17,6 +17,7 @@ import {
   encodeNotification,
   encodeRefusal,
   type Limits,
+  type Line,
   LineDecoder,
   type Malformed,
   type Refusal,
@@ -130,7 +131,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   function begin(client: Client, line: Buffer): void {
     const request = decodeRequest(line)
     const { weight, reply } = workFor(request)
-    if (typeof reply === 'string') {
+    if (!(reply instanceof Promise)) {
       if (request.id !== undefined) append(client, reply)
       return
     }
@@ -173,6 +174,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     take(client)
   }
 
+  /** Behind `take` only: what has been read already must be taken before more is, for nothing else may remind us of it. */
   function pauseOrResume(client: Client): void {
     const pause = !client.closing && !hasRoom(client)
     if (pause === client.paused) return
@@ -185,10 +187,14 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     }
   }
 
-  /** Replies only ever append; all of a turn leave together. */
-  function append(client: Client, line: string): void {
-    if (client.output === '' && unflushed.push(client) === 1) process.nextTick(flush)
-    client.output += line
+  /** Replies only ever append; all of a turn leave together. A long one leaves by itself. */
+  function append(client: Client, line: Line): void {
+    if (typeof line === 'string') {
+      if (client.output === '' && unflushed.push(client) === 1) process.nextTick(flush)
+      client.output += line
+    } else if (client.socket.writable) {
+      client.socket.write(line)
+    }
   }
 
   function flush(): void {
@@ -198,7 +204,6 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       if (client.socket.writable) client.socket.write(client.output)
       client.output = ''
       if (client.closing) client.socket.end()
-      else pauseOrResume(client)
     }
   }
 

@@ -90,6 +90,8 @@ export interface Malformed {
 
 const NEWLINE = 0x0a
 const CARRIAGE_RETURN = 0x0d
+/** Entries of a list that are encoded at once: a fraction of a millisecond. */
+const SLICE_ENTRIES = 500
 
 /**
  * Cuts a stream of bytes into lines. Lines are pulled, not pushed: a server
@@ -191,6 +193,9 @@ function malformed(code: ErrorCode, message: string, id: RequestId = null): Malf
   return { id, refusal: { code, message } }
 }
 
+/** A line that goes out; one that was encoded in slices is bytes already. */
+export type Line = string | Buffer
+
 export function encodeRequest(id: RequestId, method: string, params: object): string {
   return `${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`
 }
@@ -198,6 +203,34 @@ export function encodeRequest(id: RequestId, method: string, params: object): st
 /** A reply whose result is JSON already. */
 export function encodeResult(id: RequestId, resultJson: string): string {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${resultJson}}\n`
+}
+
+/** Whether a result has a list so long that all others would wait while it is encoded at once. */
+export function isLong(result: object): boolean {
+  return Object.values(result).some(isLongList)
+}
+
+/** The bytes that `encodeResult` would give, in slices of so many entries of a long list. */
+export function* encodeSlices(id: RequestId, result: object): Generator<Buffer> {
+  let text = `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":`
+  for (const [index, [name, value]] of Object.entries(result).entries()) {
+    text += `${index === 0 ? '{' : ','}${JSON.stringify(name)}:`
+    if (!isLongList(value)) {
+      text += JSON.stringify(value)
+      continue
+    }
+    for (let at = 0; at < value.length; at += SLICE_ENTRIES) {
+      const slice = JSON.stringify(value.slice(at, at + SLICE_ENTRIES))
+      yield Buffer.from(`${text}${at === 0 ? '[' : ','}${slice.slice(1, -1)}`)
+      text = ''
+    }
+    text = ']'
+  }
+  yield Buffer.from(`${text}}}\n`)
+}
+
+function isLongList(value: unknown): value is unknown[] {
+  return Array.isArray(value) && value.length > SLICE_ENTRIES
 }
 
 export function encodeRefusal(id: RequestId, { code, message, details }: Refusal): string {

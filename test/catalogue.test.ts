@@ -194,6 +194,92 @@ describe('display_items_for_sale', () => {
     assert.deepEqual(items, whole.items)
   })
 
+  describe('of many items', () => {
+    const MANY = 7_000
+    let dealer: OpenAccount
+    let ids: Set<number>
+    const registerAtOnce = (count: number, { session } = dealer) =>
+      Promise.all(
+        Array.from({ length: count }, (_, number) =>
+          seller.call('register_item_for_sale', { session, ...anItem({ name: `Lámpara ${number} 灯` }) }),
+        ),
+      )
+
+    before(async () => {
+      dealer = await openAccount(seller)
+      ids = new Set((await registerAtOnce(MANY)).map(({ item_id }) => item_id))
+    })
+
+    it('is what its pages are together, whatever their size', async () => {
+      const whole = await display({ limit: 10_000 }, dealer)
+      assert.deepEqual(
+        whole.items.map(({ item_id }) => item_id),
+        [...ids].toSorted((a, b) => b - a),
+      )
+      assert.equal(whole.next_cursor, undefined)
+      for (const limit of [900, 1_000, 1_024, 3_000, MANY - 1, MANY]) {
+        const { items, sizes } = await pages((cursor) => display({ limit, ...cursor }, dealer))
+        assert.deepEqual(items, whole.items)
+        assert.deepEqual(sizes.slice(0, -1), Array(Math.ceil(MANY / limit) - 1).fill(limit))
+      }
+    })
+
+    it('has all that were there before, once, while others are added', async () => {
+      const asked = Promise.all([1, 2, 3].map(() => display({ limit: 10_000 }, dealer)))
+      await registerAtOnce(1_000)
+      for (const { items } of await asked) {
+        const shown = items.map(({ item_id }) => item_id)
+        assert.deepEqual(
+          shown,
+          [...new Set(shown)].toSorted((a, b) => b - a),
+        )
+        assert.equal(shown.filter((id) => ids.has(id)).length, MANY)
+      }
+    })
+
+    it('leaves out what is sold out, wherever it stands', async () => {
+      const gone = [...ids].filter((_, index) => index % 3 === 0 || (index > 2_000 && index < 4_500))
+      const dealers = 'seller_id = ? AND id IN (?)'
+      await marketplace.sql('product', `UPDATE item SET quantity = 0 WHERE ${dealers}`, [dealer.id, gone])
+      const { items } = await display({ limit: 10_000 }, dealer)
+      const left = new Set(gone)
+      assert.deepEqual(
+        items.map(({ item_id }) => item_id).filter((id) => ids.has(id)),
+        [...ids].filter((id) => !left.has(id)).toSorted((a, b) => b - a),
+      )
+      await marketplace.sql('product', `UPDATE item SET quantity = 3 WHERE ${dealers}`, [dealer.id, gone])
+    })
+
+    it('is asked for in parts, and many short ones are asked for together', async () => {
+      const selects = async () => {
+        const [row] = await marketplace.sql<{ Value: string }>('product', "SHOW GLOBAL STATUS LIKE 'Com_select'")
+        return Number(row?.Value)
+      }
+      const before = await selects()
+      await display({ limit: 10_000 }, dealer)
+      const between = await selects()
+      await Promise.all(Array.from({ length: 200 }, () => display({ limit: 10 }, dealer)))
+      const together = (await selects()) - between
+      assert.ok(between - before >= MANY / 1_024, `${between - before} statements for ${MANY} items`)
+      assert.ok(together < 20, `${together} statements for 200 short listings`)
+    })
+
+    it('is right beside others in a batch, long and short', async () => {
+      const few = await openAccount(seller)
+      await registerAtOnce(30, few)
+      const limits = [1, 10, 29, 30, 31, 100, 700, 1_100, 5_000]
+      const asked = limits.flatMap((limit) => [dealer, few].map((account) => ({ limit, account })))
+      const answers = await Promise.all(asked.map(({ limit, account }) => display({ limit }, account)))
+      const wholes = new Map<OpenAccount, Item[]>()
+      for (const account of [dealer, few]) wholes.set(account, (await display({ limit: 10_000 }, account)).items)
+      for (const [index, { limit, account }] of asked.entries()) {
+        const whole = wholes.get(account) as Item[]
+        assert.deepEqual(answers[index]?.items, whole.slice(0, limit))
+        assert.equal(answers[index]?.next_cursor === undefined, whole.length <= limit)
+      }
+    })
+  })
+
   it('takes limits from 1 to 10000, and no cursor but its own', async () => {
     for (const limit of [0, -1, 10_001, 1.5]) {
       assert.equal(

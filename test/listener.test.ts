@@ -18,8 +18,9 @@ import {
 const MIB = 1024 * 1024
 const LINE_BYTES = 2_048
 const CONNECTIONS = 3
-/** A listing of them all has some 70 KiB. */
-const ITEMS = 400
+/** A listing of them all has more than 100 KiB, and is long enough to be encoded in slices; one of the fewer is not. */
+const ITEMS = 600
+const FEWER_ITEMS = 400
 
 let marketplace: TestMarketplace
 let sellers: RunningServer<'seller'>
@@ -44,9 +45,9 @@ function pingOf(bytes: number, id: number | string): string {
   return ping + ' '.repeat(bytes - ping.length)
 }
 
-/** Requests for all items, no two of them equal, so that each is asked of the database. */
-function listings(count: number): string {
-  const params = (id: number) => ({ session, limit: ITEMS, cursor: String(1_000_000_000 + id) })
+/** Requests for so many items each, no two of them equal, so that each is asked of the database. */
+function listings(count: number, limit: number): string {
+  const params = (id: number) => ({ session, limit, cursor: String(1_000_000_000 + id) })
   return Array.from({ length: count }, (_, id) =>
     line({ id, method: 'display_items_for_sale', params: params(id) }),
   ).join('')
@@ -63,7 +64,7 @@ async function rowsSentInTheEnd(): Promise<number> {
   let unchanged = 0
   await until('the database is left alone', async () => {
     const now = await rowsSent()
-    unchanged = now - last < ITEMS ? unchanged + 1 : 0
+    unchanged = now - last < FEWER_ITEMS ? unchanged + 1 : 0
     last = now
     return unchanged > 20
   })
@@ -129,6 +130,18 @@ describe('requests in flight', () => {
     wire.destroy()
   })
 
+  it('beyond the limit wait unread behind long listings too, and none is lost', async () => {
+    const server = await marketplace.serve('seller', { limitInFlight: 16 })
+    const wire = await Wire.connect(server)
+    const ratings = Array.from({ length: 500 }, (_, number) =>
+      line({ id: 10 + number, method: 'get_seller_rating', params: { session } }),
+    )
+    wire.send(listings(10, ITEMS) + ratings.join(''))
+    const replies = await wire.replies(510)
+    for (const { result } of replies.values()) assert.notEqual(result, undefined)
+    wire.destroy()
+  })
+
   it('are no more than the limit: with one allowed, a ping behind a slow request waits for it', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 1 })
     const wire = await Wire.connect(server)
@@ -160,30 +173,32 @@ describe('requests in flight', () => {
 })
 
 describe('a client that takes no replies', () => {
-  it('is not read until it takes them, and then gets every one', async () => {
-    const server = await marketplace.serve('seller', { limitUnsentBytes: MIB })
-    const wire = await Wire.connect(server)
-    wire.socket.pause()
-    const asked = 600
-    wire.send(listings(asked))
-    const askedOfDatabase = (await rowsSentInTheEnd()) / ITEMS
-    assert.ok(askedOfDatabase < asked / 2, `${askedOfDatabase} listings were made for a client that takes none`)
-    const others = await Caller.connect(server)
-    await others.call('ping', {})
-    wire.socket.resume()
-    const replies = await wire.replies(asked)
-    for (let id = 0; id < asked; id += 1) {
-      assert.equal((replies.get(id)?.result?.items as unknown[] | undefined)?.length, ITEMS)
-    }
-    wire.destroy()
-    await others.close()
-  })
+  for (const items of [FEWER_ITEMS, ITEMS]) {
+    it(`of ${items} items is not read until it takes them, and then gets every one`, async () => {
+      const server = await marketplace.serve('seller', { limitUnsentBytes: MIB })
+      const wire = await Wire.connect(server)
+      wire.socket.pause()
+      const asked = 600
+      wire.send(listings(asked, items))
+      const askedOfDatabase = (await rowsSentInTheEnd()) / items
+      assert.ok(askedOfDatabase < asked / 2, `${askedOfDatabase} listings were made for a client that takes none`)
+      const others = await Caller.connect(server)
+      await others.call('ping', {})
+      wire.socket.resume()
+      const replies = await wire.replies(asked)
+      for (let id = 0; id < asked; id += 1) {
+        assert.equal((replies.get(id)?.result?.items as unknown[] | undefined)?.length, items)
+      }
+      wire.destroy()
+      await others.close()
+    })
+  }
 
   it('for too long is closed', async () => {
     const server = await marketplace.serve('seller', { limitUnsentBytes: MIB, limitStuckMs: 300 })
     const wire = await Wire.connect(server)
     wire.socket.pause()
-    wire.send(listings(600))
+    wire.send(listings(600, FEWER_ITEMS))
     await until('the server has begun to answer', () => wire.socket.readableLength > 0)
     await until('the server has let go of the connection', () => openConnections(server) === 0)
     wire.destroy()

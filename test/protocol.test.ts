@@ -15,6 +15,8 @@ import {
   encodeRefusal,
   encodeRequest,
   encodeResult,
+  encodeSlices,
+  isLong,
   LineDecoder,
   type Malformed,
   type RequestId,
@@ -254,6 +256,26 @@ describe('the encoders', () => {
   it('write results as they are', () => {
     assert.equal(encodeResult('a"b', '{"ok":true}'), '{"jsonrpc":"2.0","id":"a\\"b","result":{"ok":true}}\n')
     assert.equal(encodeResult(null, '[]'), '{"jsonrpc":"2.0","id":null,"result":[]}\n')
+  })
+
+  it('write long results in slices of 500 entries, and of them all the same bytes', () => {
+    const entry = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.record({ name: fc.string(), keywords: fc.array(fc.string()) }),
+    )
+    const list = fc.record({ entry, length: fc.constantFrom(0, 1, 500, 501, 1_000, 1_001, 1_500) })
+    const lists = list.map(({ entry, length }) => Array.from({ length }, (_, index) => [index, entry]))
+    const result = fc.dictionary(fc.string(), fc.oneof(lists, fc.jsonValue()))
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.constant(null)), result, (id, fields) => {
+        const longest = Math.max(0, ...Object.values(fields).map((value) => (Array.isArray(value) ? value.length : 0)))
+        assert.equal(isLong(fields), longest > 500)
+        if (!isLong(fields)) return
+        const slices = [...encodeSlices(id, fields)]
+        assert.equal(Buffer.concat(slices).toString(), encodeResult(id, JSON.stringify(fields)))
+        assert.ok(slices.length > longest / 500, `${slices.length} slices`)
+      }),
+    )
   })
 
   it('write refusals with their number, their code and their details', () => {
