@@ -158,7 +158,11 @@ export class Database {
         const decided = await onLane(pool, deadlineMs, (connection) =>
           transact(connection, laneOf(connection, waits), open, decide, progress),
         )
-        for (const [index, call] of open.entries()) answers.set(call, decided[index] as Decision<R>)
+        for (const [index, call] of open.entries()) {
+          const decision = decided[index] as Decision<R>
+          // What holds its row may be the transaction that was lost: whoever waited for it there would forget that.
+          answers.set(call, uncertain && 'held' in decision ? { refused: late('unknown') } : decision)
+        }
         refused = open.filter((call, index) => call.key !== undefined && 'refused' in (decided[index] as Decision<R>))
         break
       } catch (error) {
