@@ -1,0 +1,110 @@
+/**
+ * A flash sale while both buyer servers are killed in turn, and connections to
+ * the databases at random: clients that try again get nearly every call
+ * answered, and what they were told is what the database has.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Random } from '../src/load/workload.ts'
+import type { Role } from '../src/operations.ts'
+import { RetryingClient } from '../src/retrying.ts'
+import { withConnection } from '../src/schema.ts'
+import { below, diceOf, oneOf, ROUNDS } from './chance.ts'
+import { Books, gather } from './crowd.ts'
+import { FlashSale, type FlashSaleOptions } from './flash-sale.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
+
+const BUYERS = 200
+const SELLERS = 4
+const SERVERS_KILLED = 2
+const LONGEST_CALM_MS = 1_000
+const CONNECTION_KILLED_EVERY_MS = 50
+const PATIENCE_MS = 40_000
+const LEAST_SHARE_ANSWERED = 0.99
+
+let marketplace: TestMarketplace
+let sellers: RunningServer<'seller'>
+const buyers: RunningServer<'buyer'>[] = []
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  sellers = await marketplace.serve('seller')
+  buyers.push(...(await Promise.all([marketplace.serve('buyer'), marketplace.serve('buyer')])))
+})
+after(() => marketplace?.close())
+
+describe('a flash sale while its servers and their connections are killed', () => {
+  it('answers nearly every call, and each unit is where clients were told that it is', async (test) => {
+    const random = diceOf(test)
+    const books = await Books.open(marketplace)
+    const crowd = {
+      sellers: await gather(marketplace, 'seller', SELLERS, books, () => lineTo(sellers)),
+      buyers: await gather(marketplace, 'buyer', BUYERS, books, (number) =>
+        lineTo(buyers[number % 2] as RunningServer<'buyer'>),
+      ),
+    }
+    const over = new AbortController()
+    const [sales, connectionsKilled] = await Promise.all([
+      holdSales(crowd, random, over.signal),
+      killConnections(random, over.signal),
+      killServers(random).finally(() => over.abort()),
+    ])
+    const answered = sales.reduce((sum, sale) => sum + sale.answered, 0)
+    const failed = sales.flatMap((sale) => Object.values(sale.failures)).reduce((sum, count) => sum + count, 0)
+    test.diagnostic(`${connectionsKilled} connections killed; ${sales.join('; ')}`)
+    for (const { failures } of sales) test.diagnostic(JSON.stringify(failures))
+    await books.audit()
+    assert.ok(answered / (answered + failed) >= LEAST_SHARE_ANSWERED, `${failed} of ${answered + failed} calls failed`)
+  })
+})
+
+function lineTo<R extends Role>({ role, port }: RunningServer<R>): RetryingClient<R> {
+  return new RetryingClient({ role, host: '127.0.0.1', port, timeoutMs: PATIENCE_MS })
+}
+
+/** One sale after the other until there is nothing more to fear. */
+async function holdSales(
+  crowd: Pick<FlashSaleOptions, 'sellers' | 'buyers'>,
+  random: Random,
+  over: AbortSignal,
+): Promise<FlashSale[]> {
+  const sales: FlashSale[] = []
+  while (!over.aborted) {
+    const sale = new FlashSale({ ...crowd, items: 10, units: 100, changes: 40, random })
+    await sale.hold()
+    sales.push(sale)
+  }
+  return sales
+}
+
+/** Both servers in turn; each is back on its port before the other goes. */
+async function killServers(random: Random): Promise<void> {
+  for (let kill = 0; kill < SERVERS_KILLED * ROUNDS; kill += 1) {
+    await sleep(below(LONGEST_CALM_MS, random))
+    const { port, program } = buyers[kill % 2] as RunningServer<'buyer'>
+    await program.end('SIGKILL')
+    buyers[kill % 2] = await restart(port)
+  }
+}
+
+/** A server whose connection is killed while it starts ends, and is started again. */
+function restart(port: number): Promise<RunningServer<'buyer'>> {
+  return marketplace.serve('buyer', { buyerPort: port }).catch(() => restart(port))
+}
+
+/** Resolves to how many it killed. */
+function killConnections(random: Random, over: AbortSignal): Promise<number> {
+  return withConnection(marketplace.urls.product, async (connection) => {
+    for (let killed = 0; ; ) {
+      if (over.aborted) return killed
+      await sleep(CONNECTION_KILLED_EVERY_MS)
+      const victims = await connection.query<{ id: number }[]>(
+        "SELECT id FROM information_schema.processlist WHERE db LIKE 'souk_test_%' AND id <> CONNECTION_ID()",
+      )
+      const gone = await connection.query(`KILL CONNECTION ${oneOf(victims, random).id}`).catch((error) => error)
+      if (!(gone instanceof Error)) killed += 1
+    }
+  })
+}
