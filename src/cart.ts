@@ -179,15 +179,25 @@ export async function lockCarts(lane: Lane, calls: readonly Call<unknown>[]): Pr
   return new Carts(locked, await createCarts(lane, missing))
 }
 
-/** What comes back was made, and is thereby locked; the others somebody else has made in the meantime. */
+/**
+ * What comes back was made, and is thereby locked; the others somebody else has
+ * made in the meantime. What was saved is read by a statement of its own: a
+ * SELECT within the INSERT would wait for who is saving.
+ */
 async function createCarts(lane: Lane, sessions: readonly (readonly [string, number])[]): Promise<readonly CartRow[]> {
   if (sessions.length === 0) return []
-  const each = "(?, ?, COALESCE((SELECT content FROM saved_cart WHERE buyer_id = ?), ''), UNIX_TIMESTAMP())"
+  const saved = await savedContents(lane, [...new Set(sessions.map(([, buyerId]) => buyerId))])
+  const inOrder = [...sessions].sort(([a], [b]) => (a < b ? -1 : 1))
   return lane.rows<CartRow>(
-    `INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) VALUES ${placeholders(sessions, each)} ` +
-      'RETURNING session_hash, content',
-    [...sessions].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([hash, buyerId]) => [hash, buyerId, buyerId]),
+    'INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) ' +
+      `VALUES ${placeholders(sessions, '(?, ?, ?, UNIX_TIMESTAMP())')} RETURNING session_hash, content`,
+    inOrder.flatMap(([hash, buyerId]) => [hash, buyerId, saved.get(buyerId) ?? '']),
   )
+}
+
+async function savedContents(lane: Lane, buyerIds: readonly number[]): Promise<ReadonlyMap<number, string>> {
+  const sql = `SELECT buyer_id, content FROM saved_cart WHERE buyer_id IN (${placeholders(buyerIds)})`
+  return new Map(await lane.rows<[number, string]>(sql, buyerIds))
 }
 
 /** Forgets a slice of the carts whose sessions are over, since they are older than any session lasts. */
