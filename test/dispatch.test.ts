@@ -250,6 +250,25 @@ describe('the error', () => {
     assert.equal(refusal.data.code, 'idempotency_mismatch')
   })
 
+  it('not_in_cart, cart_empty, out_of_stock, limit_exceeded and not_purchased are for what carts can’t do', async () => {
+    const fields = anItem({ category: 81, quantity: 1_000_000 })
+    const registered = await answerTo(line({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }))
+    const item_id = registered.result?.item_id as number
+    const codeOf = async (method: string, params: object = {}) => {
+      const sent = line({ id: 1, method, params: { session: buyersSession, ...params } })
+      return (await refusalTo(sent, buyers)).data.code
+    }
+    assert.equal(await codeOf('remove_item_from_cart', { item_id, quantity: 1 }), 'not_in_cart')
+    assert.equal(await codeOf('make_purchase'), 'cart_empty')
+    assert.equal(await codeOf('provide_feedback', { item_id, vote: 'up' }), 'not_purchased')
+    const most = { session: buyersSession, item_id, quantity: 10_000 }
+    await answerTo(line({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
+    assert.equal(await codeOf('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
+    const soldOut = { session, item_id, change: -1_000_000 }
+    await answerTo(line({ id: 1, method: 'update_units_for_sale', params: soldOut }))
+    assert.equal(await codeOf('make_purchase'), 'out_of_stock')
+  })
+
   it('timeout comes within the time for one request when the rows are held, and says that nothing was done', async () => {
     const hasty = await marketplace.serve('seller', { limitRequestMs: 500 })
     await withConnection(marketplace.urls.product, async (connection) => {

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../src/connection.ts'
 import { seeded } from '../src/load/workload.ts'
-import { Caller } from './clients.ts'
+import { Caller, openAccount } from './clients.ts'
 import { type BareCall, openShop, outcomeOf, type Party, type Shop, together } from './shop.ts'
 
 let shop: Shop
@@ -155,11 +155,37 @@ describe('provide_feedback', () => {
 })
 
 describe('get_seller_rating', () => {
+  const ratingOf = async (seller_id: number) => {
+    const { session } = await shop.newBuyer()
+    return shop.buyer.call('get_seller_rating', { session, seller_id })
+  }
+
   it('counts the units sold', async () => {
     const { seller, item, buyers } = await purchased(2)
     await shop.purchase(buyers[0] as Party, [item, 40])
     const rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session: seller.session }), rating)
+    assert.deepEqual(await ratingOf(seller.id), rating)
+  })
+
+  it('is zeros for a seller who sold nothing, and not_found for nobody', async () => {
+    const { id, session } = await openAccount(shop.seller)
+    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    assert.deepEqual(await shop.seller.call('get_seller_rating', { session }), zeros)
+    assert.deepEqual(await ratingOf(id), zeros)
+    await assert.rejects(ratingOf(999_999_999), { code: 'not_found' })
+  })
+
+  it('answers each of many asked at once with its own', async () => {
+    const { id } = await openAccount(shop.seller)
+    const { seller, item, buyers } = await purchased(1)
+    await vote(buyers[0] as Party, item, 'up')
+    const { session } = await shop.newBuyer()
+    const asked = [seller.id, 999_999_999, id, seller.id]
+    const calls = asked.map((seller_id): BareCall => ['get_seller_rating', { session, seller_id }])
+    const rated = { thumbs_up: 1, thumbs_down: 0, items_sold: 1 }
+    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    assert.deepEqual((await together(shop.buyers, calls)).map(outcomeOf), [rated, 'not_found', zeros, rated])
   })
 })
 

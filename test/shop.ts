@@ -49,7 +49,8 @@ export interface Shop {
   close(): Promise<void>
 }
 
-let accountsMade = 0
+/** Beyond those of accounts that tests open. */
+let accountsMade = 1_000
 
 export async function openShop(settings: SomeSettings = {}): Promise<Shop> {
   const marketplace = await startTestMarketplace()
