@@ -12,9 +12,8 @@ import { type RunningServer, until } from './marketplace.ts'
 import { type BareCall, openShop, outcomeOf, type Party, type Shop, together } from './shop.ts'
 
 let shop: Shop
+/** Another server; its sessions last ten minutes, and it sweeps the carts of longer ones ten seconds after its start. */
 let elsewhere: RunningServer<'buyer'>
-/** Its sessions last ten minutes; it sweeps ten seconds after its start. */
-let sweeping: RunningServer<'buyer'>
 let ann: Party
 /** Items of which there are 100, 20 and 1,000,000. */
 let lamp: number
@@ -23,8 +22,7 @@ let nail: number
 
 before(async () => {
   shop = await openShop()
-  elsewhere = await shop.marketplace.serve('buyer')
-  sweeping = await shop.marketplace.serve('buyer', { sessionAbsoluteS: 600 })
+  elsewhere = await shop.marketplace.serve('buyer', { sessionAbsoluteS: 600 })
   await makeCarts('over ', 3, 601)
   await makeCarts('still ', 3, 280)
   ann = await shop.newSeller()
@@ -436,7 +434,7 @@ describe('old carts', () => {
     await until('the sweep has come by', async () => (await cartsNamed('over ')) === 0)
     assert.equal(await cartsNamed('still '), 3)
     assert.deepEqual(await shop.units(bob), [[lamp, 2]])
-    await sweeping.program.end()
+    await elsewhere.program.end()
   })
 
   it('go in slices, the oldest first, and only those older than any session', async () => {

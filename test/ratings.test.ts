@@ -228,7 +228,7 @@ describe('after a bout of anything at once', () => {
     const outcomes: string[] = []
     await Promise.all(
       buyers.map(async (buyer) => {
-        for (let call = 0; call < 60; call += 1) {
+        for (let call = 0; call < 40; call += 1) {
           const outcome = await pick(bag)(buyer, pick(items)).catch((error) => error)
           outcomes.push(outcome instanceof CallRefused ? outcome.code : 'ok')
         }

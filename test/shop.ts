@@ -30,10 +30,12 @@ export interface Shop {
   seller: Caller<'seller'>
   buyer: Caller<'buyer'>
   newSeller(): Promise<Party>
+  newSellers(count: number): Promise<Party[]>
   newBuyer(): Promise<Party>
   newBuyers(count: number): Promise<Party[]>
-  /** Another session of the same buyer. */
+  /** Another session of the same buyer, or of each. */
   again(buyer: Party): Promise<Party>
+  allAgain(buyers: readonly Party[]): Promise<Party[]>
   /** Puts items on sale, all in one go. */
   register(seller: Party, ...items: ItemFields[]): Promise<number[]>
   add(buyer: Party, ...lines: CartLines): Promise<void>
@@ -77,17 +79,16 @@ async function shopIn(
   }
 
   function newParties(role: Role, count: number): Promise<Party[]> {
-    const ids = Array.from({ length: count }, () => {
-      accountsMade += 1
-      return accountsMade
-    })
-    return Promise.all(ids.map((id) => ({ id, session: randomBytes(32).toString('base64url') }))).then((parties) =>
-      begin(role, parties),
+    accountsMade += count
+    return begin(
+      role,
+      Array.from({ length: count }, (_, index) => accountsMade - index),
     )
   }
 
-  /** As a login does it. */
-  async function begin(role: Role, parties: Party[]): Promise<Party[]> {
+  /** Sessions of these accounts, as logins begin them. */
+  async function begin(role: Role, ids: readonly number[]): Promise<Party[]> {
+    const parties = ids.map((id) => ({ id, session: randomBytes(32).toString('base64url') }))
     const each = `(?, '${role}', ?, UNIX_TIMESTAMP() + 43200, UNIX_TIMESTAMP() + 315)`
     await marketplace.sql(
       'customer',
@@ -96,6 +97,12 @@ async function shopIn(
     )
     return parties
   }
+
+  const allAgain = (buyers: readonly Party[]) =>
+    begin(
+      'buyer',
+      buyers.map(({ id }) => id),
+    )
 
   async function rows(statement: string, values: unknown[] = []): Promise<unknown[][]> {
     return (await marketplace.sql('product', statement, values)).map((row) => Object.values(row))
@@ -112,12 +119,11 @@ async function shopIn(
   return {
     ...{ marketplace, sellers, buyers, seller, buyer, rows, add, cart },
     newSeller: () => newParty('seller'),
+    newSellers: (count) => newParties('seller', count),
     newBuyer: () => newParty('buyer'),
     newBuyers: (count) => newParties('buyer', count),
-    async again({ id }) {
-      const [party] = await begin('buyer', [{ id, session: randomBytes(32).toString('base64url') }])
-      return party as Party
-    },
+    allAgain,
+    again: async (party) => (await allAgain([party]))[0] as Party,
     async register({ session }, ...items) {
       const calls = items.map((item) => seller.call('register_item_for_sale', { session, ...anItem(item) }))
       return (await Promise.all(calls)).map(({ item_id }) => item_id)
