@@ -86,26 +86,25 @@ export async function explore({ seed, operations, progress, signal }: Plan): Pro
 
 /** One sequence; when it fails, its report after shrinking. */
 async function play(seed: number, { servers, databases, passwordHash, tally }: Player): Promise<string | undefined> {
-  let failedAfter: number | undefined
+  let failed: { atMs: number; operations: number } | undefined
   const property = fc.asyncProperty(sequences(LONGEST_SEQUENCE), async (commands) => {
+    if (failed !== undefined && performance.now() - failed.atMs > SHRINKING_MS) return // small enough
     const world = await openWorld(databases, passwordHash, tally)
     try {
       await fc.asyncModelRun(() => ({ model: world, real: servers }), commands)
       assert.deepEqual(await rowsStored(world, databases), rowsExpected(world))
     } catch (error) {
-      failedAfter ??= operationsIn(tally)
+      failed ??= { atMs: performance.now(), operations: operationsIn(tally) }
       throw error
     } finally {
       await closeWorld(world, databases)
     }
   })
-  const details = await fc.check(property, {
-    ...{ seed, numRuns: 1, includeErrorInReport: true },
-    ...{ interruptAfterTimeLimit: SHRINKING_MS, markInterruptAsFailure: true },
-  })
-  const report = await fc.asyncDefaultReportMessage(details)
-  const again = `npm run model -- --seed ${seed} --operations 1`
-  return report && `${report}\nfailed after ${failedAfter} operations; again: ${again}`
+  const report = await fc.asyncDefaultReportMessage(
+    await fc.check(property, { seed, numRuns: 1, includeErrorInReport: true }),
+  )
+  if (report === undefined || failed === undefined) return undefined
+  return `${report}\nfirst after ${failed.operations} operations; again: npm run model -- --seed ${seed} --operations 1`
 }
 
 function operationsIn(tally: Tally): number {
