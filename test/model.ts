@@ -33,7 +33,7 @@ export interface Findings {
   failure?: string
 }
 
-const AT_ONCE = 16
+const AT_ONCE = 8
 const LONGEST_SEQUENCE = 400
 const SHRINKING_MS = 120_000
 /** For a machine that has much else to do: nothing here is about time. */

@@ -42,6 +42,7 @@ export type Databases = { [D in DatabaseName]: Connection }
 export const FIRST_USERS = ['ann', 'bob', 'cid'] as const
 export const PASSWORD = 'correct horse'
 const SESSIONS_A_USER = 2
+const LIFE_S = 12 * 3_600
 const CATEGORIES = 65_536
 const CATEGORIES_A_WORLD = 2
 
@@ -81,8 +82,8 @@ async function openAccounts({ reference, prefix, sessions }: World, role: Role, 
   }
   await customer.batch(
     'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-      'VALUES (?, ?, ?, UNIX_TIMESTAMP() + 43200, UNIX_TIMESTAMP() + 315)',
-    sessions[role].map((token) => [hashOf(token), role, reference.sessions.get(token)?.account.id]),
+      'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
+    sessions[role].map((token) => [hashOf(token), role, reference.sessions.get(token)?.account.id, LIFE_S, LIFE_S]),
   )
 }
 
