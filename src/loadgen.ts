@@ -126,7 +126,7 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
   }
   const signal = interruption()
   const progress = createProgress(process.stderr, runs)
-  progress.note('making databases, signing up clients (scrypt is slow on purpose)')
+  progress.note('making databases')
   const accounts = accountsFor([{ experiment: name, clients }])
   const bench = await openBench({ ...environment(), seed, accounts, signal })
   const done: Run[] = []

@@ -1,13 +1,12 @@
 /**
  * The bench that systems are measured on: a private database with a study's own
- * databases in it, a catalogue of stated size, accounts that have logged in,
+ * databases in it, a catalogue of stated size, accounts with a session each,
  * and systems that run side by side, so that their runs can take turns.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
-import { CallRefused, type Connection, connect } from '../connection.ts'
+import { type Connection, connect } from '../connection.ts'
 import { lockHome, SetUpError, startPrivateDatabase } from '../mariadbd.ts'
-import { ROLES, type Role } from '../operations.ts'
+import type { Role } from '../operations.ts'
 import { encodeResult } from '../protocol.ts'
 import { withConnection } from '../schema.ts'
 import type { Settings } from '../settings.ts'
@@ -15,7 +14,7 @@ import { type Ledger, readState, type State, violationsOf } from './audit.ts'
 import { runFleet, type Session } from './fleet.ts'
 import { figuresOf, type Run } from './record.ts'
 import { createPlays, isShopping, type Scenario } from './scenarios.ts'
-import { fillCatalogue, makeDatabases, restoreCatalogue, type Urls } from './stock.ts'
+import { fillCatalogue, makeDatabases, openSessions, restoreCatalogue, type Urls } from './stock.ts'
 import { cpuSecondsOf, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
 import { createPlanners, createSearches, OPERATIONS, type OperationName, type Planner, seeded } from './workload.ts'
 
@@ -45,8 +44,6 @@ export interface Bench {
   close(): Promise<void>
 }
 
-const SIGN_UPS_AT_ONCE = 2
-const SIGN_UP_TRIES = 10
 const VIOLATIONS_SHOWN = 20
 
 export async function openBench({ home, given, seed, accounts, signal }: BenchOptions): Promise<Bench> {
@@ -109,9 +106,9 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   let canned: Record<string, unknown> = {}
   try {
     await makeDatabases(urls)
-    const souk = await start('souk')
-    sessions = await signUpAll(souk, accounts, signal)
+    sessions = await openSessions(urls, accounts)
     await fillCatalogue(urls)
+    const souk = await start('souk')
     canned = await captureResults(souk, planners, sessions)
     await souk.stop()
   } catch (error) {
@@ -136,50 +133,6 @@ async function openDatabases(home: string, { customerDbUrl, productDbUrl }: Benc
   } catch (error) {
     unlock()
     throw error
-  }
-}
-
-/** A few at a time: scrypt is slow on purpose, and a server hashes two passwords at once. */
-async function signUpAll(
-  { host, ports }: System,
-  accounts: BenchOptions['accounts'],
-  signal: AbortSignal,
-): Promise<Record<Role, Session[]>> {
-  const sessions = { seller: [] as Session[], buyer: [] as Session[] }
-  const signUps = ROLES.map(async (role) => {
-    const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
-    const numbers = Array.from({ length: accounts[role] }, (_, index) => index + 1).values()
-    const worker = async () => {
-      for (const number of numbers) {
-        signal.throwIfAborted()
-        sessions[role].push(await signUp(connection, `${role}.${number}`))
-      }
-    }
-    await Promise.all(Array.from({ length: SIGN_UPS_AT_ONCE }, worker))
-    await connection.close()
-  })
-  await Promise.all(signUps)
-  return sessions
-}
-
-async function signUp(connection: Connection<Role>, username: string): Promise<Session> {
-  const credentials = { username, password: `password of ${username}` }
-  await patiently(() => connection.call('create_account', { ...credentials, name: username }))
-  const { session } = await patiently(() => connection.call('login', credentials))
-  const { id: accountId } = await connection.call('whoami', { session })
-  return { accountId, session }
-}
-
-/** Tries again while a busy machine is too slow for scrypt: signing up is harmless to repeat. */
-async function patiently<T>(call: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await call()
-    } catch (error) {
-      const slow = error instanceof CallRefused && ['overloaded', 'timeout'].includes(error.code)
-      if (!slow || tries === SIGN_UP_TRIES) throw error
-      await sleep(Number(error.details.retry_after_ms ?? 0))
-    }
   }
 }
 

@@ -50,11 +50,12 @@ export function rowsOf({ runs }: Cell, subject: Subject): Row[] {
   return runs.flatMap((run) => figuresOn(run, subject).map(rowOf))
 }
 
-/** The average of the runs, as in the report; percentiles come from all calls together, for theirs can't be averaged. */
+/** The average of the runs, as in the report; percentiles come from all calls together, for theirs can't be averaged. Of nothing, NaN. */
 export function averageOf(cell: Cell, subject: Subject): Row {
   const rows = rowsOf(cell, subject)
   const histogram = merged(cell.runs.flatMap((run) => figuresOn(run, subject)))
-  const at = (percentile: number) => histogram.getValueAtPercentile(percentile) / 1_000
+  const at = (percentile: number) =>
+    histogram.totalCount === 0 ? Number.NaN : histogram.getValueAtPercentile(percentile) / 1_000
   return {
     calls: histogram.totalCount,
     throughput: mean(rows.map((row) => row.throughput)),

@@ -191,7 +191,7 @@ function setUp(market: Market): string {
   return `- Catalogue, before each run: ${catalogueText(catalogue)}; in \`mixed\` 1 to 50 units each. No carts, purchases, votes or keys.
 - Searches: ${searchesText(search)}. What sellers of \`mixed\` register stands in categories that nobody searches.
 - Every keyed operation carried a new key, on every system.
-- Clients signed up and logged in once; a run ended after ${cell === undefined ? '' : untilText(cell.until)}, a purchase that was begun was finished.
+- Each client had an account and a session before the first run; a run ended after ${cell === undefined ? '' : untilText(cell.until)}, a purchase that was begun was finished.
 - Warm-up, not recorded: ${warmUpText(warmUps)}.
 - The systems that don't gather had pools of ${poolSize} connections, the best of these for threads.py (calls a second at the largest loads, geometric mean); souk has 8:
 

@@ -6,7 +6,7 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
+import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
 import type { Name } from '../operations.ts'
 import type { Tally } from './fleet.ts'
 import type { ScenarioName } from './scenarios.ts'
@@ -104,12 +104,11 @@ export function figuresOf({ latenciesUs, wallS }: Tally): Figures {
   }
 }
 
-/** All latencies of several runs together. */
+/** All latencies of several runs together; none for what never happened. */
 export function merged(figures: readonly Figures[]): Histogram {
   const [first, ...others] = figures.map(({ histogram }) => decodeFromCompressedBase64(histogram))
-  if (first === undefined) throw new Error('nothing to merge')
-  for (const other of others) first.add(other)
-  return first
+  for (const other of others) first?.add(other)
+  return first ?? build()
 }
 
 export function isMarket(record: Study | Market): record is Market {

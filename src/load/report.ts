@@ -268,7 +268,7 @@ function setUp({ catalogue, search, replyBytes, sweep, poolSize, warmUps, cells 
   const untils = [...new Set(cells.map(({ until }) => untilText(until)))]
   return `- Catalogue, before each run: ${catalogueText(catalogue)}.
 - Ratings: over all ${catalogue.sellers} sellers alike. Searches: ${searchesText(search)}; ${search.results} results each. Listings: ${catalogue.itemsPerSeller} items. Registrations: an item with ${catalogue.keywordsPerItem} keywords, in categories that nobody searches.
-- Clients signed up and logged in once; a run ended after ${untils.join(', for some ')}.
+- Each client had an account and a session before the first run; a run ended after ${untils.join(', for some ')}.
 - Reply lines: ${OPERATIONS.map((operation) => `${operation} ${replyBytes[operation].toLocaleString('en')} bytes`).join(', ')}. The null server answers as many.
 - Warm-up, not recorded: ${warmUpText(warmUps)}.
 - The systems that don't gather had pools of ${poolSize} connections, the best of these for threads.py (operations a second at its largest load, geometric mean); souk has 8:

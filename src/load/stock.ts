@@ -4,11 +4,16 @@
  * deleted one by one would leave InnoDB cleaning up into what is measured next.
  */
 
+import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mariadb'
 import { connectionOptions } from '../db.ts'
 import { SetUpError } from '../mariadbd.ts'
+import { ROLES, type Role } from '../operations.ts'
 import { applySchema, createDatabase, type DatabaseName, withConnection } from '../schema.ts'
+import { SESSION_LIFE } from '../sessions.ts'
+import type { Session } from './fleet.ts'
+import { SESSION_IDLE_S } from './systems.ts'
 import { CATALOGUE, catalogueItems, ITEMS, scoreOf } from './workload.ts'
 
 export type Urls = Record<DatabaseName, string>
@@ -38,6 +43,32 @@ export async function makeDatabases(urls: Urls): Promise<void> {
     await createDatabase(url)
   }
   await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+}
+
+/** Accounts with a session each, as if they had signed up and logged in, but without passwords: those are slow on purpose. */
+export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>>): Promise<Record<Role, Session[]>> {
+  return withConnection(urls.customer, async (connection) => {
+    const sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
+    for (const role of ROLES) {
+      const theirs = Array.from({ length: accounts[role] }, (_, index) => ({
+        ...{ accountId: index + 1, session: randomBytes(32).toString('base64url') },
+      }))
+      await connection.batch(
+        `INSERT INTO ${role} (id, username, name, password) VALUES (?, ?, ?, '')`,
+        theirs.map(({ accountId }) => [accountId, `${role}.${accountId}`, `${role} ${accountId}`]),
+      )
+      await connection.batch(
+        'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
+          'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
+        theirs.map(({ accountId, session }) => [
+          ...[createHash('sha256').update(session).digest('base64url'), role, accountId],
+          ...[SESSION_LIFE.absoluteS, SESSION_IDLE_S],
+        ]),
+      )
+      sessions[role] = theirs
+    }
+    return sessions
+  })
 }
 
 /** Fills the catalogue. Sellers that nobody signed up get rows that no password opens. */

@@ -92,7 +92,7 @@ export async function measure<More>(
   const startedAt = new Date()
   const commit = commitOfSource()
   const python = findPython()
-  progress.note('making databases, signing up clients (scrypt is slow on purpose)')
+  progress.note('making databases')
   const bench = await openBench({ ...options, accounts: accountsFor([...profile.loads.flat(), ...profile.rehearsals]) })
   try {
     const { sweep, poolSize } = await sweepPools(bench, profile, progress)

@@ -44,6 +44,8 @@ export interface SystemOptions {
 const HOST = '127.0.0.1'
 /** Where the two servers of the pinned system run: not in each other's way if there is more than one CPU. */
 const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), buyer: '0' }
+/** Clients log in once, and some wait for long. */
+export const SESSION_IDLE_S = 3_600
 const START_MS = 15_000
 const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
 /** The unit of times in /proc, on every Linux that Node runs on. */
@@ -91,7 +93,7 @@ function startServer(name: SystemName, role: Role, { urls, nullResults, poolSize
     SOUK_BUYER_PORT: '0',
     SOUK_CUSTOMER_DB_URL: urls.customer,
     SOUK_PRODUCT_DB_URL: urls.product,
-    SOUK_SESSION_IDLE_S: '3600', // clients log in once, and some wait for long
+    SOUK_SESSION_IDLE_S: String(SESSION_IDLE_S),
     SOUK_NULL_RESULTS: JSON.stringify(nullResults ?? {}),
   }
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))

@@ -3,13 +3,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Ledger, readState, type State, violationsOf, type Write } from '../../src/load/audit.ts'
-import { runFleet, type Session } from '../../src/load/fleet.ts'
+import { runFleet } from '../../src/load/fleet.ts'
 import { createPlays } from '../../src/load/scenarios.ts'
-import { fillCatalogue, restoreCatalogue } from '../../src/load/stock.ts'
+import { fillCatalogue, openSessions, restoreCatalogue } from '../../src/load/stock.ts'
 import { startSystem } from '../../src/load/systems.ts'
 import { createPlanners, createSearches, seeded } from '../../src/load/workload.ts'
-import { ROLES, type Role } from '../../src/operations.ts'
-import { Caller, openAccount } from '../clients.ts'
 import { startTestMarketplace, type TestMarketplace } from '../marketplace.ts'
 
 const CLIENTS = 4
@@ -28,15 +26,7 @@ describe('the auditor', () => {
     marketplace = await startTestMarketplace()
     const { urls } = marketplace
     const souk = await startSystem('souk', { urls })
-    const sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
-    for (const role of ROLES) {
-      const caller = await Caller.connect({ role, port: souk.ports[role] } as Parameters<typeof Caller.connect>[0])
-      while (sessions[role].length < CLIENTS) {
-        const { id: accountId, session } = await openAccount(caller as Caller<Role>)
-        sessions[role].push({ accountId, session })
-      }
-      await caller.close()
-    }
+    const sessions = await openSessions(urls, { seller: CLIENTS, buyer: CLIENTS })
     await fillCatalogue(urls)
     await restoreCatalogue(urls, STOCK)
     start = await readState(urls.product)
