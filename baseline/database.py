@@ -17,7 +17,6 @@ Policies:
     and so is what has a key; of the rest the outcome is unknown.
 """
 
-import itertools
 import random
 import threading
 import time
@@ -90,7 +89,7 @@ class Pool:
 
     def read(self, sql, *values):
         """The rows of one statement, which may be asked again."""
-        return self.insist(lambda connection: ask(connection, sql, values))
+        return self.insist(None, ask, sql, values)
 
     def write(self, *statements):
         """Commits statements that need no decision. The rows of each."""
@@ -98,40 +97,39 @@ class Pool:
 
     def transact(self, decide, key=None):
         """What `decide` returns, from a Transaction that it has committed. It may be called again."""
-        return self.insist(lambda connection: Transaction(connection, key).carry_out(decide), key)
+        return self.insist(key, carry_out, decide, key)
 
-    def insist(self, work, key=None):
-        """What `work` returns, on one connection or the next, as long as it may be done again and the deadline allows."""
-        deadline = time.monotonic() + REQUEST_S
-        outcome, fresh = "none", False
-        for attempt in itertools.count():
+    def insist(self, key, work, *arguments):
+        """What `work` returns, on one connection or another, as long as it may be done again and there is time."""
+        deadline, left = time.monotonic() + REQUEST_S, REQUEST_S
+        attempt, fresh, outcome = 0, False, "none"
+        while left > 0:
             try:
-                return self.lend(work, fresh, deadline)
+                return self.lend(left, fresh, work, arguments)
             except Again:
                 pass
             except Uncertain:
-                outcome, fresh = "unknown", True
+                fresh, outcome = True, "unknown"
                 if key is None:
                     break
             except MySQLdb.Error as error:
                 if error.args[0] not in UNDONE + UNCONNECTED + LOST:
                     raise
                 fresh = True
-            pause = random.uniform(0, min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
-            if time.monotonic() + pause >= deadline:
-                break
-            time.sleep(pause)
+            time.sleep(random.uniform(0, min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S)))
+            attempt += 1
+            left = deadline - time.monotonic()
         raise Refused("timeout", "the database did not answer in time", outcome=outcome)
 
-    def lend(self, work, fresh, deadline):
+    def lend(self, wait, fresh, work, arguments):
         try:
-            connection = self.idle.get(timeout=max(0, deadline - time.monotonic()))
+            connection = self.idle.get(timeout=wait)
         except Empty:
             raise Again from None
         try:
             if fresh or connection is None:
                 connection = self.connect()
-            return work(connection)
+            return work(connection, *arguments)
         except (Again, Refused):
             raise
         except BaseException:
@@ -141,28 +139,49 @@ class Pool:
             self.idle.put(connection)
 
 
+def ask(connection, sql, values):
+    connection.query(text_of(connection, sql, values))
+    result = connection.store_result()
+    return result and result.fetch_row(0)
+
+
+def ask_all(connection, statements):
+    connection.query(b"; ".join([text_of(connection, sql, values) for sql, *values in statements]))
+    rows = []
+    while True:
+        result = connection.store_result()
+        rows.append(result and result.fetch_row(0))
+        if connection.next_result() != 0:
+            return rows
+
+
+def text_of(connection, sql, values):
+    return sql.encode() % tuple(map(connection.literal, values))
+
+
+def carry_out(connection, decide, key):
+    """What `decide` returns, or what was answered to the same key before."""
+    transaction = Transaction(connection, key)
+    try:
+        return decide(transaction)
+    except Refused:
+        answer = transaction.roll_back()
+        if answer is None:
+            raise
+    except MySQLdb.Error as error:
+        if error.args[0] not in (TAKEN, *UNDONE):
+            raise
+        answer = transaction.roll_back()
+        if answer is None:
+            raise Again from None
+    return answer
+
+
 class Transaction:
     """One try at what a call wants written. A statement is SQL and its values."""
 
     def __init__(self, connection, key):
         self.connection, self.key = connection, key
-
-    def carry_out(self, decide):
-        """What `decide` returns, or what was answered to the same key before."""
-        try:
-            return decide(self)
-        except Refused:
-            answer = self.roll_back()
-            if answer is None:
-                raise
-            return answer
-        except MySQLdb.Error as error:
-            if error.args[0] not in (TAKEN, *UNDONE):
-                raise
-            answer = self.roll_back()
-            if answer is None:
-                raise Again from None
-            return answer
 
     def ask(self, *statements):
         """The rows of each statement."""
@@ -190,38 +209,13 @@ class Transaction:
         """What was answered to a call with the same key, if there was any."""
         if self.key is None:
             return self.connection.rollback()
-        [_, stored, _] = self.ask(
-            ("ROLLBACK",),
-            (
-                "SELECT fingerprint, answer FROM idempotency WHERE role = %s AND account_id = %s AND idempotency_key = %s",
-                *self.key[:3],
-            ),
-            ("COMMIT",),
-        )
+        own = "role = %s AND account_id = %s AND idempotency_key = %s"
+        select = f"SELECT fingerprint, answer FROM idempotency WHERE {own}"
+        [_, stored, _] = self.ask(("ROLLBACK",), (select, *self.key[:3]), ("COMMIT",))
         for fingerprint, answer in stored:
             if fingerprint != self.key.fingerprint:
                 raise Refused("idempotency_mismatch", "this key was used with other parameters")
             return answer
-
-
-def ask(connection, sql, values):
-    connection.query(text_of(connection, sql, values))
-    result = connection.store_result()
-    return result and result.fetch_row(0)
-
-
-def ask_all(connection, statements):
-    connection.query(b"; ".join([text_of(connection, sql, values) for sql, *values in statements]))
-    rows = []
-    while True:
-        result = connection.store_result()
-        rows.append(result and result.fetch_row(0))
-        if connection.next_result() != 0:
-            return rows
-
-
-def text_of(connection, sql, values):
-    return sql.encode() % tuple(map(connection.literal, values))
 
 
 class IdBlocks:

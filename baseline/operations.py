@@ -1,33 +1,40 @@
-"""The operations that the study calls: what each takes, and what it does.
+"""The operations that the study calls: what each takes, decides and answers.
 
-Each is a method of its role, marked with the fields that it takes in the order
-of souk's contract, and gets the account whose session it is with the checked
-parameters. It returns its result as JSON. What it has locked when it refuses is
-rolled back.
+Each is a method of its role, marked with the fields that it takes, in the order
+of souk's contract. It gets the account whose session it is, the key if it takes
+one, and the checked parameters, and returns its result as JSON.
 """
 
-from collections import Counter
 from inspect import getmembers, ismethod
 from itertools import chain
-from typing import NamedTuple
 
 from database import IdBlocks
+from tables import (
+    ANY,
+    COLUMNS,
+    count_sold,
+    decode_cart,
+    insert_keywords,
+    item_of,
+    line_of,
+    lock_cart,
+    lock_items,
+    make_cart,
+    marks,
+    move_units,
+    record_purchase,
+    write_cart,
+)
 from wire import Refused, encode, matching, rule, text, whole
 
 MOST_UNITS = 1_000_000  # of one item on sale
 MOST_CART_UNITS = 10_000  # of one item in a cart
 MOST_CART_LINES = 100
 RANKED = 2_000  # how many items of each keyword a search of several keywords ranks, newest first
-ANY = ""  # a keyword no item can have: every item on sale stands under it
 
 OK = '{"ok":true}'
 QUANTITY = '{"quantity":%d}'
 RATING = '{"thumbs_up":%d,"thumbs_down":%d,"items_sold":%d}'
-ITEM_FIELDS = "item_id seller_id name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
-COLUMNS = (
-    "item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
-    "item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
-)
 SCORE = "SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (%s)"
 
 
@@ -102,7 +109,7 @@ class Seller(Role):
             *(item_id, account.id, name, category, "\n".join(keywords), condition, price_cents, quantity),
         )
         result = '{"item_id":%d}' % item_id
-        inserts = [insert, put_under_keywords(item_id, category, keywords)]
+        inserts = [insert, insert_keywords(item_id, category, keywords)]
         return self.writing.transact(lambda transaction: transaction.finish(result, *inserts), key)
 
     @operation(**session, item_id=[positive], price_cents=[price])
@@ -118,28 +125,19 @@ class Seller(Role):
     @operation(**keyed, item_id=[positive], change=[whole(-MOST_UNITS, MOST_UNITS)])
     def update_units_for_sale(self, account, key, item_id, change):
         def update(transaction):
-            select = "SELECT seller_id, category, keywords, quantity FROM item WHERE id = %s FOR UPDATE"
-            [found] = transaction.ask((select, item_id))
-            if not found or found[0][0] != account.id:
+            item = lock_items(transaction, [item_id]).get(item_id)
+            if item is None or item.seller_id != account.id:
                 raise Refused("not_found", "you have no such item")
-            [(_, category, keywords, before)] = found
-            quantity = before + change
+            quantity = item.quantity + change
             if quantity < 0:
-                raise out_of_stock([shortage(item_id, -change, before)])
+                raise out_of_stock([shortage(item_id, -change, item.quantity)])
             if quantity > MOST_UNITS:
                 raise Refused("limit_exceeded", f"at most {MOST_UNITS} units of an item can be on sale")
-            writes = [("UPDATE item SET quantity = %s WHERE id = %s", quantity, item_id)]
-            if quantity == 0 < before:
-                writes.append(take_from_keywords(item_id, category, split(keywords)))
-            if before == 0 < quantity:
-                writes.append(put_under_keywords(item_id, category, split(keywords)))
-            return transaction.finish(QUANTITY % quantity, *writes)
+            return transaction.finish(QUANTITY % quantity, *move_units(item, change))
 
         return self.writing.transact(update, key)
 
-    @operation(
-        **session, limit=[whole(1, 10_000), 1_000], cursor=[id_cursor, None], include_sold_out=[boolean, False]
-    )
+    @operation(**session, limit=[whole(1, 10_000), 1_000], cursor=[id_cursor, None], include_sold_out=[boolean, False])
     def display_items_for_sale(self, account, limit, cursor, include_sold_out):
         after, on_sale = " AND id < %s" if cursor else "", "" if include_sold_out else " AND quantity > 0"
         rows = self.product.read(
@@ -254,16 +252,14 @@ class Buyer(Role):
         if not rows:
             [_, rows, _] = self.writing.write(make_cart(account), (select, account.session_hash))
         cart = decode_cart(rows)
-        items = {}
-        if cart:
-            columns = "id AS item_id, name, price_cents, quantity"
-            rows = self.product.read(f"SELECT {columns} FROM item WHERE id IN ({marks(cart)})", *cart)
-            items = {item_id: row for item_id, *row in rows}
-        lines = []
-        for item_id, units in cart.items():
-            name, price_cents, available = items[item_id]
-            lines.append({**line_of(item_id, name, units, price_cents), "available": available})
-        return encode({"lines": lines})
+        if not cart:
+            return encode({"lines": []})
+        rows = self.product.read(f"SELECT id, name, price_cents, quantity FROM item WHERE id IN ({marks(cart)})", *cart)
+        lines = {
+            item_id: {**line_of(item_id, name, cart[item_id], price_cents), "available": available}
+            for item_id, name, price_cents, available in rows
+        }
+        return encode({"lines": [lines[item_id] for item_id in cart]})
 
     @operation(**keyed)
     def make_purchase(self, account, key):
@@ -273,26 +269,19 @@ class Buyer(Role):
             [cart] = lock_cart(transaction, account)
             if not cart:
                 raise Refused("cart_empty", "the cart is empty")
-            [rows] = transaction.ask((LOCK_ITEMS % marks(cart), *cart))
-            items = {row[0]: LockedItem._make(row) for row in rows}
-            short = [
-                shortage(item_id, units, items[item_id].quantity)
-                for item_id, units in cart.items()
-                if units > items[item_id].quantity
-            ]
+            items = lock_items(transaction, cart)
+            wanted = [(items[item_id], units) for item_id, units in cart.items()]
+            short = [shortage(item.id, units, item.quantity) for item, units in wanted if units > item.quantity]
             if short:
                 raise out_of_stock(short)
-            lines = [
-                line_of(item_id, items[item_id].name, units, items[item_id].price_cents)
-                for item_id, units in cart.items()
-            ]
-            total_cents = sum(line["quantity"] * line["price_cents"] for line in lines)
+            lines = [line_of(item.id, item.name, units, item.price_cents) for item, units in wanted]
+            total_cents = sum(item.price_cents * units for item, units in wanted)
             return transaction.finish(
                 encode({"purchase_id": purchase_id, "lines": lines, "total_cents": total_cents}),
-                *take_off_sale(cart, items),
+                *chain.from_iterable(move_units(item, -units) for item, units in wanted),
                 *record_purchase(account, purchase_id, lines, total_cents),
                 write_cart(account, {}),
-                *count_sold(account, cart, items),
+                *count_sold(account, wanted),
             )
 
         return self.writing.transact(purchase, key)
@@ -302,7 +291,7 @@ class Buyer(Role):
         rows = self.product.read(
             "SELECT items_purchased, purchase.id, total_cents, purchased_at, "
             "item.id, item.name, purchase_line.quantity, purchase_line.price_cents FROM buyer_score "
-            "LEFT JOIN (SELECT id, total_cents, purchased_at FROM purchase "
+            "LEFT JOIN (SELECT id, total_cents, purchased_at FROM purchase FORCE INDEX (by_buyer) "
             f"WHERE buyer_id = %s{' AND id < %s' if cursor else ''} ORDER BY id DESC LIMIT %s) AS purchase ON TRUE "
             "LEFT JOIN purchase_line ON purchase_id = purchase.id LEFT JOIN item ON item.id = item_id "
             "WHERE buyer_score.buyer_id = %s ORDER BY purchase.id DESC, item.id",
@@ -311,8 +300,8 @@ class Buyer(Role):
         purchases = {}
         for _, purchase_id, total_cents, purchased_at, *line in rows:
             if purchase_id is not None:
-                new = {"purchase_id": purchase_id, "lines": [], "total_cents": total_cents, "purchased_at": purchased_at}
-                purchases.setdefault(purchase_id, new)["lines"].append(line_of(*line))
+                purchase = {"purchase_id": purchase_id, "total_cents": total_cents, "purchased_at": purchased_at}
+                purchases.setdefault(purchase_id, {**purchase, "lines": []})["lines"].append(line_of(*line))
         page = {"items_purchased": rows[0][0] if rows else 0, "purchases": [*purchases.values()][:limit]}
         if len(purchases) > limit:
             page["next_cursor"] = str(page["purchases"][-1]["purchase_id"])
@@ -338,13 +327,11 @@ class Buyer(Role):
                 return transaction.finish(OK)
             up, down = ((vote == way) - (before == way) for way in ("up", "down"))
             move = "SET thumbs_up = thumbs_up + %s, thumbs_down = thumbs_down + %s"
-            if before is None:
-                write = ("INSERT INTO feedback (vote, buyer_id, item_id) VALUES (%s, %s, %s)", vote, account.id, item_id)
-            else:
-                write = (f"UPDATE feedback SET vote = %s {own}", vote, account.id, item_id)
+            insert = "INSERT INTO feedback (vote, buyer_id, item_id) VALUES (%s, %s, %s)"
+            write = insert if before is None else f"UPDATE feedback SET vote = %s {own}"
             return transaction.finish(
                 OK,
-                write,
+                (write, vote, account.id, item_id),
                 (f"UPDATE item {move} WHERE id = %s", up, down, item_id),
                 (f"UPDATE seller_score {move} WHERE seller_id = %s", up, down, sold_by[0][0]),
             )
@@ -361,9 +348,6 @@ class Buyer(Role):
         raise Refused("not_found", "no such seller")
 
 
-# Items
-
-
 def page_of(rows, limit, cursor):
     """A page of items, with the cursor behind its last one when there are more: one row beyond the limit was asked."""
     page = {"items": [item_of(row[1:]) for row in rows[:limit]]}
@@ -371,32 +355,6 @@ def page_of(rows, limit, cursor):
         matches, item_id, *_ = rows[limit - 1]
         page["next_cursor"] = cursor.format(matches=matches, item_id=item_id)
     return encode(page)
-
-
-def item_of(row):
-    item = dict(zip(ITEM_FIELDS, row))
-    item["keywords"] = split(item["keywords"])
-    return item
-
-
-def split(keywords):
-    return keywords.split("\n") if keywords else []
-
-
-def put_under_keywords(item_id, category, keywords):
-    rows = [(category, word, item_id) for word in (ANY, *keywords)]
-    return (
-        f"INSERT INTO item_keyword (category, keyword, item_id) VALUES {marks(rows, '(%s, %s, %s)')}",
-        *chain.from_iterable(rows),
-    )
-
-
-def take_from_keywords(item_id, category, keywords):
-    words = (ANY, *keywords)
-    return (
-        f"DELETE FROM item_keyword WHERE category = %s AND keyword IN ({marks(words)}) AND item_id = %s",
-        *(category, *words, item_id),
-    )
 
 
 def shortage(item_id, requested, available):
@@ -407,100 +365,3 @@ def out_of_stock(items):
     """The first shortage stands by itself too: most often it is the only one."""
     message = f"{items[0]['available']} on sale, {items[0]['requested']} wanted"
     return Refused("out_of_stock", message, **items[0], items=items)
-
-
-def marks(values, each="%s"):
-    return ", ".join([each] * len(values))
-
-
-# Carts. One stands in one row, 'item:units item:units …', in the order in
-# which the items were first added.
-
-
-def make_cart(account):
-    """A session's first cart is a copy of the buyer's saved one."""
-    return (
-        "INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) "
-        "SELECT %s, %s, COALESCE((SELECT content FROM saved_cart WHERE buyer_id = %s), ''), UNIX_TIMESTAMP()",
-        *(account.session_hash, account.id, account.id),
-    )
-
-
-def lock_cart(transaction, account, *statements):
-    """Units by item of the session's cart, and the rows of further statements, all as one text unless it is the first."""
-    lock = ("SELECT content FROM cart WHERE session_hash = %s FOR UPDATE", account.session_hash)
-    rows, *others = transaction.ask(lock, *statements)
-    if not rows:
-        [_, _, rows] = transaction.ask(make_cart(account), ("COMMIT",), lock)  # made, even if this call is refused
-    return decode_cart(rows), *others
-
-
-def write_cart(account, cart):
-    content = " ".join("%d:%d" % line for line in cart.items())
-    return ("UPDATE cart SET content = %s WHERE session_hash = %s", content, account.session_hash)
-
-
-def decode_cart(rows):
-    [(content,)] = rows
-    return {int(item_id): int(units) for item_id, units in (line.split(":") for line in content.split())}
-
-
-# Purchases
-
-
-class LockedItem(NamedTuple):
-    id: int
-    seller_id: int
-    name: str
-    category: int
-    keywords: str
-    price_cents: int
-    quantity: int
-
-
-LOCK_ITEMS = (
-    f"SELECT {', '.join(LockedItem._fields)} FROM item FORCE INDEX (PRIMARY) WHERE id IN (%s) ORDER BY id FOR UPDATE"
-)
-
-
-def line_of(item_id, name, quantity, price_cents):
-    return {"item_id": item_id, "name": name, "quantity": quantity, "price_cents": price_cents}
-
-
-def take_off_sale(cart, items):
-    for item_id, units in cart.items():
-        yield ("UPDATE item SET quantity = quantity - %s WHERE id = %s", units, item_id)
-        item = items[item_id]
-        if item.quantity == units:
-            yield take_from_keywords(item_id, item.category, split(item.keywords))
-
-
-def record_purchase(account, purchase_id, lines, total_cents):
-    yield (
-        "INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (%s, %s, %s, UNIX_TIMESTAMP())",
-        *(purchase_id, account.id, total_cents),
-    )
-    rows = [(purchase_id, line["item_id"], account.id, line["quantity"], line["price_cents"]) for line in lines]
-    yield (
-        "INSERT INTO purchase_line (purchase_id, item_id, buyer_id, quantity, price_cents) "
-        f"VALUES {marks(rows, '(%s, %s, %s, %s, %s)')}",
-        *chain.from_iterable(rows),
-    )
-
-
-def count_sold(account, cart, items):
-    """Moves the scores of sellers and buyer; a missing row is made."""
-    sold = Counter()
-    for item_id, units in cart.items():
-        sold[items[item_id].seller_id] += units
-    rows = sorted(sold.items())
-    yield (
-        f"INSERT INTO seller_score (seller_id, items_sold) VALUES {marks(rows, '(%s, %s)')} "
-        "ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)",
-        *chain.from_iterable(rows),
-    )
-    yield (
-        "INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (%s, %s) "
-        "ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)",
-        *(account.id, sum(cart.values())),
-    )

@@ -76,7 +76,8 @@ def method_and_params(request):
 
 
 def encode_result(request_id, result_json):
-    return f'{{"jsonrpc":"2.0","id":{encode(request_id)},"result":{result_json}}}\n'.encode()
+    id_json = request_id if type(request_id) is int else encode(request_id)  # most are, and it is ten times as fast
+    return f'{{"jsonrpc":"2.0","id":{id_json},"result":{result_json}}}\n'.encode()
 
 
 def encode_refusal(request_id, refused):

@@ -1,0 +1,144 @@
+"""How items, carts, purchases and scores stand in the tables.
+
+Rows as clients see them, locks, and the statements that write what was
+decided. A statement is SQL and its values.
+"""
+
+from collections import Counter
+from itertools import chain
+from typing import NamedTuple
+
+ANY = ""  # a keyword no item can have: every item on sale stands under it
+ITEM_FIELDS = "item_id seller_id name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
+COLUMNS = (
+    "item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
+    "item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
+)
+
+
+def marks(values, each="%s"):
+    return ", ".join([each] * len(values))
+
+
+# Items
+
+
+def item_of(row):
+    item = dict(zip(ITEM_FIELDS, row))
+    item["keywords"] = split(item["keywords"])
+    return item
+
+
+def split(keywords):
+    return keywords.split("\n") if keywords else []
+
+
+class LockedItem(NamedTuple):
+    id: int
+    seller_id: int
+    name: str
+    category: int
+    keywords: str
+    price_cents: int
+    quantity: int
+
+
+LOCK_ITEMS = (
+    f"SELECT {', '.join(LockedItem._fields)} FROM item FORCE INDEX (PRIMARY) WHERE id IN (%s) ORDER BY id FOR UPDATE"
+)
+
+
+def lock_items(transaction, item_ids):
+    [rows] = transaction.ask((LOCK_ITEMS % marks(item_ids), *item_ids))
+    return {row[0]: LockedItem._make(row) for row in rows}
+
+
+def move_units(item, change):
+    """Changes how many units are on sale. The item's keywords come and go with the first one and the last."""
+    yield ("UPDATE item SET quantity = quantity + %s WHERE id = %s", change, item.id)
+    if item.quantity + change == 0 < item.quantity:
+        words = (ANY, *split(item.keywords))
+        yield (
+            f"DELETE FROM item_keyword WHERE category = %s AND keyword IN ({marks(words)}) AND item_id = %s",
+            *(item.category, *words, item.id),
+        )
+    if item.quantity == 0 < change:
+        yield insert_keywords(item.id, item.category, split(item.keywords))
+
+
+def insert_keywords(item_id, category, keywords):
+    rows = [(category, word, item_id) for word in (ANY, *keywords)]
+    return (
+        f"INSERT INTO item_keyword (category, keyword, item_id) VALUES {marks(rows, '(%s, %s, %s)')}",
+        *chain.from_iterable(rows),
+    )
+
+
+# Carts. One stands in one row, 'item:units item:units …', in the order in
+# which the items were first added.
+
+
+def make_cart(account):
+    """A session's first cart is a copy of the buyer's saved one."""
+    return (
+        "INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) "
+        "SELECT %s, %s, COALESCE((SELECT content FROM saved_cart WHERE buyer_id = %s), ''), UNIX_TIMESTAMP()",
+        *(account.session_hash, account.id, account.id),
+    )
+
+
+def lock_cart(transaction, account, *statements):
+    """Units by item in the session's cart, and the rows of further statements."""
+    lock = ("SELECT content FROM cart WHERE session_hash = %s FOR UPDATE", account.session_hash)
+    rows, *others = transaction.ask(lock, *statements)
+    if not rows:
+        [_, _, rows] = transaction.ask(make_cart(account), ("COMMIT",), lock)  # made, even if this call is refused
+    return decode_cart(rows), *others
+
+
+def decode_cart(rows):
+    [(content,)] = rows
+    return {int(item_id): int(units) for item_id, units in (line.split(":") for line in content.split())}
+
+
+def write_cart(account, cart):
+    content = " ".join("%d:%d" % line for line in cart.items())
+    return ("UPDATE cart SET content = %s WHERE session_hash = %s", content, account.session_hash)
+
+
+# Purchases and scores
+
+
+def line_of(item_id, name, quantity, price_cents):
+    return {"item_id": item_id, "name": name, "quantity": quantity, "price_cents": price_cents}
+
+
+def record_purchase(account, purchase_id, lines, total_cents):
+    yield (
+        "INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (%s, %s, %s, UNIX_TIMESTAMP())",
+        *(purchase_id, account.id, total_cents),
+    )
+    rows = [(purchase_id, line["item_id"], account.id, line["quantity"], line["price_cents"]) for line in lines]
+    yield (
+        "INSERT INTO purchase_line (purchase_id, item_id, buyer_id, quantity, price_cents) "
+        f"VALUES {marks(rows, '(%s, %s, %s, %s, %s)')}",
+        *chain.from_iterable(rows),
+    )
+
+
+def count_sold(account, sold):
+    """Counts units of items for their sellers and for the buyer. A score that is missing is made."""
+    by_seller = Counter()
+    for item, units in sold:
+        by_seller[item.seller_id] += units
+    rows = sorted(by_seller.items())
+    yield (
+        f"INSERT INTO seller_score (seller_id, items_sold) VALUES {marks(rows, '(%s, %s)')} "
+        "ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)",
+        *chain.from_iterable(rows),
+    )
+    yield (
+        "INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (%s, %s) "
+        "ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)",
+        *(account.id, by_seller.total()),
+    )
