@@ -5,14 +5,14 @@ Policies:
     database stops at the first statement that fails, so only what worked
     reaches COMMIT.
   - A transaction locks rows, decides, and sends all writes with COMMIT as one
-    text. Rows are locked in one order, cart, item, seller score, buyer score,
-    each by id. Whoever meets a deadlock all the same, or waits too long for a
-    lock, rolls back and decides again after a random pause, as long as the
-    deadline allows.
+    text. Rows are locked in one order: the cart or the vote, which are the
+    buyer's own, items, seller scores, the buyer's score, each by id. Whoever
+    meets a deadlock all the same, or waits too long for a lock, rolls back and
+    decides again after a random pause, as long as the deadline allows.
   - A key's INSERT, in the transaction of the effect that it stands for, says
-    whether this call is the first with that key. If not, it is rolled back and
-    given the first one's answer. Refusals are not stored, so whoever is refused
-    looks for an answer too.
+    whether this call is the first with that key. If it is not, it rolls back
+    and gets the first one's answer. Refusals are not stored, so whoever is
+    refused looks for an answer too.
   - A lost connection is replaced. What had not been sent COMMIT is done again,
     and so is what has a key; of the rest the outcome is unknown.
 """
@@ -30,7 +30,7 @@ from MySQLdb.converters import conversions
 
 from wire import Refused
 
-REQUEST_S = 5  # to wait for a connection, for a statement, and for both again
+REQUEST_S = 5  # with all its tries; also the longest that a statement may take
 LOCK_WAIT_S = 2
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.25
 BLOCK_IDS, BLOCK_LIFE_S = 10_000, 1
@@ -219,7 +219,7 @@ class Transaction:
 
 
 class IdBlocks:
-    """Ids from blocks reserved in a table, where `name` is a row."""
+    """Ids from blocks reserved in a table, where `name` is a row. A block is dropped after a second, as by souk."""
 
     def __init__(self, writing, name):
         self.writing, self.name = writing, name

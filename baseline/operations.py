@@ -2,7 +2,9 @@
 
 Each is a method of its role, marked with the fields that it takes, in the order
 of souk's contract. It gets the account whose session it is, the key if it takes
-one, and the checked parameters, and returns its result as JSON.
+one, and the checked parameters, and returns its result as JSON. (Searches of
+several keywords are ranked by the database here, by the server in souk: each as
+it is faster.)
 """
 
 from inspect import getmembers, ismethod

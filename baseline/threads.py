@@ -1,20 +1,24 @@
 #!/usr/bin/python3
 """A marketplace server with one thread per connection, for comparison with souk.
 
-It speaks souk's protocol over souk's tables, with souk's SQL where a request
-is one statement, so that what differs is the architecture: blocking sockets, a
-thread for each, and bounded pools of database connections that the threads
-share. It has the operations that the study calls, and nothing else. This file
-owns connections, dispatch, sessions and the program; functions stand in the
-order in which a byte travels. wire.py owns what stands on a line, operations.py
-what the operations do, database.py how the database is asked.
+It speaks souk's protocol over souk's tables with souk's guarantees, so that what
+differs is the architecture: blocking sockets, a thread for each, and bounded
+pools of database connections that the threads share. A request is carried out
+from beginning to end by its connection's thread, and knows no other request.
+It has the operations that the study calls, and nothing else.
+
+This file owns connections, dispatch, sessions and the program; functions stand
+in the order in which a byte travels. wire.py owns what stands on a line,
+operations.py what is decided and answered, tables.py how that stands in the
+tables, database.py how the database is asked.
 
 Policies:
   - What a client has pipelined is answered in order, with one send for all
     that one receive brought.
   - A session is remembered for a second, counted from when its check was
     sent, and prolonged at most every 15 seconds, before the reply.
-  - Keys are souk's: what was done here under a key is not done there again.
+  - Idempotency keys are souk's own: what was done by one under a key is not
+    done again by the other.
   - `--cpu N` keeps all threads on one CPU. The interpreter runs one thread at
     a time anyway, and handing its lock from CPU to CPU costs about half of the
     throughput when many threads want it.
