@@ -155,9 +155,13 @@ function mayHaveHappened(error: unknown): boolean {
   return !(error instanceof ConnectionLost && error.outcome === 'none')
 }
 
-export const WITHOUT_KEY = { idempotency_key: undefined }
+export interface Key {
+  idempotency_key: string | undefined
+}
+
+export const WITHOUT_KEY: Key = { idempotency_key: undefined }
 
 /** A key that nobody has used. */
-export function newKey(): { idempotency_key: string } {
+export function newKey(): Key {
   return { idempotency_key: randomBytes(16).toString('base64url') }
 }

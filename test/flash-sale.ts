@@ -28,6 +28,7 @@ const MOST_LINES = 5
 const MOST_UNITS_A_LINE = 3
 const MOST_UNITS_CHANGED = 10
 const CATEGORY = 7
+const MOST_FAILURES = 200
 /** So that no price of one item is ever one of another's. */
 const PRICES_APART_CENTS = 1_000_000
 
@@ -37,6 +38,7 @@ export class FlashSale {
   answered = 0
   /** How many calls came to what else. */
   readonly failures: Record<string, number> = {}
+  failed = 0
   readonly #options: FlashSaleOptions
   readonly #offers: { itemId: number; seller: Client<'seller'> }[] = []
   /** Items that are not sold out for good. */
@@ -49,12 +51,12 @@ export class FlashSale {
     this.#sellersBusy = options.sellers.length
   }
 
-  /** Resolves when nothing is left. When a call fails, its client goes on. */
+  /** Resolves when nothing is left. When a call fails, its client goes on; when too many do, this rejects. */
   async hold(): Promise<void> {
     const { sellers, buyers, items } = this.#options
     for (let number = 0; number < items; number += 1) {
       const seller = sellers[number % sellers.length] as Client<'seller'>
-      const { item_id } = await seller.call('register_item_for_sale', { ...this.#newItem(number) })
+      const { item_id } = await seller.call('register_item_for_sale', this.#newItem(number))
       this.#offers.push({ itemId: item_id, seller })
       this.#left.add(item_id)
     }
@@ -139,6 +141,8 @@ export class FlashSale {
     } catch (error) {
       const what = `${operation}: ${error instanceof CallRefused ? JSON.stringify(error.details) : error}`
       this.failures[what] = (this.failures[what] ?? 0) + 1
+      this.failed += 1
+      if (this.failed > MOST_FAILURES) throw new Error(`too much fails: ${JSON.stringify(this.failures)}`)
       return undefined
     }
   }

@@ -10,24 +10,27 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CallRefused } from '../src/connection.ts'
-import type { Role } from '../src/operations.ts'
+import { operationsOf, type Role } from '../src/operations.ts'
 import { RetryingClient } from '../src/retrying.ts'
 import { below, diceOf, oneOf, ROUNDS } from './chance.ts'
 import { anItem, Caller } from './clients.ts'
 import { Books, type Client, gather, newKey, WITHOUT_KEY } from './crowd.ts'
 import { DatabaseProxy, isCommit, type Judge, type Link, type Packet, type Side } from './database-proxy.ts'
-import { KEYED_CALLS, KEYED_OPERATIONS } from './keyed-calls.ts'
-import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './marketplace.ts'
+import { KEYED_CALLS, KEYED_OPERATIONS, type Lines } from './keyed-calls.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
 import { FaultyLink } from './proxy.ts'
 
 /** How long a client that retries goes on, on a machine that may be busy. */
 const PATIENCE_MS = 40_000
 const REQUEST_MS = 3_000
+/** Long enough for a server to notice, and to begin again. */
+const LATE_MS = 200
+const OF_BUYERS = KEYED_OPERATIONS.filter((operation) => operationsOf('buyer').has(operation))
 
 let marketplace: TestMarketplace
 let proxy: DatabaseProxy
+/** These reach the product database by way of the proxy. */
 let sellers: RunningServer<'seller'>
-/** Reaches the product database by way of the proxy. */
 let buyers: RunningServer<'buyer'>
 let books: Books
 let toClose: { close(): unknown }[] = []
@@ -35,7 +38,7 @@ let toClose: { close(): unknown }[] = []
 before(async () => {
   marketplace = await startTestMarketplace()
   proxy = await DatabaseProxy.start(marketplace.urls.product)
-  ;[sellers, buyers] = await Promise.all([marketplace.serve('seller'), serveBuyers()])
+  ;[sellers, buyers] = await Promise.all([marketplace.serve('seller', throughProxy()), serveBuyers()])
 })
 beforeEach(async () => {
   books = await Books.open(marketplace)
@@ -50,28 +53,36 @@ after(async () => {
   await proxy?.close()
 })
 
+function throughProxy() {
+  return { productDbUrl: proxy.url, dbConnections: 2, limitRequestMs: REQUEST_MS }
+}
+
 function serveBuyers(port = 0): Promise<RunningServer<'buyer'>> {
-  const settings = { productDbUrl: proxy.url, buyerPort: port, dbConnections: 2, limitRequestMs: REQUEST_MS }
-  return marketplace.serve('buyer', settings)
+  return marketplace.serve('buyer', { ...throughProxy(), buyerPort: port })
 }
 
 /** A line that does not give up, closed after the test. */
-function retrying<R extends Role>(role: R, { port }: { port: number }): RetryingClient<R> {
+function retrying<R extends Role>(role: R, port: number): RetryingClient<R> {
   const line = new RetryingClient({ role, host: '127.0.0.1', port, timeoutMs: PATIENCE_MS })
   toClose.push(line)
   return line
 }
 
+/** Such lines, to the servers or what stands before them. */
+function linesTo({ seller = sellers.port, buyer = buyers.port } = {}): Lines {
+  return { seller: retrying('seller', seller), buyer: retrying('buyer', buyer) }
+}
+
 /** A line that gives up at once, closed after the test. */
-async function plain(): Promise<Caller<'buyer'>> {
-  const line = await Caller.connect(buyers)
+async function plain<R extends Role>(server: RunningServer<R>): Promise<Caller<R>> {
+  const line = await Caller.connect(server)
   toClose.push(line)
   return line
 }
 
 /** A new client on a line that does not give up. */
 async function newClient<R extends Role>(server: RunningServer<R>): Promise<Client<R>> {
-  const [client] = await gather(marketplace, server.role, 1, books, () => retrying(server.role, server))
+  const [client] = await gather(marketplace, server.role, 1, books, () => retrying(server.role, server.port))
   return client
 }
 
@@ -84,10 +95,9 @@ describe("a client's connection that is cut", () => {
       it(`${about} leaves one effect and the answer that is stored: ${operation}`, async (test) => {
         const random = diceOf(test)
         const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-        const links = { seller: await FaultyLink.start(sellers.port), buyer: await FaultyLink.start(buyers.port) }
-        const lines = { seller: retrying('seller', links.seller), buyer: retrying('buyer', links.buyer) }
-        toClose.push(...Object.values(links))
-        const link = operation in { update_units_for_sale: 1, register_item_for_sale: 1 } ? links.seller : links.buyer
+        const link = await FaultyLink.start((OF_BUYERS.includes(operation) ? buyers : sellers).port)
+        toClose.push(link)
+        const lines = linesTo({ seller: link.port, buyer: link.port })
         let cuts = 0
         for (let bytes = 0; ; bytes += 1 + below((2 * strideBytes) / ROUNDS, random)) {
           const call = await KEYED_CALLS[operation](seller, buyer)
@@ -130,7 +140,7 @@ describe("the server's connection to the database that is cut at any packet of a
         const random = diceOf(test)
         const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
         const { item_id } = await seller.call('register_item_for_sale', anItem({ quantity: 1_000 }))
-        const impatient = buyer.over(await plain())
+        const impatient = buyer.over(await plain(buyers))
         const outcomes: Record<string, number> = {}
         for (let packets = 0; ; packets += 1 + below(6 / ROUNDS, random)) {
           await buyer.call('clear_cart', {})
@@ -170,12 +180,12 @@ function hold(isIt: (packet: Packet) => boolean): Promise<Held> {
   })
 }
 
-/** The COMMIT of a transaction that has locked a cart. */
+/** The COMMIT of a call: not of ids that are reserved, nor of sweeping. */
 function holdCommit(): Promise<Held> {
-  const links = new Set<Link>()
+  const others = new Set<Link>()
   return hold((packet) => {
-    if (packet.to === 'database' && packet.bytes.includes('FROM cart FORCE')) links.add(packet.link)
-    return isCommit(packet) && links.has(packet.link)
+    if (/id_block|DELETE FROM (idempotency|cart)/.test(packet.bytes.toString('latin1'))) others.add(packet.link)
+    return isCommit(packet) && !others.delete(packet.link)
   })
 }
 
@@ -186,132 +196,157 @@ function holdAnswer(commit: Held): Promise<Held> {
   return answer
 }
 
-async function cutBeforeCommit(): Promise<void> {
-  const commit = await holdCommit()
-  commit.link.cut()
-  commit.letGo()
+/** What a call comes to while the next COMMIT meets its fate. */
+async function during(fate: () => Promise<void>, call: () => Promise<object>): Promise<unknown> {
+  const [outcome] = await Promise.all([call().catch(refused), fate()])
+  return outcomeOf(outcome)
 }
 
-async function cutBehindCommit(): Promise<void> {
-  const answer = await holdAnswer(await holdCommit())
-  answer.link.cut()
-  answer.letGo()
+function refused(error: unknown): CallRefused {
+  assert.ok(error instanceof CallRefused, String(error))
+  return error
 }
 
-/** A buyer with something in the cart. */
-async function readyBuyer(): Promise<Client<'buyer'>> {
-  const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-  const { item_id } = await seller.call('register_item_for_sale', anItem({ quantity: 5 }))
-  await buyer.call('add_item_to_cart', { item_id, quantity: 3 })
-  return buyer
+function outcomeOf(answer: object): unknown {
+  return answer instanceof CallRefused ? (answer.details.outcome ?? answer.code) : 'done'
 }
 
-function purchasesOf({ accountId }: Client<'buyer'>): Promise<{ id: number }[]> {
-  return marketplace.sql('product', 'SELECT id FROM purchase WHERE buyer_id = ?', [accountId])
+const FATES = {
+  'that never arrives': async () => {
+    const commit = await holdCommit()
+    commit.link.cut()
+    commit.letGo()
+  },
+  'that is carried out, its answer lost': async () => {
+    const answer = await holdAnswer(await holdCommit())
+    answer.link.cut()
+    answer.letGo()
+  },
+  'that arrives when its server has lost the connection': async () => {
+    const commit = await holdCommit()
+    commit.link.cut('server')
+    await sleep(LATE_MS)
+    commit.letGo()
+  },
 }
 
-async function storedAnswer({ accountId }: Client<'buyer'>, { idempotency_key }: { idempotency_key: string }) {
-  const sql = "SELECT answer FROM idempotency WHERE role = 'buyer' AND account_id = ? AND idempotency_key = ?"
-  const [row] = await marketplace.sql<{ answer: string }>('product', sql, [accountId, idempotency_key])
-  return row === undefined ? undefined : JSON.parse(row.answer)
-}
-
-for (const [about, cut, carriedOut] of [
-  ['a COMMIT that never arrives', cutBeforeCommit, 0],
-  ['a COMMIT that is carried out, its answer lost', cutBehindCommit, 1],
-] as const) {
-  describe(about, () => {
-    it('is found out about by the key: one purchase, and its client never knows', async () => {
-      for (let round = 0; round < 3 * ROUNDS; round += 1) {
-        const buyer = await readyBuyer()
-        const key = newKey()
-        const [result] = await Promise.all([buyer.call('make_purchase', key), cut()])
-        assert.deepEqual(result, await storedAnswer(buyer, key))
+for (const [about, fate] of Object.entries(FATES)) {
+  describe(`a COMMIT ${about}`, () => {
+    it('is found out about by the key, and leaves one effect', async () => {
+      const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
+      const lines = linesTo()
+      for (let round = 0; round < ROUNDS; round += 1) {
+        for (const operation of KEYED_OPERATIONS) {
+          const call = await KEYED_CALLS[operation](seller, buyer)
+          assert.equal(await during(fate, () => call(lines)), 'done', operation)
+        }
       }
       await books.audit()
     })
 
     it('is told to a client without a key, and not repeated', async () => {
-      for (let round = 0; round < 3 * ROUNDS; round += 1) {
-        const buyer = await readyBuyer()
-        const impatient = buyer.over(await plain())
-        const [outcome] = await Promise.all([impatient.attempt('make_purchase', WITHOUT_KEY, 'timeout'), cut()])
-        assert.deepEqual(outcomeOf(outcome), 'unknown')
-        assert.equal((await purchasesOf(buyer)).length, carriedOut)
+      const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
+      const lines = { seller: await plain(sellers), buyer: await plain(buyers) }
+      for (let round = 0; round < ROUNDS; round += 1) {
+        for (const operation of KEYED_OPERATIONS) {
+          const call = await KEYED_CALLS[operation](seller, buyer, WITHOUT_KEY)
+          assert.equal(await during(fate, () => call(lines)), 'unknown', operation)
+        }
       }
       await books.audit()
     })
   })
 }
 
-describe('a COMMIT that arrives when its server has lost the connection', () => {
-  for (const key of [newKey(), WITHOUT_KEY]) {
-    it(`leaves a client ${key === WITHOUT_KEY ? 'without' : 'with'} a key in no false belief`, async () => {
-      const buyer = await readyBuyer()
+describe('a COMMIT that arrives after the call was answered', () => {
+  it('was not called impossible, and is found out about by the key', async () => {
+    const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
+    const lines = { seller: await plain(sellers), buyer: await plain(buyers) }
+    for (const operation of KEYED_OPERATIONS) {
+      const call = await KEYED_CALLS[operation](seller, buyer)
       const held = holdCommit()
-      const calling = buyer.over(await plain()).attempt('make_purchase', key, 'timeout')
+      const calling = call(lines).catch(refused)
       const commit = await held
       commit.link.cut('server')
-      assert.equal(outcomeOf(await calling), 'unknown')
-      assert.deepEqual(await purchasesOf(buyer), [])
+      assert.equal(outcomeOf(await calling), 'unknown', operation)
       commit.letGo()
-      await until('the purchase is there', async () => (await purchasesOf(buyer)).length === 1)
-      if (key.idempotency_key !== undefined)
-        assert.deepEqual(await buyer.call('make_purchase', key), await storedAnswer(buyer, key))
-      await books.audit()
-    })
-  }
-
-  it('in time is found out about by the key', async () => {
-    const buyer = await readyBuyer()
-    const key = newKey()
-    const held = holdCommit()
-    const calling = buyer.call('make_purchase', key)
-    const commit = await held
-    commit.link.cut('server')
-    await sleep(REQUEST_MS / 10)
-    commit.letGo()
-    assert.deepEqual(await calling, await storedAnswer(buyer, key))
+      await call(linesTo())
+    }
     await books.audit()
   })
 })
 
+describe('a call that is tried again at another server while the first is about to COMMIT', () => {
+  let other: RunningServer<'buyer'>
+  before(async () => {
+    other = await marketplace.serve('buyer')
+  })
+
+  for (const cut of [false, true]) {
+    it(`has one effect and one answer, if the first ${cut ? 'loses its connection' : 'goes on'}`, async () => {
+      const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
+      const [lines, others] = [linesTo(), linesTo({ buyer: other.port })]
+      for (const operation of OF_BUYERS) {
+        const call = await KEYED_CALLS[operation](seller, buyer)
+        const held = holdCommit()
+        const first = call(lines)
+        const commit = await held
+        const second = call(others)
+        await sleep(LATE_MS)
+        if (cut) commit.link.cut()
+        commit.letGo()
+        assert.deepEqual(await first, await second, operation)
+      }
+      await books.audit()
+    })
+  }
+})
+
+/** A purchase that is ready to be made, and what is stored of it. */
+async function readyPurchase() {
+  const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
+  const key = newKey()
+  const call = await KEYED_CALLS.make_purchase(seller, buyer, key)
+  const sql = "SELECT answer FROM idempotency WHERE role = 'buyer' AND idempotency_key = ?"
+  return {
+    make: () => call(linesTo()),
+    async stored(): Promise<object | undefined> {
+      const [row] = await marketplace.sql<{ answer: string }>('product', sql, [key.idempotency_key])
+      return row === undefined ? undefined : JSON.parse(row.answer)
+    },
+  }
+}
+
 describe('a server that is killed with -9', () => {
   it('before its COMMIT arrives leaves nothing: the next one carries the call out', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const buyer = await readyBuyer()
-      const key = newKey()
+      const { make, stored } = await readyPurchase()
       const held = holdCommit()
-      const calling = buyer.call('make_purchase', key)
+      const making = make()
       const commit = await held
       commit.link.cut('database')
       await buyers.program.end('SIGKILL')
       commit.letGo()
-      assert.equal(await storedAnswer(buyer, key), undefined)
+      assert.equal(await stored(), undefined)
       buyers = await serveBuyers(buyers.port)
-      assert.deepEqual(await calling, await storedAnswer(buyer, key))
+      assert.deepEqual(await making, await stored())
     }
     await books.audit()
   })
 
   it('between COMMIT and reply leaves the purchase: the next one gives the answer of the first', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const buyer = await readyBuyer()
-      const key = newKey()
+      const { make, stored } = await readyPurchase()
       const held = holdCommit()
-      const calling = buyer.call('make_purchase', key)
+      const making = make()
       const answer = await holdAnswer(await held)
-      const stored = await storedAnswer(buyer, key)
-      assert.notEqual(stored, undefined)
+      const first = await stored()
+      assert.notEqual(first, undefined)
       await buyers.program.end('SIGKILL')
       answer.letGo()
       buyers = await serveBuyers(buyers.port)
-      assert.deepEqual(await calling, stored)
+      assert.deepEqual(await making, first)
     }
     await books.audit()
   })
 })
-
-function outcomeOf(answer: object): unknown {
-  return answer instanceof CallRefused ? answer.details.outcome : 'done'
-}
