@@ -83,7 +83,7 @@ describe('provide_feedback', () => {
     await shop.purchase(later, [item, 1])
     await vote(later, item, 'down')
     assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
-    const rows = await shop.rows('SELECT buyer_id, vote FROM feedback WHERE item_id = ?', [item])
+    const rows = await shop.rows('SELECT buyer_id, vote FROM feedback WHERE item_id = ? ORDER BY buyer_id', [item])
     assert.deepEqual(rows, [
       [bob.id, 'down'],
       [carl.id, 'up'],

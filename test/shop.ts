@@ -79,10 +79,11 @@ async function shopIn(
   }
 
   function newParties(role: Role, count: number): Promise<Party[]> {
+    const first = accountsMade + 1
     accountsMade += count
     return begin(
       role,
-      Array.from({ length: count }, (_, index) => accountsMade - index),
+      Array.from({ length: count }, (_, index) => first + index),
     )
   }
 
