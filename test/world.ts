@@ -41,7 +41,7 @@ export type Databases = { [D in DatabaseName]: Connection }
 /** Who is there at the beginning, in both roles. */
 export const FIRST_USERS = ['ann', 'bob', 'cid'] as const
 export const PASSWORD = 'correct horse'
-const SESSIONS_A_USER = 2
+const SESSIONS_A_USER = 5
 const LIFE_S = 12 * 3_600
 const CATEGORIES = 65_536
 const CATEGORIES_A_WORLD = 2
