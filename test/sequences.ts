@@ -89,7 +89,7 @@ const CALLS: { [R in Role]: Record<Name<R>, Called> } = {
     },
     remove_item_from_cart: {
       weight: 60,
-      params: { item_id: itemId, quantity: cartUnits, idempotency_key: key },
+      params: { item_id: itemId, quantity: often([1, 4], [2, 1], [3, 1]), idempotency_key: key },
       refusals: ['not_in_cart'],
     },
     save_cart: { weight: 40, params: {} },
@@ -110,7 +110,7 @@ const CALLS: { [R in Role]: Record<Name<R>, Called> } = {
   },
 }
 const NEXT_PAGE_WEIGHTS = { search_items: 60, display_items_for_sale: 30, get_buyer_purchases: 30 }
-const AGAIN_WEIGHT = 60
+const AGAIN_WEIGHT = 80
 const WRONG_FIELD_WEIGHT = 40
 const WRONG_SESSION_WEIGHT = 40
 
