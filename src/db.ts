@@ -79,7 +79,8 @@ const KEYS_FORGOTTEN_AT_ONCE = 1_000
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
 
-const POOL: PoolConfig = {
+/** How every connection talks to the database. */
+export const POOL: PoolConfig = {
   charset: 'utf8mb4',
   collation: 'utf8mb4_nopad_bin',
   timezone: 'Z',

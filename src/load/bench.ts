@@ -34,7 +34,10 @@ export interface Bench {
   urls: Urls
   /** Bytes of the reply line to each operation. */
   replyBytes: Record<OperationName, number>
-  start(name: SystemName, options?: Pick<SystemOptions, 'poolSize'>): Promise<System>
+  /** By the number of the account, less one. */
+  sessions: Readonly<Record<Role, readonly Session[]>>
+  /** On the bench's own databases, unless given others. */
+  start(name: SystemName, options?: Omit<SystemOptions, 'urls' | 'nullResults'> & { urls?: Urls }): Promise<System>
   /**
    * One run, on a catalogue of its stated size. In runs of one number clients draw the same, whatever the system.
    * Rejects with the first wrong reply, or with what the auditor finds amiss.
@@ -115,7 +118,7 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
     await close()
     throw error
   }
-  return { urls, replyBytes: bytesOf(canned), start, run, close }
+  return { urls, replyBytes: bytesOf(canned), sessions, start, run, close }
 }
 
 async function openDatabases(home: string, { customerDbUrl, productDbUrl }: BenchOptions['given']) {

@@ -169,7 +169,7 @@ class Book {
   }
 }
 
-function newTally(): Tally {
+export function newTally(): Tally {
   const latenciesUs = build({
     lowestDiscernibleValue: 1,
     highestTrackableValue: LONGEST_LATENCY_US,

@@ -2,11 +2,17 @@
 
 import type { Progress } from './progress.ts'
 import type { Market } from './record.ts'
+import { measureScale, type ScaleProfile } from './scale.ts'
 import type { Load } from './scenarios.ts'
 import { SALE_STOCK, SALES, SHARES } from './shopping.ts'
 import { measure, type Profile, type StudyOptions } from './study.ts'
 
 const MARKET = { systems: ['souk', 'queue-off', 'threads', 'pinned'], warmUp: { windowS: 0.4, windows: 6 } } as const
+
+const SCALE = {
+  ...{ items: 1_000_000, searchers: [1, 10, 100] },
+  ...{ listings: [10, 100, 1_000, 7_000], others: 50 },
+}
 
 export const MARKET_PROFILES = {
   quick: {
@@ -17,6 +23,7 @@ export const MARKET_PROFILES = {
     until: { seconds: 1.2 },
     pools: [8, 16, 32, 64],
     sweepS: 0.5,
+    scale: { ...SCALE, runs: 3, until: { seconds: 1.2 }, listed: 15 },
   },
   full: {
     ...MARKET,
@@ -26,6 +33,7 @@ export const MARKET_PROFILES = {
     until: { seconds: 5 },
     pools: [8, 16, 32, 64, 100],
     sweepS: 1.5,
+    scale: { ...SCALE, runs: 10, until: { seconds: 3 }, listed: 50 },
   },
   tiny: {
     ...MARKET,
@@ -35,13 +43,23 @@ export const MARKET_PROFILES = {
     until: { calls: 30 },
     pools: [2, 4],
     sweepS: 0.05,
+    scale: {
+      ...{ runs: 2, until: { calls: 30 }, items: 20_000, searchers: [1, 3] },
+      ...{ listings: [10, 20, 700], listed: 3, others: 2 },
+    },
   },
-} satisfies Record<string, Profile>
+} satisfies Record<string, MarketProfile>
+
+export interface MarketProfile extends Profile {
+  scale: ScaleProfile
+}
 
 /** Rejects with the first wrong reply of any run, and with the first thing that its auditor finds amiss. */
-export function runMarket(options: StudyOptions, progress: Progress): Promise<Market> {
-  return measure(options, progress, async () => {
-    return { kind: 'market', shares: SHARES, sales: SALES, saleStock: SALE_STOCK } as const
+export function runMarket(options: StudyOptions & { profile: MarketProfile }, progress: Progress): Promise<Market> {
+  const { profile, seed } = options
+  return measure(options, progress, async (bench) => {
+    const scale = await measureScale(bench, profile.scale, seed, progress)
+    return { kind: 'market' as const, shares: SHARES, sales: SALES, saleStock: SALE_STOCK, scale }
   })
 }
 

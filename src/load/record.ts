@@ -52,6 +52,19 @@ export interface Market extends Measured {
   sales: typeof SALES
   /** Units of each item on sale when a sale begins. */
   saleStock: number
+  scale: Scale
+}
+
+/** What size does. Runs of what stands together in a list took turns. */
+export interface Scale {
+  searches: { items: number; clients: number; runs: Figures[] }[]
+  /** Of the large catalogue's tables, and how long filling them took. */
+  largeBytes: number
+  filledS: number
+  /** One client; of the driver alone, without any server. */
+  listings: { system: 'souk' | 'threads' | 'driver'; items: number; bytes: number; runs: Figures[] }[]
+  /** Clients who ask for their rating; beside them one who lists so many items, or nobody. */
+  stalls: { listed: number; clients: number; runs: { longestStallMs: number; rating: Figures }[] }[]
 }
 
 /** One system at one load. Its runs took turns with those of the other systems. */

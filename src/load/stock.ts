@@ -14,7 +14,7 @@ import { applySchema, createDatabase, type DatabaseName, withConnection } from '
 import { SESSION_LIFE } from '../sessions.ts'
 import type { Session } from './fleet.ts'
 import { SESSION_IDLE_S } from './systems.ts'
-import { CATALOGUE, catalogueItems, ITEMS, scoreOf } from './workload.ts'
+import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, scoreOf } from './workload.ts'
 
 export type Urls = Record<DatabaseName, string>
 
@@ -25,24 +25,31 @@ const FILLED = ['item', 'item_keyword', 'seller_score'] as const
 const EMPTIED = ['cart', 'saved_cart', 'purchase', 'purchase_line', 'feedback', 'buyer_score', 'idempotency'] as const
 const ITEM_COLUMNS =
   'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
+const SELLER_IDS = Array.from({ length: CATALOGUE.sellers }, (_, index) => index + 1)
+/** Items that are sent at once when a database is filled. */
+const CHUNK_ITEMS = 10_000
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
 
 /** Makes both databases anew. Throws `SetUpError` for one that is neither a study's nor empty. */
 export async function makeDatabases(urls: Urls): Promise<void> {
-  for (const url of Object.values(urls)) {
-    const { database } = connectionOptions(url)
-    await createDatabase(url)
-    await withConnection(url, async (connection) => {
-      const tables = await connection.query<object[]>('SHOW TABLES')
-      if (tables.length > 0 && !database.startsWith(OURS)) {
-        throw new SetUpError(`${database} is not empty: a study uses empty databases, or ones named ${OURS}…`)
-      }
-      await connection.query(`DROP DATABASE ${connection.escapeId(database)}`)
-    })
-    await createDatabase(url)
-  }
-  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+  await makeDatabase(urls.customer, 'customer')
+  await makeDatabase(urls.product, 'product')
+}
+
+/** Makes a database anew. Throws `SetUpError` if it is neither a study's nor empty. */
+export async function makeDatabase(url: string, name: DatabaseName): Promise<void> {
+  const { database } = connectionOptions(url)
+  await createDatabase(url)
+  await withConnection(url, async (connection) => {
+    const tables = await connection.query<object[]>('SHOW TABLES')
+    if (tables.length > 0 && !database.startsWith(OURS)) {
+      throw new SetUpError(`${database} is not empty: a study uses empty databases, or ones named ${OURS}…`)
+    }
+    await connection.query(`DROP DATABASE ${connection.escapeId(database)}`)
+  })
+  await createDatabase(url)
+  await applySchema(url, name)
 }
 
 /** Accounts with a session each, as if they had signed up and logged in, but without passwords: those are slow on purpose. */
@@ -73,22 +80,26 @@ export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>
 
 /** Fills the catalogue. Sellers that nobody signed up get rows that no password opens. */
 export async function fillCatalogue(urls: Urls): Promise<void> {
-  const sellers = Array.from({ length: CATALOGUE.sellers }, (_, index) => index + 1)
   await withConnection(urls.customer, (connection) =>
     connection.batch(
       'INSERT IGNORE INTO seller (id, username, name, password) VALUES (?, ?, ?, ?)',
-      sellers.map((id) => [id, `seller.of.study.${id}`, `Seller ${id}`, '']),
+      SELLER_IDS.map((id) => [id, `seller.of.study.${id}`, `Seller ${id}`, '']),
     ),
   )
   await withConnection(urls.product, async (connection) => {
     for (const table of FILLED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
-    await connection.batch(
-      'INSERT INTO template_seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)',
-      sellers.map((id) => [id, ...Object.values(scoreOf(id))]),
-    )
-    await fillItems(connection)
+    await fillTables(connection, 'template_', catalogueItems())
     await connection.query('UPDATE id_block SET next_id = ? WHERE name = ?', [ITEMS + 1, 'item'])
     await restore(connection)
+  })
+}
+
+/** Fills a product database that is only read: no template is kept to bring it back from. */
+export async function fillForReading(url: string, items: Iterable<CatalogueItem>): Promise<void> {
+  await withConnection(url, async (connection) => {
+    await fillTables(connection, '', items)
+    await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
+    await settled(connection)
   })
 }
 
@@ -101,20 +112,36 @@ export async function restoreCatalogue(urls: Urls, stock?: number): Promise<void
   await withConnection(urls.product, (connection) => restore(connection, stock))
 }
 
-async function fillItems(connection: Connection): Promise<void> {
-  const items = [...catalogueItems()]
+async function fillTables(connection: Connection, prefix: string, items: Iterable<CatalogueItem>): Promise<void> {
   await connection.batch(
-    'INSERT INTO template_item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ' +
-      'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-    items.map((item) => [
-      ...[item.id, item.sellerId, item.name, item.category, item.keywords.join('\n')],
-      ...[item.condition, item.priceCents, item.quantity],
-    ]),
+    `INSERT INTO ${prefix}seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)`,
+    SELLER_IDS.map((id) => [id, ...Object.values(scoreOf(id))]),
   )
-  await connection.batch(
-    'INSERT INTO template_item_keyword (category, keyword, item_id) VALUES (?, ?, ?)',
-    items.flatMap(({ id, category, keywords }) => ['', ...keywords].map((keyword) => [category, keyword, id])),
-  )
+  for (const some of chunksOf(items, CHUNK_ITEMS)) {
+    await connection.batch(
+      `INSERT INTO ${prefix}item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ` +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      some.map((item) => [
+        ...[item.id, item.sellerId, item.name, item.category, item.keywords.join('\n')],
+        ...[item.condition, item.priceCents, item.quantity],
+      ]),
+    )
+    await connection.batch(
+      `INSERT INTO ${prefix}item_keyword (category, keyword, item_id) VALUES (?, ?, ?)`,
+      some.flatMap(({ id, category, keywords }) => ['', ...keywords].map((keyword) => [category, keyword, id])),
+    )
+  }
+}
+
+function* chunksOf<T>(things: Iterable<T>, size: number): Generator<T[]> {
+  let chunk: T[] = []
+  for (const thing of things) {
+    chunk.push(thing)
+    if (chunk.length < size) continue
+    yield chunk
+    chunk = []
+  }
+  if (chunk.length > 0) yield chunk
 }
 
 async function restore(connection: Connection, stock?: number): Promise<void> {

@@ -8,6 +8,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SetUpError } from '../mariadbd.ts'
 import { ROLES, type Role } from '../operations.ts'
@@ -30,6 +31,8 @@ export interface System {
   ports: Record<Role, number>
   /** Process ids by what the process is. */
   processes: Record<Role, number>
+  /** How long the loop of a watched server was kept from turning, at most, since this was asked last. */
+  longestStallMs(role: Role): Promise<number>
   stop(): Promise<void>
 }
 
@@ -39,6 +42,8 @@ export interface SystemOptions {
   nullResults?: object
   /** Connections of each pool of the systems that don't gather. */
   poolSize?: number
+  /** Whether a server in Node watches its event loop, for `longestStallMs`. */
+  watched?: boolean
 }
 
 const HOST = '127.0.0.1'
@@ -48,6 +53,7 @@ const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), 
 export const SESSION_IDLE_S = 3_600
 const START_MS = 15_000
 const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
+const LOOP_WATCH = new URL(`./loopwatch${extname(import.meta.url)}`, import.meta.url)
 /** The unit of times in /proc, on every Linux that Node runs on. */
 const TICKS_PER_S = 100
 
@@ -59,6 +65,7 @@ export async function startSystem(name: SystemName, options: SystemOptions): Pro
     const [sellerPid, buyerPid] = children.map((child) => child.pid) as [number, number]
     return {
       ...{ name, host: HOST, ports: { seller, buyer }, processes: { seller: sellerPid, buyer: buyerPid } },
+      longestStallMs: (role) => longestStallMs(children[ROLES.indexOf(role)] as ChildProcess),
       stop: () => stopAll(children),
     }
   } catch (error) {
@@ -85,8 +92,13 @@ export function findPython(): { program: string; version: string } {
   throw new SetUpError('no Python with MySQLdb found, which threads.py needs: install python3-mysqldb')
 }
 
-function startServer(name: SystemName, role: Role, { urls, nullResults, poolSize }: SystemOptions): ChildProcess {
+function startServer(
+  name: SystemName,
+  role: Role,
+  { urls, nullResults, poolSize, watched = false }: SystemOptions,
+): ChildProcess {
   const [program, ...rest] = commandOf(name, role, poolSize)
+  const watch = watched ? [`--import=${LOOP_WATCH}`] : []
   const environment = {
     SOUK_HOST: HOST,
     SOUK_SELLER_PORT: '0',
@@ -97,7 +109,7 @@ function startServer(name: SystemName, role: Role, { urls, nullResults, poolSize
     SOUK_NULL_RESULTS: JSON.stringify(nullResults ?? {}),
   }
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
-  return spawn(program, rest, {
+  return spawn(program, [...watch, ...rest], {
     env: { ...Object.fromEntries(clean), ...environment },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // a broken channel ends it, should we be killed
     detached: true, // Ctrl-C is for us
@@ -135,6 +147,13 @@ async function portOf(child: ChildProcess): Promise<number> {
   const port = await Promise.race([listening, failed.catch(() => undefined)])
   if (typeof port !== 'number') throw new SetUpError(`a server did not start: ${child.spawnargs.join(' ')}`)
   return port
+}
+
+async function longestStallMs(child: ChildProcess): Promise<number> {
+  const answer = once(child, 'message', { signal: AbortSignal.timeout(START_MS) })
+  child.send('longest stall')
+  const [{ longestStallMs }] = await answer
+  return longestStallMs
 }
 
 async function stopAll(children: readonly ChildProcess[]): Promise<void> {

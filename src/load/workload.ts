@@ -26,6 +26,8 @@ export const SEARCH = {
   /** Popularity within each class: the n-th most popular is asked proportionally to n^-zipf. */
   zipf: 1,
   results: 20,
+  /** By the contract a search of several keywords ranks the newest so many items of each. */
+  ranked: 2_000,
 } as const
 
 /** Items registered during a run stand in categories that nobody searches, so that they don't change what a search costs. */
@@ -66,9 +68,15 @@ export function seeded(seed: number): Random {
   }
 }
 
-/** The catalogue's items, ids from 1. Every keyword of a category has at least 20 of them. */
-export function* catalogueItems() {
-  for (let index = 0; index < ITEMS; index += 1) yield catalogueItem(index)
+export type CatalogueItem = ReturnType<typeof catalogueItem>
+
+/**
+ * The catalogue's items, ids from 1. Every keyword of a category has at least
+ * 20 of them. Of a larger catalogue there are as many sellers, categories and
+ * keywords, so each has more items.
+ */
+export function* catalogueItems(count = ITEMS): Generator<CatalogueItem> {
+  for (let index = 0; index < count; index += 1) yield catalogueItem(index)
 }
 
 /** A seller's items of the catalogue. */
@@ -187,10 +195,10 @@ export function newItem(random: Random) {
   }
 }
 
-/** Draws from the distinct searches of a seed, as popular as SEARCH says. */
-export function createSearches(seed: number): Searches {
+/** Draws from the distinct searches of a seed, as popular as SEARCH says, in a catalogue of so many items. */
+export function createSearches(seed: number, catalogueSize = ITEMS): Searches {
   const random = seeded(seed)
-  const answerOf = answers()
+  const answerOf = answers(catalogueSize)
   const classes = SEARCH.distinct.map((count, index) => ({
     searches: distinctSearches(count, index + 1, random).map((search) => ({ search, itemIds: answerOf(search) })),
     rank: zipf(count, SEARCH.zipf),
@@ -217,19 +225,35 @@ function distinctSearches(count: number, keywordCount: number, random: Random): 
 }
 
 /** What searches must find, worked out from the catalogue by the contract's rule, not by the server's code. */
-function answers(): (search: Search) => readonly number[] {
-  const items = [...catalogueItems()].reverse() // newest first
-  const byCategory = Array.from({ length: CATALOGUE.categories }, (_, category) =>
-    items.filter((item) => item.category === category),
-  )
+function answers(catalogueSize: number): (search: Search) => readonly number[] {
+  const newest = newestOfKeywords(catalogueSize)
+  const matches = new Uint8Array(catalogueSize + 1) // by item id, of one search
   return ({ category, keywords }) => {
-    const matching = (byCategory[category] ?? []).map((item) => ({
-      id: item.id,
-      matches: item.keywords.filter((keyword) => keywords.includes(keyword)).length,
-    }))
-    const best = keywords.map((_, index) => matching.filter(({ matches }) => matches === keywords.length - index))
-    return best.flatMap((equals) => equals.map(({ id }) => id)).slice(0, SEARCH.results)
+    const lists = keywords.map((keyword) => newest.get(`${category} ${keyword}`) ?? [])
+    for (const list of lists) for (const id of list) matches[id] = (matches[id] as number) + 1
+    const best: number[] = []
+    for (let count = keywords.length; count > 0 && best.length < SEARCH.results; count -= 1) {
+      const equals = lists.flatMap((list) => list.filter((id) => matches[id] === count))
+      best.push(...[...new Set(equals)].sort((a, b) => b - a))
+    }
+    for (const list of lists) for (const id of list) matches[id] = 0
+    return best.slice(0, SEARCH.results)
   }
+}
+
+/** The items that searches rank, of each keyword of each category, newest first. */
+function newestOfKeywords(catalogueSize: number): ReadonlyMap<string, readonly number[]> {
+  const newest = new Map<string, number[]>()
+  for (let index = catalogueSize - 1; index >= 0; index -= 1) {
+    const { id, category, keywords } = catalogueItem(index)
+    for (const keyword of keywords) {
+      const name = `${category} ${keyword}`
+      const ids = newest.get(name) ?? []
+      if (ids.length < SEARCH.ranked) ids.push(id)
+      newest.set(name, ids)
+    }
+  }
+  return newest
 }
 
 /** A draw of ranks 0 to count - 1 under Zipf's law, by inverting its cumulative distribution. */
