@@ -13,16 +13,7 @@ import { openBench } from './load/bench.ts'
 import { MARKET_PROFILES, runMarket } from './load/market.ts'
 import { renderMarket } from './load/marketreport.ts'
 import { createProgress, type Progress } from './load/progress.ts'
-import {
-  isMarket,
-  loadRecord,
-  type Market,
-  newestRecords,
-  type Run,
-  type Study,
-  saveRecord,
-  writeWhole,
-} from './load/record.ts'
+import { isMarket, loadRecord, newestRecords, type Run, saveRecord, writeWhole } from './load/record.ts'
 import { renderRuns, renderStudy } from './load/report.ts'
 import { accountsFor, isShopping, SCENARIOS } from './load/scenarios.ts'
 import { PROFILES, type Profile, runStudy, type StudyOptions, stepsOf } from './load/study.ts'
@@ -34,10 +25,9 @@ import { loadDotEnv, readSettings, type Settings } from './settings.ts'
 
 const interrupted = new AbortController()
 const PARTS = {
-  report: { profiles: PROFILES, run: runStudy },
-  market: { profiles: MARKET_PROFILES, run: runMarket },
-} as const satisfies Record<string, { profiles: Record<keyof typeof PROFILES, Profile>; run: RunPart }>
-type RunPart = (options: StudyOptions, progress: Progress) => Promise<Study | Market>
+  report: partOf(PROFILES, runStudy),
+  market: partOf(MARKET_PROFILES, runMarket),
+}
 const whole = z.coerce.number().int()
 
 const runOptions = z.object({
@@ -145,16 +135,28 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
 }
 
 async function study({ part, full, profile: name, seed, results }: z.infer<typeof studyOptions>): Promise<void> {
-  const profile: Profile = PARTS[part].profiles[name ?? (full ? 'full' : 'quick')]
+  const size = name ?? (full ? 'full' : 'quick')
   const flags = [
     ...(part === 'report' ? [] : [part]),
     ...(full ? ['--full'] : name === undefined ? [] : ['--profile', name]),
   ]
   const command = ['npm run study', ...(flags.length === 0 ? [] : ['--']), ...flags].join(' ')
-  const progress = createProgress(process.stderr, stepsOf(profile))
-  const record = await PARTS[part].run({ ...environment(), profile, seed, command, signal: interruption() }, progress)
+  const progress = createProgress(process.stderr, PARTS[part].steps(size))
+  const record = await PARTS[part].run(size, { ...environment(), seed, command, signal: interruption() }, progress)
   mkdirSync(results, { recursive: true })
   report(saveRecord(results, record), results)
+}
+
+/** A part of the study, by its size. */
+function partOf<P extends Profile, R>(
+  profiles: Readonly<Record<keyof typeof PROFILES, P>>,
+  run: (options: StudyOptions & { profile: P }, progress: Progress) => Promise<R>,
+) {
+  return {
+    steps: (size: keyof typeof PROFILES) => stepsOf(profiles[size]),
+    run: (size: keyof typeof PROFILES, options: Omit<StudyOptions, 'profile'>, progress: Progress) =>
+      run({ ...options, profile: profiles[size] }, progress),
+  }
 }
 
 function report(file: string | undefined, results: string): void {

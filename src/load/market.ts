@@ -7,7 +7,7 @@ import type { Load } from './scenarios.ts'
 import { SALE_STOCK, SALES, SHARES } from './shopping.ts'
 import { measure, type Profile, type StudyOptions } from './study.ts'
 
-const MARKET = { systems: ['souk', 'queue-off', 'threads', 'pinned'], warmUp: { windowS: 0.4, windows: 6 } } as const
+const MARKET = { systems: ['souk', 'queue-off', 'threads', 'pinned'], warmUp: { windowS: 0.3, windows: 4 } } as const
 
 const SCALE = {
   ...{ items: 1_000_000, searchers: [1, 10, 100] },
@@ -15,36 +15,23 @@ const SCALE = {
 }
 
 export const MARKET_PROFILES = {
+  /** About a second a run: minutes in all. */
   quick: {
-    ...MARKET,
-    ...loadsOf([1, 10, 100], 200),
-    name: 'quick',
-    runs: 3,
-    until: { seconds: 1.2 },
-    pools: [8, 16, 32, 64],
-    sweepS: 0.5,
-    scale: { ...SCALE, runs: 3, until: { seconds: 1.2 }, listed: 15 },
+    ...{ ...MARKET, ...loadsOf([1, 10, 100], 200), name: 'quick', runs: 3, until: { seconds: 1 } },
+    ...{ pools: [8, 16, 32, 64], sweepS: 0.5 },
+    scale: { ...SCALE, runs: 3, until: { seconds: 1 }, listed: 15 },
   },
   full: {
-    ...MARKET,
-    ...loadsOf([1, 10, 100], 200),
-    name: 'full',
-    runs: 10,
-    until: { seconds: 5 },
-    pools: [8, 16, 32, 64, 100],
-    sweepS: 1.5,
+    ...{ ...MARKET, ...loadsOf([1, 10, 100], 200), name: 'full', runs: 10, until: { seconds: 5 } },
+    ...{ pools: [8, 16, 32, 64, 100], sweepS: 1.5 },
     scale: { ...SCALE, runs: 10, until: { seconds: 3 }, listed: 50 },
   },
+  /** Just large enough that every part of it has happened. */
   tiny: {
-    ...MARKET,
-    ...loadsOf([1, 2, 3], 4),
-    name: 'tiny',
-    runs: 2,
-    until: { calls: 30 },
-    pools: [2, 4],
-    sweepS: 0.05,
+    ...{ ...MARKET, ...loadsOf([1, 3], 4), name: 'tiny', runs: 2, until: { calls: 20 } },
+    ...{ pools: [4], sweepS: 0.05, warmUp: { windowS: 0.05, windows: 1 } },
     scale: {
-      ...{ runs: 2, until: { calls: 30 }, items: 20_000, searchers: [1, 3] },
+      ...{ runs: 2, until: { calls: 20 }, items: 20_000, searchers: [1, 3] },
       ...{ listings: [10, 20, 700], listed: 3, others: 2 },
     },
   },

@@ -82,6 +82,8 @@ export const selling: Behaviour<'seller'> = async (client) => {
   while (client.more()) await seller[draw(client.random)]()
 }
 
+type Purchase = Result<'buyer', 'make_purchase'>
+
 /** A session's cart, as it must be after what its client was told. */
 class Cart {
   readonly #client: Client<'buyer'>
@@ -96,6 +98,11 @@ class Cart {
 
   get isEmpty(): boolean {
     return this.#units.size === 0
+  }
+
+  /** One of its items, if it has any. */
+  pick(): number {
+    return oneOf([...this.#units.keys()], this.#client.random)
   }
 
   /** Out of stock, it stays as it is. */
@@ -125,11 +132,6 @@ class Cart {
     this.#shortItemId = undefined
   }
 
-  /** Removes one unit of one of its items. */
-  removeOne(): Promise<void> {
-    return this.remove(oneOf([...this.#units.keys()], this.#client.random), 1)
-  }
-
   async clear(): Promise<void> {
     await this.#client.call('clear_cart', {}, isOk)
     this.#units.clear()
@@ -144,7 +146,7 @@ class Cart {
   }
 
   /** The purchase; undefined if something in the cart has become short, which is left for `removeShort`. */
-  async purchase(): Promise<Result<'buyer', 'make_purchase'> | undefined> {
+  async purchase(): Promise<Purchase | undefined> {
     const purchase = await this.#client.call(
       'make_purchase',
       newKey(),
@@ -183,7 +185,7 @@ class Buyer {
   /** What the last search found. */
   #seen: readonly Item[] = []
   /** Newest first. */
-  readonly #purchases: Result<'buyer', 'make_purchase'>[] = []
+  readonly #purchases: Purchase[] = []
   #itemsPurchased = 0
 
   constructor(client: Client<'buyer'>, pickSearch: Searches) {
@@ -209,15 +211,17 @@ class Buyer {
     await this.#client.call('get_seller_rating', { seller_id }, (score) => isGrown(score, seller_id))
   }
 
+  /** Now and then, more of what is in the cart already. */
   async add_item_to_cart(): Promise<void> {
-    const seen = this.#pick(this.#seen)
-    if (seen === undefined) return this.search_items()
-    await this.#cart.add(seen.item_id, 1 + below(2, this.#client.random))
+    const more = this.#client.random() < 0.2
+    const itemId = more && !this.#cart.isEmpty ? this.#cart.pick() : this.#pick(this.#seen)?.item_id
+    if (itemId === undefined) return this.search_items()
+    await this.#cart.add(itemId, 1 + below(2, this.#client.random))
   }
 
   async remove_item_from_cart(): Promise<void> {
     if (this.#cart.isEmpty) return this.add_item_to_cart()
-    await this.#cart.removeOne()
+    await this.#cart.remove(this.#cart.pick(), 1)
   }
 
   async make_purchase(): Promise<void> {
@@ -365,8 +369,6 @@ function isSame(item: Item, other: Item): boolean {
     item.condition === other.condition
   )
 }
-
-type Purchase = Result<'buyer', 'make_purchase'>
 
 function isSamePurchase(shown: Purchase, made: Purchase | undefined): boolean {
   return (

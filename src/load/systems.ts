@@ -8,7 +8,6 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SetUpError } from '../mariadbd.ts'
 import { ROLES, type Role } from '../operations.ts'
@@ -42,7 +41,7 @@ export interface SystemOptions {
   nullResults?: object
   /** Connections of each pool of the systems that don't gather. */
   poolSize?: number
-  /** Whether a server in Node watches its event loop, for `longestStallMs`. */
+  /** Whether souk watches its event loops, for `longestStallMs`. */
   watched?: boolean
 }
 
@@ -53,7 +52,6 @@ const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), 
 export const SESSION_IDLE_S = 3_600
 const START_MS = 15_000
 const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
-const LOOP_WATCH = new URL(`./loopwatch${extname(import.meta.url)}`, import.meta.url)
 /** The unit of times in /proc, on every Linux that Node runs on. */
 const TICKS_PER_S = 100
 
@@ -97,8 +95,7 @@ function startServer(
   role: Role,
   { urls, nullResults, poolSize, watched = false }: SystemOptions,
 ): ChildProcess {
-  const [program, ...rest] = commandOf(name, role, poolSize)
-  const watch = watched ? [`--import=${LOOP_WATCH}`] : []
+  const [program, ...rest] = commandOf(name, role, watched ? 'load/watched' : 'server', poolSize)
   const environment = {
     SOUK_HOST: HOST,
     SOUK_SELLER_PORT: '0',
@@ -109,20 +106,20 @@ function startServer(
     SOUK_NULL_RESULTS: JSON.stringify(nullResults ?? {}),
   }
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
-  return spawn(program, [...watch, ...rest], {
+  return spawn(program, rest, {
     env: { ...Object.fromEntries(clean), ...environment },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // a broken channel ends it, should we be killed
     detached: true, // Ctrl-C is for us
   })
 }
 
-function commandOf(name: SystemName, role: Role, poolSize = 16): [string, ...string[]] {
+function commandOf(name: SystemName, role: Role, server: string, poolSize = 16): [string, ...string[]] {
   const node = process.execPath
   switch (name) {
     case 'souk':
-      return [node, ...programArguments('server', role)]
+      return [node, ...programArguments(server, role)]
     case 'queue-off':
-      return [node, ...programArguments('server', role, '--queue', 'off', '--db-connections', String(poolSize))]
+      return [node, ...programArguments(server, role, '--queue', 'off', '--db-connections', String(poolSize))]
     case 'null':
       return [node, ...programArguments('load/null')]
     case 'threads':

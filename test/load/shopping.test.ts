@@ -101,7 +101,14 @@ describe('a marketplace scenario', () => {
     })
     const ports = { seller: listener.port, buyer: listener.port }
     const processes = { seller: process.pid, buyer: process.pid }
-    return { name: 'souk', host: '127.0.0.1', ports, processes, stop: () => listener.drain(0) }
+    return {
+      name: 'souk',
+      host: '127.0.0.1',
+      ports,
+      processes,
+      longestStallMs: async () => 0,
+      stop: () => listener.drain(0),
+    }
   }
 
   const line = { item_id: 1, name: 'Item 1', quantity: 1, price_cents: 100 }

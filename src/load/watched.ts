@@ -1,7 +1,8 @@
+#!/usr/bin/env node
 /**
- * Watches the event loop of the server that it is imported into, from within,
- * and tells its parent what it saw: each message is answered with the longest
- * time that the loop did not turn since the last one.
+ * A server whose event loop is watched from within. It tells its parent what
+ * was seen: each message is answered with the longest time that the loop did
+ * not turn since the last one.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -16,3 +17,5 @@ process.on('message', () => {
   delay.reset()
   process.send?.({ longestStallMs })
 })
+
+await import('../server.ts')
