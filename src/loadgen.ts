@@ -67,7 +67,7 @@ function main(): Promise<void> {
     .option('--stock <n>', "units of each item on sale at the start, instead of the scenario's")
     .option('--seed <n>', 'seed of the workload (1)')
     .example('souk-load run --scenario search_items --clients 100 --seconds 5')
-    .example('souk-load run --target threads --scenario flash-sale --clients 200 --calls 200')
+    .example('souk-load run --target threads --scenario flash-sale --clients 200 --seconds 3')
     .action((options) => run(checked(runOptions, options)))
   program
     .command(
