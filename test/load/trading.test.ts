@@ -203,8 +203,8 @@ describe('trading with threads.py', () => {
         ...[call('cat', 'make_purchase'), call('cat', 'display_cart'), call('dan again', 'make_purchase')],
         ...[change(3, 2), call('dan again', 'make_purchase'), call('dan', 'make_purchase')],
         ...[call('dan', 'get_buyer_purchases'), call('cat', 'get_buyer_purchases')],
-        ['dan', 'get_buyer_purchases', { limit: 2 }],
-        ['dan', 'get_buyer_purchases', ({ result }) => ({ limit: 2, cursor: result?.next_cursor })],
+        ['dan', 'get_buyer_purchases', { limit: 1 }],
+        ['dan', 'get_buyer_purchases', ({ result }) => ({ limit: 1, cursor: result?.next_cursor })],
         ['dan', 'get_buyer_purchases', { cursor: '1' }],
       ],
     )
