@@ -7,6 +7,7 @@
 
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Arguments, CallRefused, ConnectionLost } from '../src/connection.ts'
 import { isWrite, readState, type State, violationsOf, type Write } from '../src/load/audit.ts'
 import { type Name, operationsOf, type Result, type Role } from '../src/operations.ts'
@@ -113,8 +114,9 @@ export class Client<R extends Role> implements Session {
 
   /**
    * With a key of its own wherever the operation takes one, unless another is
-   * given. Every result must be just what the contract says. Rejects with
-   * `CallRefused` or `ConnectionLost`.
+   * given. Every result must be just what the contract says. A call that came
+   * to a server too busy for it comes again. Rejects with `CallRefused` or
+   * `ConnectionLost`.
    */
   async call<N extends Name<R>>(operation: N, given: Parameters<R, N>): Promise<Result<R, N>> {
     const contract = operationsOf(this.#role).get(operation)
@@ -126,6 +128,10 @@ export class Client<R extends Role> implements Session {
       this.#enter({ operation, params, begunMs, answeredMs: performance.now(), result })
       return result
     } catch (error) {
+      if (error instanceof CallRefused && error.code === 'overloaded') {
+        await sleep(Number(error.details.retry_after_ms))
+        return this.call(operation, given)
+      }
       if (mayHaveHappened(error)) this.#enter({ operation, params, begunMs })
       throw error
     }

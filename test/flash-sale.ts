@@ -4,7 +4,6 @@
  * carts overlap, and so do the purchases.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { CallRefused } from '../src/connection.ts'
 import type { Random } from '../src/load/workload.ts'
 import type { Name, Result, Role } from '../src/operations.ts'
@@ -123,7 +122,7 @@ export class FlashSale {
     return false
   }
 
-  /** The result, an expected refusal, or undefined for a call that failed. One that came to a server too busy for it comes again. */
+  /** The result, an expected refusal, or undefined for a call that failed. */
   async #ask<R extends Role, N extends Name<R>>(
     client: Client<R>,
     operation: N,
@@ -131,11 +130,7 @@ export class FlashSale {
     ...expected: readonly ErrorCode[]
   ): Promise<Result<R, N> | CallRefused | undefined> {
     try {
-      const answer = await client.attempt(operation, params, 'overloaded', ...expected)
-      if (answer instanceof CallRefused && answer.code === 'overloaded') {
-        await sleep(Number(answer.details.retry_after_ms))
-        return this.#ask(client, operation, params, ...expected)
-      }
+      const answer = await client.attempt(operation, params, ...expected)
       this.answered += 1
       return answer
     } catch (error) {
