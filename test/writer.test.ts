@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Row } from '../src/db.ts'
+import { withConnection } from '../src/schema.ts'
 import { anItem, Wire } from './clients.ts'
 import type { RunningServer } from './marketplace.ts'
 import {
@@ -325,6 +326,29 @@ describe('several rows that are held', () => {
     const left = await Promise.all([one, two, none].map(async (item) => (await shop.item(item)).quantity))
     assert.deepEqual(left, [994, 994, 994])
     wire.destroy()
+  })
+
+  it('in turns, by those who take them again at once, are got one after the other', async () => {
+    const items = await plenty(6)
+    const [bob] = (await buyersWith(1, ...items.map((item): [number, number] => [item, 1]))) as [Party]
+    const hold = () => new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 30))
+    let over = false
+    async function holdAgainAndAgain(item: number): Promise<void> {
+      await withConnection(shop.marketplace.urls.product, async (connection) => {
+        await connection.query('SET autocommit = 0')
+        while (!over) {
+          const freed = connection.query('ROLLBACK') // with the next lock close behind it in the pipe
+          await Promise.all([freed, connection.query('SELECT 1 FROM item WHERE id = ? FOR UPDATE', [item])])
+          await hold()
+        }
+      })
+    }
+    const holding = items.map(holdAgainAndAgain)
+    await hold()
+    const [reply] = await together(shop.buyers, each([bob], 'make_purchase'))
+    over = true
+    await Promise.all(holding)
+    assert.equal((reply?.result?.lines as unknown[] | undefined)?.length, 6, reply?.error?.message)
   })
 
   it('more than there are connections keep nobody from what is free', async () => {
