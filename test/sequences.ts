@@ -123,10 +123,12 @@ const everyOperation = ROLES.flatMap((role) =>
   Object.entries<Called>(CALLS[role]).map(([operation, called]): CalledOperation => ({ role, operation, ...called })),
 )
 
+type Command = fc.AsyncCommand<World, Servers>
+
 /** Sequences of so many commands at most. */
-export function sequences(maxCommands: number): fc.Arbitrary<Iterable<fc.AsyncCommand<World, Servers, boolean>>> {
+export function sequences(longest: number): fc.Arbitrary<readonly Command[]> {
   const guarded = everyOperation.filter(({ role, operation }) => !isOpen(role, operation))
-  const command = fc.oneof<fc.MaybeWeightedArbitrary<fc.AsyncCommand<World, Servers>>[]>(
+  const command = fc.oneof<fc.MaybeWeightedArbitrary<Command>[]>(
     ...everyOperation.map((called) => ({ arbitrary: call(called), weight: called.weight })),
     ...Object.entries(NEXT_PAGE_WEIGHTS).map(([operation, weight]) => ({
       arbitrary: fc
@@ -141,7 +143,7 @@ export function sequences(maxCommands: number): fc.Arbitrary<Iterable<fc.AsyncCo
     { arbitrary: fc.oneof(...guarded.map(callInWrongSession)), weight: WRONG_SESSION_WEIGHT },
     { arbitrary: fc.oneof(...everyOperation.map(callWithWrongField)), weight: WRONG_FIELD_WEIGHT },
   )
-  return fc.commands([command], { maxCommands, size: 'max', disableReplayLog: true })
+  return new Sequences(command, longest)
 }
 
 /** All that an operation can come to: a test that does not reach it says nothing about it. */
@@ -154,6 +156,64 @@ export function possibleOutcomes(): string[] {
     if (operation in NEXT_PAGE_WEIGHTS) codes.push('ok, on from a cursor')
     return codes.map((code) => `${role} ${operation}: ${code}`)
   })
+}
+
+/** Where shrinking is: pieces of `size` commands have been tried from the end down to `end`. */
+interface Shrinking {
+  commands: readonly fc.Value<Command>[]
+  size: number
+  end: number
+}
+
+/**
+ * As fc.commands, for sequences that take seconds: these shrink by leaving out
+ * halves, then quarters, and so on to single commands, and only then become
+ * simpler. fc.commands tries all pairs of a beginning and an end.
+ */
+class Sequences extends fc.Arbitrary<readonly Command[]> {
+  readonly #command: fc.Arbitrary<Command>
+  readonly #longest: number
+
+  constructor(command: fc.Arbitrary<Command>, longest: number) {
+    super()
+    this.#command = command
+    this.#longest = longest
+  }
+
+  generate(random: fc.Random): fc.Value<readonly Command[]> {
+    const length = random.nextInt(0, this.#longest)
+    const commands = Array.from({ length }, () => this.#command.generate(random, undefined))
+    return sequenceOf({ commands, size: Math.ceil(length / 2), end: length })
+  }
+
+  canShrinkWithoutContext(_value: unknown): _value is readonly Command[] {
+    return false
+  }
+
+  shrink(_value: readonly Command[], context: unknown): fc.Stream<fc.Value<readonly Command[]>> {
+    return fc.stream(this.#smaller(context as Shrinking))
+  }
+
+  *#smaller({ commands, size: firstSize, end: firstEnd }: Shrinking): Generator<fc.Value<readonly Command[]>> {
+    let end = firstEnd
+    for (let size = firstSize; size >= 1; size = Math.floor(size / 2)) {
+      for (; end > 0; end -= size) {
+        const begin = Math.max(0, end - size)
+        yield sequenceOf({ commands: commands.toSpliced(begin, end - begin), size, end: begin })
+      }
+      end = commands.length
+    }
+    for (const [index, command] of commands.entries()) {
+      for (const simpler of this.#command.shrink(command.value, command.context)) {
+        yield sequenceOf({ commands: commands.with(index, simpler), size: 0, end: 0 })
+      }
+    }
+  }
+}
+
+function sequenceOf(shrinking: Shrinking): fc.Value<readonly Command[]> {
+  const commands = shrinking.commands.map(({ value }) => value)
+  return new fc.Value<readonly Command[]>(commands, shrinking)
 }
 
 function call({ role, operation, params }: CalledOperation): fc.Arbitrary<Call> {
