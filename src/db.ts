@@ -99,7 +99,11 @@ export const POOL: PoolConfig = {
   minDelayValidation: 5_000, // shorter, and it throws healthy connections away under load
 }
 
-const SESSION = ['SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin', 'SET SESSION max_statement_time = 5']
+const SESSION = [
+  'SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin',
+  'SET SESSION max_statement_time = 5',
+  'SET SESSION group_concat_max_len = 1048576', // what is longer is cut, and that is no error
+]
 const READING = [...SESSION, 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED']
 const WRITING = [...READING, 'SET SESSION innodb_lock_wait_timeout = 2', 'SET autocommit = 0']
 

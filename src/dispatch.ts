@@ -147,19 +147,23 @@ function askerOf<R extends Role>(
   { databases, gathering }: DispatchOptions<R>,
 ): Route['ask'] {
   if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
-  const queueOptions = {
-    cap: handler.cap,
-    inFlight: handler.inFlight,
-    ...gathering,
+  const queueOptions = ({ cap, inFlight }: { cap: number; inFlight: number }) => ({
+    ...{ cap, inFlight, ...gathering },
     weigh: ({ params }: Call<AnyParams>) => handler.weigh?.(params) ?? 1,
     alone: (error: unknown) => !(error instanceof Refused),
-  }
-  if ('writes' in handler) return createWriter(databases[handler.writes], handler.decide, queueOptions)
-  const { reads, ask } = handler
-  return createQueue<Call<AnyParams>, Answer<object>>({
-    ...queueOptions,
+  })
+  if ('writes' in handler) return createWriter(databases[handler.writes], handler.decide, queueOptions(handler))
+  const { reads, ask, glance } = handler
+  const asking = createQueue<Call<AnyParams>, Answer<object>>({
+    ...queueOptions(handler),
     run: (calls, deadlineMs) => databases[reads].read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
-  }).ask
+  })
+  if (glance === undefined) return asking.ask
+  const glancing = createQueue<Call<AnyParams>, Answer<object> | undefined>({
+    ...queueOptions(glance),
+    run: (calls, deadlineMs) => databases[reads].read((lane) => glance.ask(lane, calls, deadlineMs), deadlineMs),
+  })
+  return async (call, deadlineMs) => (await glancing.ask(call, deadlineMs)) ?? asking.ask(call, deadlineMs)
 }
 
 /** What is wrong with the parameters, by field. Says what was expected, never what came. */

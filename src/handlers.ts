@@ -15,19 +15,30 @@ export interface Call<P> extends Keyed {
   params: P
 }
 
-interface Gathered<P> {
+interface Batches {
   /** The largest batch, in weight. */
   cap: number
   /** How many batches may be on the wire at once. */
   inFlight: number
+}
+
+interface Gathered<P> extends Batches {
   /** 1 for every call unless given. */
   weigh?(params: P): number
 }
 
-/** Calls that change nothing: a batch is asked together. As many answers as calls, in their order. */
+/** Asks a batch of calls together. As many answers as calls, in their order. */
+type Ask<P, A> = (lane: Lane, calls: readonly Call<P>[], deadlineMs: number) => Promise<readonly A[]>
+
+/** Calls that change nothing. */
 interface Reads<P, R> extends Gathered<P> {
   reads: 'customer' | 'product'
-  ask(lane: Lane, calls: readonly Call<P>[], deadlineMs: number): Promise<readonly Answer<R>[]>
+  ask: Ask<P, Answer<R>>
+  /**
+   * A first look, which answers what is cheap to answer. What it leaves open
+   * goes on to `ask`, in a queue of its own: nobody else waits for that.
+   */
+  glance?: Batches & { ask: Ask<P, Answer<R> | undefined> }
 }
 
 /**

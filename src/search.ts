@@ -3,6 +3,9 @@
  * all its searches as one statement, equal ones once, each straight off an
  * index; ranks them; and fetches the items that are on some page as a second
  * one. The database never sorts or groups, whatever is searched for.
+ *
+ * A search of several keywords ranks long lists. So it first glances at the
+ * newest of each: most keywords have no more, or these settle which are best.
  */
 
 import { ANY_KEYWORD, type ItemsById, itemsById } from './catalogue.ts'
@@ -15,29 +18,53 @@ type Page = Result<'buyer', 'search_items'>
 
 /** How many items of each keyword a search of several keywords ranks, newest first. */
 const RANKED = 2_000
+/** How many of them it looks at first: one more than there are on the longest page. */
+const GLANCED = 101
 
 export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
     reads: 'product',
-    cap: 50,
-    inFlight: 2,
+    cap: 25,
+    inFlight: 1,
     async ask(lane, calls) {
-      const searches = calls.map(({ params }) => params)
-      const postings = await askPostings(lane, searches.flatMap(postingListsOf))
-      const hits = searches.map((search) =>
-        rank(
-          search,
-          postingListsOf(search).map((list) => postings.get(keyOf(list)) ?? []),
-        ),
-      )
-      const items = await itemsById(
-        lane,
-        hits.flatMap((best) => best.map(({ itemId }) => itemId)),
-        'on sale',
-      )
-      return searches.map((search, index) => ({ ok: pageOf(search, hits[index] ?? [], items) }))
+      const found = await find(lane, calls, RANKED)
+      return found.map((page) => ({ ok: page as Page }))
+    },
+    glance: {
+      cap: 50,
+      inFlight: 2,
+      async ask(lane, calls) {
+        const found = await find(lane, calls, GLANCED)
+        return found.map((page) => (page === undefined ? undefined : { ok: page }))
+      },
     },
   },
+}
+
+/** A page for each search; undefined where the newest `depth` of its keywords don't settle what is on it. */
+async function find(
+  lane: Lane,
+  calls: readonly { params: Search }[],
+  depth: number,
+): Promise<readonly (Page | undefined)[]> {
+  const searches = calls.map(({ params }) => ({ search: params, lists: postingListsOf(params, depth) }))
+  const postings = await askPostings(
+    lane,
+    searches.flatMap(({ lists }) => lists),
+  )
+  const hits = searches.map(({ search, lists }) => {
+    const known = lists.map((list) => postings.get(keyOf(list)) ?? [])
+    return rank(search, known, depth)
+  })
+  const items = await itemsById(
+    lane,
+    hits.flatMap((best = []) => best.map(({ itemId }) => itemId)),
+    'on sale',
+  )
+  return searches.map(({ search }, index) => {
+    const best = hits[index]
+    return best === undefined ? undefined : pageOf(search, best, items)
+  })
 }
 
 /** The newest `depth` items on sale under a keyword, below an id if one is given; ids descend. */
@@ -54,9 +81,9 @@ export interface Hit {
   matches: number
 }
 
-/** One keyword: just the page, and one more to know whether there is another. Several: all that are ranked. */
-function postingListsOf({ category, keywords, limit, cursor }: Search): PostingList[] {
-  if (keywords.length > 1) return keywords.map((keyword) => ({ category, keyword, belowId: undefined, depth: RANKED }))
+/** One keyword: just the page, and one more to know whether there is another. Several: as deep as is looked. */
+function postingListsOf({ category, keywords, limit, cursor }: Search, depth: number): PostingList[] {
+  if (keywords.length > 1) return keywords.map((keyword) => ({ category, keyword, belowId: undefined, depth }))
   const [keyword = ANY_KEYWORD] = keywords
   return [{ category, keyword, belowId: cursor === undefined ? undefined : hitOf(cursor).itemId, depth: limit + 1 }]
 }
@@ -64,35 +91,90 @@ function postingListsOf({ category, keywords, limit, cursor }: Search): PostingL
 async function askPostings(lane: Lane, lists: readonly PostingList[]): Promise<ReadonlyMap<string, readonly number[]>> {
   const distinct = new Map(lists.map((list) => [keyOf(list), list]))
   const postings = [...distinct.keys()].map((key): [string, number[]] => [key, []])
-  const selects = [...distinct.values()].map(
-    ({ belowId }, number) =>
-      `(SELECT ${number}, item_id FROM item_keyword WHERE category = ? AND keyword = ?` +
-      `${belowId === undefined ? '' : ' AND item_id < ?'} ORDER BY item_id DESC LIMIT ?)`,
-  )
+  const selects = [...distinct.values()].map(selectOf)
   const values = [...distinct.values()].flatMap(({ category, keyword, belowId, depth }): Value[] =>
     belowId === undefined ? [category, keyword, depth] : [category, keyword, belowId, depth],
   )
-  for (const [number, itemId] of await lane.rows<[number, number]>(selects.join(' UNION ALL '), values)) {
-    postings[number]?.[1].push(itemId)
+  const rows = await lane.rows<[number, number | string | null]>(selects.join(' UNION ALL '), values)
+  for (const [number, ids] of rows) {
+    const list = postings[number] as [string, number[]]
+    if (typeof ids === 'number') list[1].push(ids)
+    else list[1] = unpack(ids ?? '')
   }
   return new Map(postings)
 }
 
-/** The best hits behind the cursor, and one more than the page holds: more matching keywords first, then the newer. */
+/** A short list comes as rows, a long one as one value: thousands of rows would keep the loop busy. */
+function selectOf({ belowId, depth }: PostingList, number: number): string {
+  const newest =
+    'FROM item_keyword WHERE category = ? AND keyword = ?' +
+    `${belowId === undefined ? '' : ' AND item_id < ?'} ORDER BY item_id DESC LIMIT ?`
+  return depth <= GLANCED
+    ? `(SELECT ${number}, item_id ${newest})`
+    : `(SELECT ${number}, GROUP_CONCAT(item_id) FROM (SELECT item_id ${newest}) AS newest)`
+}
+
+function unpack(packed: string): number[] {
+  const ids: number[] = JSON.parse(`[${packed}]`)
+  return ids.sort((a, b) => b - a)
+}
+
+/**
+ * The best hits behind the cursor, and one more than the page holds: more
+ * matching keywords first, then the newer. Undefined if lists that were read
+ * no deeper than `depth` don't settle that.
+ */
 export function rank(
   { limit, cursor }: Pick<Search, 'limit' | 'cursor'>,
   lists: readonly (readonly number[])[],
-): Hit[] {
-  const matches = new Map<number, number>()
-  for (const list of lists) for (const itemId of list) matches.set(itemId, (matches.get(itemId) ?? 0) + 1)
-  const hits = [...matches].map(([itemId, matches]) => ({ itemId, matches }))
-  const last = cursor === undefined ? undefined : hitOf(cursor)
-  const behind = last === undefined ? hits : hits.filter((hit) => bestFirst(last, hit) < 0)
-  return behind.sort(bestFirst).slice(0, limit + 1)
+  depth = RANKED,
+): Hit[] | undefined {
+  const last = cursor === undefined ? { matches: lists.length, itemId: Number.POSITIVE_INFINITY } : hitOf(cursor)
+  const hits = Array.from({ length: lists.length + 1 }, (): Hit[] => []) // by matches
+  const best = hits[Math.min(last.matches, lists.length)] as Hit[]
+  const settledTo = depth === RANKED ? 1 : Math.max(1, ...lists.map((list) => list[depth - 1] ?? 1))
+  const merge = new Merge(lists)
+  for (let matches = merge.next(); merge.itemId >= settledTo; matches = merge.next()) {
+    const { itemId } = merge
+    if (matches > last.matches || (matches === last.matches && itemId >= last.itemId)) continue
+    const equals = hits[matches] as Hit[]
+    if (equals.length <= limit) equals.push({ itemId, matches })
+    if (best.length > limit) return best
+  }
+  if (settledTo > 1) return undefined
+  const bestFirst = hits.toReversed().flat()
+  return bestFirst.slice(0, limit + 1)
 }
 
-function bestFirst(a: Hit, b: Hit): number {
-  return b.matches - a.matches || b.itemId - a.itemId
+/** Walks through descending lists together. */
+class Merge {
+  /** Where the walk is; 0 behind the end of all lists. */
+  itemId = 0
+  readonly #lists: readonly (readonly number[])[]
+  readonly #at: number[]
+  readonly #heads: number[]
+
+  constructor(lists: readonly (readonly number[])[]) {
+    this.#lists = lists
+    this.#at = lists.map(() => 0)
+    this.#heads = lists.map(([first = 0]) => first)
+  }
+
+  /** Goes on to the next newest item; returns how many lists have it. */
+  next(): number {
+    let newest = 0
+    for (const head of this.#heads) if (head > newest) newest = head
+    let matches = 0
+    for (let number = 0; number < this.#heads.length; number += 1) {
+      if (this.#heads[number] !== newest) continue
+      const at = (this.#at[number] as number) + 1
+      this.#at[number] = at
+      this.#heads[number] = this.#lists[number]?.[at] ?? 0
+      matches += 1
+    }
+    this.itemId = newest
+    return matches
+  }
 }
 
 /** An item that was sold out since its posting was read is left out; the cursor stands on hits, so no other is lost. */
