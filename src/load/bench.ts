@@ -96,10 +96,10 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
       restored = undefined
       audit(before, await readState(urls.product), done.ledger)
     }
-    const { wallS, operations, purchases, generatorBusy } = done
+    const { wallS, operations, purchases, overloaded, generatorBusy } = done
     const cpuS = cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)])
     return {
-      ...{ order: runs++, wallS, generatorBusy, cpuS: Object.fromEntries(cpuS) },
+      ...{ order: runs++, wallS, overloaded, generatorBusy, cpuS: Object.fromEntries(cpuS) },
       operations: Object.fromEntries([...operations].map(([operation, tally]) => [operation, figuresOf(tally)])),
       ...(purchases.latenciesUs.totalCount === 0 ? {} : { purchases: figuresOf(purchases) }),
     }

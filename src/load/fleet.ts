@@ -6,6 +6,7 @@
  * microseconds; the first outcome that is not a right one fails the run.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { build, type Histogram } from 'hdr-histogram-js'
 import { type Arguments, CallRefused, type Connection, connect } from '../connection.ts'
 import { type Name, type Result, ROLES, type Role } from '../operations.ts'
@@ -40,7 +41,9 @@ export interface Client<R extends Role> {
   more(): boolean
   /**
    * Resolves to the result, or to undefined for a refusal that is right.
-   * Rejects for every other outcome, and thereby ends the run.
+   * Rejects for every other outcome, and thereby ends the run; but a server
+   * that has too much to do is asked again when it says, and all of that is the
+   * call's latency.
    */
   call<N extends Name<R>>(
     operation: N,
@@ -68,6 +71,8 @@ export interface RunFigures {
   purchases: Tally
   /** What clients were told of calls that write. */
   ledger: Ledger
+  /** How often a call was refused because too much was waiting. */
+  overloaded: number
   /** Share of its time in which the event loop of this process was busy, 0 to 1. */
   generatorBusy: number
 }
@@ -80,6 +85,8 @@ export interface Tally {
 
 const LONGEST_LATENCY_US = 60_000_000
 const LATENCY_DIGITS = 3
+/** How long an overloaded server is asked again. */
+const PATIENCE_MS = 30_000
 
 /** Carries a scenario out once. Rejects with the first wrong reply, wrong refusal or lost connection. */
 export async function runFleet(
@@ -105,7 +112,8 @@ export async function runFleet(
     })
     await Promise.all(loops)
     return {
-      ...{ wallS: elapsedS(), operations: book.operations, purchases: book.purchases, ledger: book.ledger },
+      ...{ wallS: elapsedS(), operations: book.operations, purchases: book.purchases },
+      ...{ ledger: book.ledger, overloaded: book.overloaded },
       generatorBusy: performance.eventLoopUtilization(busy).utilization,
     }
   } finally {
@@ -154,6 +162,7 @@ class Book {
   readonly operations = new Map<string, Tally>()
   readonly purchases = newTally()
   readonly ledger: Write[] = []
+  overloaded = 0
   readonly canned: boolean
 
   constructor(canned: boolean) {
@@ -206,10 +215,10 @@ class FleetClient implements Client<Role> {
     isRight: (result: Result<Role, N>) => boolean,
     isRightRefusal: (refusal: CallRefused) => boolean = () => false,
   ): Promise<Result<Role, N> | undefined> {
-    const { role, connection, session, accountId } = this.#who
+    const { role, session, accountId } = this.#who
     this.#budget.calls -= 1
     const begunMs = performance.now()
-    const result = await connection.call(operation, { ...params, session } as object).catch((error) => {
+    const result = await this.#ask(operation, { ...params, session } as object).catch((error) => {
       if (error instanceof CallRefused && isRightRefusal(error)) return undefined
       throw error instanceof CallRefused
         ? new Error(`${operation} was refused: ${error.code}, ${error.message}`)
@@ -219,16 +228,8 @@ class FleetClient implements Client<Role> {
     this.#record(this.#book.tallyOf(operation), answeredMs - begunMs)
     if (result === undefined || this.#book.canned) return result
     if (isWrite(operation)) {
-      this.#book.ledger.push({
-        role,
-        accountId,
-        session,
-        operation,
-        params,
-        begunMs,
-        answeredMs,
-        result,
-      } as object as Write)
+      const told = { role, accountId, session, operation, params, begunMs, answeredMs, result }
+      this.#book.ledger.push(told as object as Write)
     }
     if (!isRight(result)) throw new Error(`wrong reply to ${operation}: ${JSON.stringify(result).slice(0, 300)}`)
     return result
@@ -241,6 +242,20 @@ class FleetClient implements Client<Role> {
   /** So long after the run began. */
   done(elapsedS: number): void {
     for (const tally of this.#tallies) tally.wallS = Math.max(tally.wallS, elapsedS)
+  }
+
+  async #ask<N extends Name<Role>>(operation: N, params: Arguments<Role, N>): Promise<Result<Role, N>> {
+    const untilMs = performance.now() + PATIENCE_MS
+    for (;;) {
+      try {
+        return await this.#who.connection.call(operation, params)
+      } catch (error) {
+        const isFull = error instanceof CallRefused && error.code === 'overloaded'
+        if (!isFull || performance.now() > untilMs) throw error
+        this.#book.overloaded += 1
+        await sleep(Number(error.details.retry_after_ms))
+      }
+    }
   }
 
   #record(tally: Tally, latencyMs: number): void {

@@ -90,6 +90,8 @@ export interface Run {
   /** Processor seconds used during the run, by process. */
   cpuS: Partial<Record<'seller' | 'buyer' | 'database' | 'generator', number>>
   generatorBusy: number
+  /** Calls that were refused because too much was waiting, and made again. */
+  overloaded?: number
 }
 
 /** Latencies of one operation in one run, or of its purchases, in integer microseconds. */

@@ -220,10 +220,13 @@ function checks({ cells }: Study): string {
 }
 
 export function checksTable(cells: readonly Cell[]): string {
+  const overloaded = ({ runs }: Cell) => runs.reduce((sum, run) => sum + (run.overloaded ?? 0), 0)
+  const withOverload = cells.some((cell) => overloaded(cell) > 0)
   const rows = cells.map((cell) => [
     nameOfCell(cell),
     ...[littleOf(cell).toFixed(3), `${Math.round(mean(cell.runs.map((run) => run.generatorBusy)) * 100)} %`],
     ...[spread(cell), cell.runs.reduce((sum, run) => sum + callsIn(run), 0).toLocaleString('en')],
+    ...(withOverload ? [overloaded(cell).toLocaleString('en')] : []),
   ])
   const heads = [
     'cell',
@@ -231,8 +234,11 @@ export function checksTable(cells: readonly Cell[]): string {
     'load generator busy',
     'throughput, min to max of the runs',
     'calls',
+    ...(withOverload ? ['refused as overloaded'] : []),
   ]
-  return table(heads, rows)
+  const about =
+    'A call that was refused as overloaded was made again when the server said, and lasted from the first time.'
+  return `${withOverload ? `${about}\n\n` : ''}${table(heads, rows)}`
 }
 
 function spread({ runs }: Cell): string {

@@ -89,12 +89,12 @@ describe('a marketplace scenario', () => {
     assert.notDeepEqual(await sold(2), first)
   })
 
-  /** A server of buyers that answers each operation alike, whatever happens in the database. */
-  async function dishonest(answers: Record<string, object | Refusal>): Promise<System> {
+  /** A server of buyers that answers each operation alike, whatever happens in the database; but first, once, with these. */
+  async function dishonest(answers: Record<string, object | Refusal>, ...first: Refusal[]): Promise<System> {
     const listener = await listen({
       ...{ host: '127.0.0.1', port: 0, limits: LIMITS, log: () => {} },
       answer({ id = null, method }) {
-        const answer = answers[method] ?? {}
+        const answer = first.shift() ?? answers[method] ?? {}
         const reply = 'code' in answer ? encodeRefusal(id, answer as Refusal) : encodeResult(id, JSON.stringify(answer))
         return { weight: 1, reply }
       },
@@ -165,6 +165,16 @@ describe('a marketplace scenario', () => {
       [operations.add_item_to_cart?.calls, operations.make_purchase, purchases],
       [20, undefined, undefined],
     )
+  })
+
+  test('comes back to a server that is overloaded, when it says, and has waited for it', async () => {
+    const overloaded = { code: 'overloaded', message: '', details: { retry_after_ms: 50 } } as const
+    const server = await dishonest({ add_item_to_cart: { ...outOfStock, details: short } }, overloaded, overloaded)
+    const run = await bench.run(server, scenario('hot-item', 1, 5), 1)
+    await server.stop()
+    assert.equal(run.overloaded, 2)
+    assert.equal(run.operations.add_item_to_cart?.calls, 5)
+    assert.ok((run.operations.add_item_to_cart?.maxUs ?? 0) >= 2 * 49_000)
   })
 
   test('is none for the null server', async () => {
