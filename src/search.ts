@@ -25,7 +25,7 @@ export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
     reads: 'product',
     cap: 25,
-    inFlight: 1,
+    inFlight: 2,
     async ask(lane, calls) {
       const found = await find(lane, calls, RANKED)
       return found.map((page) => ({ ok: page as Page }))
