@@ -4,16 +4,22 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { loadRecord, type Study } from '../src/load/record.ts'
+import { renderMarket } from '../src/load/marketreport.ts'
+import { isMarket, loadRecord } from '../src/load/record.ts'
 import { renderStudy } from '../src/load/report.ts'
 
 const root = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const readme = readFileSync(root('README.md'), 'utf8')
 
-/** The page that the record named in a text comes to. */
-function pageOfRecordIn(text: string): string {
-  const [name = ''] = /study-[\d-]+\.json/.exec(text) ?? []
-  return renderStudy(loadRecord(root(`results/${name}`)) as Study, name)
+/** The pages that the records named in a text come to, together. */
+function pagesOfRecordsIn(text: string): string {
+  const names = new Set(text.match(/(study|market)-[\d-]+\.json/g))
+  assert.ok(names.size > 0, 'no record is named')
+  const pages = [...names].map((name) => {
+    const record = loadRecord(root(`results/${name}`))
+    return isMarket(record) ? renderMarket(record, name) : renderStudy(record, name)
+  })
+  return pages.join('')
 }
 
 describe('the README', () => {
@@ -23,16 +29,18 @@ describe('the README', () => {
     for (const path of paths) assert.ok(existsSync(root(path)), path)
   })
 
-  test('shows figures of the record it names, word for word', () => {
+  test('shows figures of the records it names, word for word', () => {
     const [, section = ''] = readme.split('## The study')
     const rows = (section.split('\n## ')[0] ?? '').split('\n').filter((line) => line.startsWith('|'))
-    const page = pageOfRecordIn(section)
+    const page = pagesOfRecordsIn(section)
     assert.ok(rows.length > 5)
     for (const row of rows) assert.ok(page.includes(`${row}\n`), row)
   })
 })
 
-test('the page of results says what its record says', () => {
-  const page = readFileSync(root('results/README.md'), 'utf8')
-  assert.equal(page, pageOfRecordIn(page))
-})
+for (const name of ['README.md', 'market.md']) {
+  test(`results/${name} says what its record says`, () => {
+    const page = readFileSync(root(`results/${name}`), 'utf8')
+    assert.equal(page, pagesOfRecordsIn(page))
+  })
+}
