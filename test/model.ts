@@ -37,7 +37,8 @@ const AT_ONCE = 8
 const LONGEST_SEQUENCE = 400
 const SHRINKING_MS = 120_000
 /** For a machine that has much else to do: nothing here is about time. */
-const PATIENT = { limitRequestMs: 60_000 }
+const PATIENCE_MS = 60_000
+const PATIENT = { limitRequestMs: PATIENCE_MS }
 
 /** What a sequence needs to be played, and where it counts what it came to. */
 interface Player {
@@ -66,7 +67,10 @@ export async function explore({ seed, operations, progress, signal }: Plan): Pro
       findings.failure !== undefined || findings.operations >= operations * (findings.neverReached.length === 0 ? 1 : 2)
 
     async function playOn(databases: Databases): Promise<void> {
-      const [seller, buyer] = await Promise.all([Caller.connect(sellers), Caller.connect(buyers)])
+      const [seller, buyer] = await Promise.all([
+        Caller.connect(sellers, 2 * PATIENCE_MS),
+        Caller.connect(buyers, 2 * PATIENCE_MS),
+      ])
       const player = { servers: { seller, buyer }, databases, passwordHash, tally }
       while (!isEnough()) {
         const failure = await play(seed + findings.sequences++, player)
