@@ -9,7 +9,7 @@ import { forgetOldCarts } from '../src/cart.ts'
 import { Database } from '../src/db.ts'
 import { Caller, openAccount } from './clients.ts'
 import { type RunningServer, until } from './marketplace.ts'
-import { type BareCall, openShop, outcomeOf, type Party, type Shop, together } from './shop.ts'
+import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from './shop.ts'
 
 let shop: Shop
 /** Another server; its sessions last ten minutes, and it sweeps the carts of longer ones ten seconds after its start. */
@@ -22,7 +22,7 @@ let nail: number
 
 before(async () => {
   shop = await openShop()
-  elsewhere = await shop.marketplace.serve('buyer', { sessionAbsoluteS: 600 })
+  elsewhere = await shop.marketplace.serve('buyer', { ...SHOP, sessionAbsoluteS: 600 })
   await makeCarts('over ', 3, 601)
   await makeCarts('still ', 3, 280)
   ann = await shop.newSeller()

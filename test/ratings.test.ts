@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../src/connection.ts'
 import { seeded } from '../src/load/workload.ts'
 import { Caller, openAccount } from './clients.ts'
-import { type BareCall, openShop, outcomeOf, type Party, type Shop, together } from './shop.ts'
+import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from './shop.ts'
 
 let shop: Shop
 let ann: Party
@@ -193,7 +193,7 @@ describe('after a bout of anything at once', () => {
   it('scores and quantities are the sums of what was registered, changed, purchased and voted', async () => {
     const random = seeded(20_261_122)
     const pick = <T>(things: readonly T[]) => things[Math.floor(random() * things.length)] as T
-    const servers = [shop.buyers, await shop.marketplace.serve('buyer')]
+    const servers = [shop.buyers, await shop.marketplace.serve('buyer', SHOP)]
     const buyers = await Promise.all(
       (await shop.newBuyers(16)).map(async (bob, index) => {
         const caller = await Caller.connect(servers[index % 2] ?? shop.buyers)

@@ -14,7 +14,7 @@ import type { Connection } from 'mariadb'
 import { withConnection } from '../src/schema.ts'
 import type { Reply } from './clients.ts'
 import type { RunningServer } from './marketplace.ts'
-import { hashOf, openShop, type Party, type Shop, together } from './shop.ts'
+import { hashOf, openShop, type Party, SHOP, type Shop, together } from './shop.ts'
 
 const ROUNDS = 160
 const ROUNDS_AT_ONCE = 8
@@ -229,16 +229,15 @@ interface Round {
 
 /** Where the purchases of before the rounds begin, out of the way of any others. */
 const LONG_AGO = 10 ** 12
-const PATIENT = { limitRequestMs: 20_000 }
 
 let shop: Shop
 const servers = {} as Record<'on' | 'off', { sellers: RunningServer; buyers: RunningServer }>
 
 before(async () => {
-  shop = await openShop(PATIENT)
+  shop = await openShop()
   const [sellers, buyers] = await Promise.all([
-    shop.marketplace.serve('seller', { ...PATIENT, queue: 'off' }),
-    shop.marketplace.serve('buyer', { ...PATIENT, queue: 'off' }),
+    shop.marketplace.serve('seller', { ...SHOP, queue: 'off' }),
+    shop.marketplace.serve('buyer', { ...SHOP, queue: 'off' }),
   ])
   servers.on = shop
   servers.off = { sellers, buyers }

@@ -51,13 +51,21 @@ export interface Shop {
   close(): Promise<void>
 }
 
+/**
+ * What servers of a shop are set to. They are patient, since it is about what
+ * calls come to, however slow the machine. They remember no session, so that
+ * looking them up keeps the calls of one segment together, whoever calls: as
+ * one batch.
+ */
+export const SHOP: SomeSettings = { limitRequestMs: 20_000, sessionMemoryMs: 0 }
+
 /** Beyond those of accounts that tests open. */
 let accountsMade = 1_000
 
-export async function openShop(settings: SomeSettings = {}): Promise<Shop> {
+export async function openShop(): Promise<Shop> {
   const marketplace = await startTestMarketplace()
   try {
-    const servers = [marketplace.serve('seller', settings), marketplace.serve('buyer', settings)] as const
+    const servers = [marketplace.serve('seller', SHOP), marketplace.serve('buyer', SHOP)] as const
     return await shopIn(marketplace, ...(await Promise.all(servers)))
   } catch (error) {
     await marketplace.close()

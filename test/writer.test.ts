@@ -17,6 +17,7 @@ import {
   openShop,
   outcomeOf,
   type Party,
+  SHOP,
   type Shop,
   sendTogether,
   together,
@@ -213,8 +214,8 @@ describe('a row that somebody else holds', () => {
 
   it('for too long is answered timeout in time, and then nothing has been done', async () => {
     const [sellers, buyers] = await Promise.all([
-      shop.marketplace.serve('seller', { limitRequestMs: 500 }),
-      shop.marketplace.serve('buyer', { limitRequestMs: 500 }),
+      shop.marketplace.serve('seller', { ...SHOP, limitRequestMs: 500 }),
+      shop.marketplace.serve('buyer', { ...SHOP, limitRequestMs: 500 }),
     ])
     const [item, other] = (await plenty(2)) as [number, number]
     const [owner, ...carts] = (await buyersWith(4, [other, 2])) as [Party, Party, Party, Party]
@@ -352,7 +353,7 @@ describe('several rows that are held', () => {
   })
 
   it('more than there are connections keep nobody from what is free', async () => {
-    const small = await shop.marketplace.serve('seller', { dbConnections: 2 })
+    const small = await shop.marketplace.serve('seller', { ...SHOP, dbConnections: 2 })
     const held = await plenty(7)
     const free = await plenty(20)
     const raise = (item_id: number): BareCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }]
