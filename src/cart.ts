@@ -84,7 +84,7 @@ export const buyerCarts: Handlers<
         if ('held' in lines) return lines
         const held = saved.heldAmong([call.account.id])
         if (held !== undefined) return { held }
-        contents.set(call.account.id, encode(lines))
+        if (!carts.isCopy(call)) contents.set(call.account.id, encode(lines)) // else it would undo a save beside it
         return { ok: { ok: true } }
       })
       const sql =
@@ -133,9 +133,11 @@ export class Carts {
   readonly #locked: LockedRows<string, CartRow>
   readonly #bySession: ReadonlyMap<string, Lines>
   readonly #changed = new Set<string>()
+  readonly #created: ReadonlySet<string>
 
   constructor(locked: LockedRows<string, CartRow>, created: readonly CartRow[]) {
     this.#locked = locked
+    this.#created = new Set(created.map(([hash]) => hash))
     this.#bySession = new Map([...locked.values(), ...created].map(([hash, content]) => [hash, decode(content)]))
   }
 
@@ -145,6 +147,11 @@ export class Carts {
     return (
       lines ?? { held: this.#locked.heldAmong([sessionHash]) ?? { table: CART.name, key: CART.key, id: sessionHash } }
     )
+  }
+
+  /** Whether the cart is what its buyer saved, copied for this very batch. */
+  isCopy({ account: { sessionHash } }: Call<unknown>): boolean {
+    return this.#created.has(sessionHash)
   }
 
   /** All items that are in any of the carts. */
