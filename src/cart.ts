@@ -78,18 +78,23 @@ export const buyerCarts: Handlers<
         SAVED_CART,
         calls.map((call) => call.account.id),
       )
+      const copies = new Map<number, string>() // saving these again must not undo a save beside it
       const contents = new Map<number, string>() // the last save of a buyer wins
       const answers = calls.map((call): Decision<{ ok: true }> => {
         const lines = carts.of(call)
         if ('held' in lines) return lines
         const held = saved.heldAmong([call.account.id])
         if (held !== undefined) return { held }
-        if (!carts.isCopy(call)) contents.set(call.account.id, encode(lines)) // else it would undo a save beside it
+        const rows = carts.isCopy(call) ? copies : contents
+        rows.set(call.account.id, encode(lines))
         return { ok: { ok: true } }
       })
-      const sql =
-        'INSERT INTO saved_cart (buyer_id, content) VALUES (?, ?) ON DUPLICATE KEY UPDATE content = VALUES(content)'
-      return { answers, writes: [{ sql, rows: [...contents].sort(([a], [b]) => a - b) }] }
+      const insert = 'INTO saved_cart (buyer_id, content) VALUES (?, ?)'
+      const writes = [
+        { sql: `INSERT IGNORE ${insert}`, rows: inOrderOfId(copies) },
+        { sql: `INSERT ${insert} ON DUPLICATE KEY UPDATE content = VALUES(content)`, rows: inOrderOfId(contents) },
+      ]
+      return { answers, writes }
     },
   },
 
@@ -211,6 +216,10 @@ async function savedContents(lane: Lane, buyerIds: readonly number[]): Promise<R
 export function forgetOldCarts(product: Database, sessionLifeS: number, deadlineMs: number): Promise<void> {
   const sql = 'DELETE FROM cart WHERE created_at < UNIX_TIMESTAMP() - ? ORDER BY created_at LIMIT ?'
   return product.change([{ sql, values: [sessionLifeS, CARTS_FORGOTTEN_AT_ONCE] }], deadlineMs)
+}
+
+function inOrderOfId(contents: ReadonlyMap<number, string>): [number, string][] {
+  return [...contents].sort(([a], [b]) => a - b)
 }
 
 function encode(lines: ReadonlyMap<number, number>): string {
