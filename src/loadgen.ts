@@ -20,8 +20,8 @@ import { PROFILES, type Profile, runStudy, type StudyOptions, stepsOf } from './
 import { SYSTEM_NAMES, SYSTEMS } from './load/systems.ts'
 import { SetUpError } from './mariadbd.ts'
 import { MOST_UNITS } from './operations.ts'
-import { fail, VERSION } from './program.ts'
-import { loadDotEnv, readSettings, type Settings } from './settings.ts'
+import { fail, loadDotEnv, VERSION } from './program.ts'
+import { readSettings, type Settings } from './settings.ts'
 
 const interrupted = new AbortController()
 const PARTS = {

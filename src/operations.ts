@@ -10,6 +10,10 @@ import { z } from 'zod'
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]
 
+/** Where servers are, unless it is said. */
+export const DEFAULT_HOST = '127.0.0.1'
+export const DEFAULT_PORTS: Readonly<Record<Role, number>> = { seller: 7101, buyer: 7102 }
+
 /** Units of one item on sale. */
 export const MOST_UNITS = 1_000_000
 /** Units of one item in a cart. */
@@ -27,18 +31,25 @@ function text(longest: number) {
 }
 
 const id = z.int().min(1)
+const itemId = id.describe('number of the item')
 const count = z.int().min(0)
 const name = text(32)
-const category = z.int().min(0).max(65_535)
-const condition = z.enum(['new', 'used'])
-const price = z.int().min(0).max(1_000_000_000)
-const quantity = z.int().min(1).max(MOST_UNITS)
-const cartQuantity = z.int().min(1).max(MOST_CART_UNITS)
+const category = z.int().min(0).max(65_535).describe('number of the category')
+const condition = z.enum(['new', 'used']).describe('condition of the item')
+const price = z.int().min(0).max(1_000_000_000).describe('price of one unit')
+const quantity = z.int().min(1).max(MOST_UNITS).describe('units on sale')
+const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units more, or fewer')
+const cartQuantity = z.int().min(1).max(MOST_CART_UNITS).describe('units of the item')
+const vote = z.enum(['up', 'down']).describe('your vote')
 const keywords = z
   .array(text(8).toLowerCase().pipe(text(8)))
-  .max(5)
+  .max(5, 'at most 5 words')
   .transform((words) => [...new Set(words)])
-const username = z.string().regex(/^[a-zA-Z0-9_.-]{3,32}$/, 'must have 3 to 32 of a-z A-Z 0-9 _ . -')
+  .describe('up to 5 words of up to 8 characters')
+const username = z
+  .string()
+  .regex(/^[a-zA-Z0-9_.-]{3,32}$/, 'must have 3 to 32 of a-z A-Z 0-9 _ . -')
+  .describe('user name')
 const password = z
   .string()
   .normalize('NFC')
@@ -47,8 +58,11 @@ const session = z.string().min(1).max(128)
 const keyed = { session, idempotency_key: text(64).optional() }
 
 /** Cursors are opaque to clients: they hand back what they were given. */
-const idCursor = z.string().regex(/^[1-9]\d{0,15}$/, 'must be a next_cursor of an earlier reply')
-const searchCursor = z.string().regex(/^[1-5]-[1-9]\d{0,15}$/, 'must be a next_cursor of an earlier reply')
+const cursor = (form: RegExp) =>
+  z.string().regex(form, 'must be a next_cursor of an earlier reply').describe('where the page before this one ended')
+const idCursor = cursor(/^[1-9]\d{0,15}$/)
+const searchCursor = cursor(/^[1-5]-[1-9]\d{0,15}$/)
+const limit = (most: number) => z.int().min(1).max(most).describe('entries of a page')
 
 const ok = z.strictObject({ ok: z.literal(true) })
 const item = z.strictObject({
@@ -87,7 +101,7 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
   return {
     create_account: {
       about: 'Open an account; once more with the same password answers the same id',
-      params: z.strictObject({ username, password, name }),
+      params: z.strictObject({ username, password, name: name.describe('name that others see') }),
       result: z.strictObject(created),
       open: true,
     },
@@ -128,7 +142,7 @@ export const operations = {
       about: 'Put an item on sale',
       params: z.strictObject({
         ...keyed,
-        name,
+        name: name.describe('name of the item'),
         category,
         keywords,
         condition,
@@ -140,12 +154,12 @@ export const operations = {
     },
     change_item_price: {
       about: 'Set the price of one of your items',
-      params: z.strictObject({ session, item_id: id, price_cents: price }),
+      params: z.strictObject({ session, item_id: itemId, price_cents: price }),
       result: ok,
     },
     update_units_for_sale: {
       about: 'Put more units of one of your items on sale, or with a negative change take units off',
-      params: z.strictObject({ ...keyed, item_id: id, change: z.int().min(-MOST_UNITS).max(MOST_UNITS) }),
+      params: z.strictObject({ ...keyed, item_id: itemId, change: unitsChange }),
       result: units,
       keyed: true,
     },
@@ -153,9 +167,9 @@ export const operations = {
       about: 'List your items, newest first',
       params: z.strictObject({
         session,
-        limit: z.int().min(1).max(10_000).default(1_000),
+        limit: limit(10_000).default(1_000),
         cursor: idCursor.optional(),
-        include_sold_out: z.boolean().default(false),
+        include_sold_out: z.boolean().describe('also items of which no unit is left').default(false),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: idCursor.optional() }),
     },
@@ -170,25 +184,25 @@ export const operations = {
         session,
         category,
         keywords: keywords.default([]),
-        limit: z.int().min(1).max(100).default(20),
+        limit: limit(100).default(20),
         cursor: searchCursor.optional(),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: searchCursor.optional() }),
     },
     get_item: {
       about: 'Show one item',
-      params: z.strictObject({ session, item_id: id }),
+      params: z.strictObject({ session, item_id: itemId }),
       result: item,
     },
     add_item_to_cart: {
       about: 'Put units of an item into the cart, if so many are on sale now; this reserves nothing',
-      params: z.strictObject({ ...keyed, item_id: id, quantity: cartQuantity }),
+      params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
       keyed: true,
     },
     remove_item_from_cart: {
       about: 'Take units of an item out of the cart',
-      params: z.strictObject({ ...keyed, item_id: id, quantity: cartQuantity }),
+      params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
       keyed: true,
     },
@@ -217,7 +231,7 @@ export const operations = {
       about: 'List what you purchased, newest first, and how many units that were in all',
       params: z.strictObject({
         session,
-        limit: z.int().min(1).max(100).default(20),
+        limit: limit(100).default(20),
         cursor: idCursor.optional(),
       }),
       result: z.strictObject({
@@ -228,12 +242,12 @@ export const operations = {
     },
     provide_feedback: {
       about: 'Vote an item that you purchased up or down; voting again replaces your vote',
-      params: z.strictObject({ session, item_id: id, vote: z.enum(['up', 'down']) }),
+      params: z.strictObject({ session, item_id: itemId, vote }),
       result: ok,
     },
     get_seller_rating: {
       about: "Tell a seller's rating and how many items the seller sold",
-      params: z.strictObject({ session, seller_id: id }),
+      params: z.strictObject({ session, seller_id: id.describe('number of the seller') }),
       result: rating,
     },
   },

@@ -1,12 +1,17 @@
-/** What souk's programs have in common: how they start each other, and how they are told to stop. */
+/** What souk's programs have in common: how they begin, start each other, and are told to stop. */
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const SELF = import.meta.url
 
 export const VERSION: string = JSON.parse(readFileSync(new URL('../package.json', SELF), 'utf8')).version
+
+/** Reads `.env` in the working folder into the environment, which wins over it. */
+export function loadDotEnv(): void {
+  if (existsSync('.env')) process.loadEnvFile('.env')
+}
 
 /** The arguments that make this Node run a program of souk, given without its extension: compiled or not, as we are. */
 export function programArguments(name: string, ...rest: string[]): string[] {

@@ -23,6 +23,12 @@ export interface RetryingClientOptions<R extends Role> {
   timeoutMs?: number
   /** How long a connection may take to be made, and an attempt to be answered: longer than the server takes to refuse it. */
   attemptMs?: number
+  /** Whether a server that was never reached is waited for, as one is that was lost (true). */
+  waitForServer?: boolean
+  /** An attempt that came to nothing; another one follows. */
+  onRetry?: (error: CallRefused | ConnectionLost) => void
+  /** There is a connection again, after one was lost. */
+  onReconnect?: () => void
 }
 
 /** Two attempts that nobody answers fit into it. */
@@ -42,6 +48,7 @@ export class RetryingClient<R extends Role> {
   /** Made, or being made: calls at the same time share the attempt. */
   #connection: Promise<Connection<R>> | undefined
   #closed = false
+  #reached = false
 
   constructor(options: RetryingClientOptions<R>) {
     this.#options = options
@@ -68,8 +75,11 @@ export class RetryingClient<R extends Role> {
         }
         if (!(error instanceof ConnectionLost || isRefused(error, PASSING))) throw error
         if (outcomeOf(error) === 'unknown') unsettled = error
-        const again = !this.#closed && (await pause(attempt, retryAfterMs(error), deadlineMs))
-        if (!again) throw unsettled ?? error
+        const hopeless = this.#closed || !(this.#reached || (this.#options.waitForServer ?? true))
+        const again = hopeless ? undefined : pause(attempt, retryAfterMs(error), deadlineMs)
+        if (again === undefined) throw unsettled ?? error
+        this.#options.onRetry?.(error)
+        await again
       }
     }
   }
@@ -94,15 +104,16 @@ export class RetryingClient<R extends Role> {
 
   async #connect(): Promise<Connection<R>> {
     const { host, port, attemptMs = ATTEMPT_MS } = this.#options
-    const forget = () => {
-      this.#connection = undefined
-    }
     try {
       const connection = await connect<R>({ host, port, timeoutMs: attemptMs })
-      void connection.closed.then(forget)
+      void connection.closed.then(() => {
+        this.#connection = undefined
+      })
+      if (this.#reached) this.#options.onReconnect?.()
+      this.#reached = true
       return connection
     } catch (error) {
-      forget()
+      this.#connection = undefined
       throw error
     }
   }
@@ -136,11 +147,10 @@ function retryAfterMs(error: CallRefused | ConnectionLost): number {
 
 /**
  * Sleeps before attempt + 1: as long as the server asks, and beyond that
- * doubling, with full jitter. False, at once, when the deadline leaves no time.
+ * doubling, with full jitter. Undefined when the deadline leaves no time.
  */
-async function pause(attempt: number, leastMs: number, deadlineMs: number): Promise<boolean> {
+function pause(attempt: number, leastMs: number, deadlineMs: number): Promise<void> | undefined {
   const waitMs = leastMs + Math.random() * Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
-  if (performance.now() + waitMs >= deadlineMs) return false
-  await new Promise((resolve) => setTimeout(resolve, waitMs))
-  return true
+  if (performance.now() + waitMs >= deadlineMs) return undefined
+  return new Promise((resolve) => setTimeout(resolve, waitMs))
 }

@@ -18,13 +18,13 @@ import { listen } from './listener.ts'
 import { findRunning, SetUpError } from './mariadbd.ts'
 import { runMarketplace } from './marketplace.ts'
 import { ROLES, type Role } from './operations.ts'
-import { fail, onStop, VERSION } from './program.ts'
+import { fail, loadDotEnv, onStop, VERSION } from './program.ts'
 import { buyerPurchases } from './purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './ratings.ts'
 import { applySchema } from './schema.ts'
 import { buyerSearch } from './search.ts'
 import { Sessions } from './sessions.ts'
-import { describeSettings, loadDotEnv, readSettings, SETTINGS, type Settings } from './settings.ts'
+import { describeSettings, readSettings, SETTINGS, type Settings } from './settings.ts'
 
 /** Of the database's connections, and of files. */
 const OWN_DESCRIPTORS = 256

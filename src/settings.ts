@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { DEFAULT_HOST, DEFAULT_PORTS } from './operations.ts'
 import { LIMITS } from './protocol.ts'
 import { SESSION_LIFE } from './sessions.ts'
 
@@ -22,9 +23,9 @@ const databaseUrl = z
 
 /** Flag and environment variable follow from the name: sellerPort is --seller-port and SOUK_SELLER_PORT. */
 const settings = z.object({
-  host: z.coerce.string().min(1).default('127.0.0.1').describe('address to listen on'),
-  sellerPort: port.default(7101).describe('port of the seller server, 0 for any'),
-  buyerPort: port.default(7102).describe('port of the buyer server, 0 for any'),
+  host: z.coerce.string().min(1).default(DEFAULT_HOST).describe('address to listen on'),
+  sellerPort: port.default(DEFAULT_PORTS.seller).describe('port of the seller server, 0 for any'),
+  buyerPort: port.default(DEFAULT_PORTS.buyer).describe('port of the buyer server, 0 for any'),
   home: z.coerce.string().min(1).default(defaultHome()).describe('folder of the private database'),
   customerDbUrl: databaseUrl.describe('customer database, instead of the private one'),
   productDbUrl: databaseUrl.describe('product database, instead of the private one'),
@@ -66,11 +67,6 @@ export function readSettings(flags: Record<string, unknown>, environment: NodeJS
     return ['SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL: set both or neither']
   }
   return checked.data
-}
-
-/** Reads `.env` in the working folder into the environment, which wins over it. */
-export function loadDotEnv(): void {
-  if (existsSync('.env')) process.loadEnvFile('.env')
 }
 
 /** The settings as environment variables, for a process that is to have the same. */

@@ -1,0 +1,51 @@
+/** What may stand where somebody presses Tab: commands, options, their values, and items that were seen. */
+
+import type { Role } from '../operations.ts'
+import type { CommandEntry, Commands, OptionEntry } from './commands.ts'
+import type { Field } from './fields.ts'
+
+export interface Candidate {
+  word: string
+  about: string
+}
+
+/** `words` stand before the one that is being typed, which begins with `begun`. */
+export function candidatesFor(
+  commands: Commands<Role>,
+  words: readonly string[],
+  begun: string,
+  seenItems: Iterable<number>,
+): Candidate[] {
+  const entry = commands.named(words.find((word) => !word.startsWith('-')))
+  const options = commands.options(entry)
+  const option = options.find(({ word, takesValue }) => takesValue && word === words.at(-1))
+  const all =
+    option !== undefined
+      ? valuesOf(option.field, seenItems)
+      : begun.startsWith('-')
+        ? options
+        : entry === undefined
+          ? commandsOf(commands, begun)
+          : valuesOf(fieldAt(entry, options, words), seenItems)
+  return all.filter(({ word }) => word.startsWith(begun)).map(({ word, about }) => ({ word, about }))
+}
+
+/** Short names only when they are what was begun: each is beside a long one. */
+function commandsOf({ entries }: Commands<Role>, begun: string): Candidate[] {
+  return entries.flatMap(({ word, alias, about }) => {
+    const short = alias !== undefined && begun !== '' && !word.startsWith(begun) ? [{ word: alias, about }] : []
+    return [{ word, about }, ...short]
+  })
+}
+
+/** The parameter that stands next, after the command and what it has been given. */
+function fieldAt({ positional }: CommandEntry<Role>, options: readonly OptionEntry[], words: readonly string[]) {
+  const isValue = (index: number) => options.some(({ word, takesValue }) => takesValue && word === words[index - 1])
+  const given = words.filter((word, index) => !word.startsWith('-') && !isValue(index)).length - 1
+  return positional[given]
+}
+
+function valuesOf(field: Field | undefined, seenItems: Iterable<number>): Candidate[] {
+  if (field?.name === 'item_id') return [...seenItems].map((id) => ({ word: String(id), about: 'item' }))
+  return (field?.choices ?? []).map((word) => ({ word, about: field?.about ?? '' }))
+}

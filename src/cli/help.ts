@@ -1,0 +1,115 @@
+/** What `--help` prints: examples first, then how it is used, at the width of the terminal. */
+
+import type { Role } from '../operations.ts'
+import { VERSION } from '../program.ts'
+import type { CommandEntry, Commands } from './commands.ts'
+
+interface Section {
+  title?: string
+  body: string
+}
+
+const WIDTH_UNKNOWN = 100
+/** Below this, what an option is about stands on lines of its own. */
+const LEAST_ABOUT = 30
+
+/** The sections that cac would print, in order and filled in. */
+export function helpOf<R extends Role>(
+  commands: Commands<R>,
+  entry: CommandEntry<R> | undefined,
+  sections: readonly Section[],
+): Section[] {
+  const columns = process.stdout.columns ?? WIDTH_UNKNOWN
+  const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
+  const wrapped = ({ body, ...rest }: Section) => ({ ...rest, body: inColumns(body, columns) })
+  const [usage, options] = [section('Usage').map(withoutBlanks), section('Options').map(withoutDefaults).map(wrapped)]
+  if (entry === undefined) {
+    const list = wrapped({ title: 'Commands', body: commandsOf(commands) })
+    return [{ body: `souk ${VERSION}, for ${commands.role}s` }, ...examplesOf(commands), ...usage, list, ...options]
+  }
+  const about = { body: wrap(`${entry.about}.`, columns).join('\n') }
+  const alias = entry.alias === undefined ? [] : [{ title: 'Short', body: `  $ ${commands.line(entry.alias)}` }]
+  const positional = wrapped({ title: 'Arguments', body: entry.positional.map(argumentLine).join('\n') })
+  const args = entry.positional.length > 0 ? [positional] : []
+  return [about, ...section('Examples'), ...usage, ...alias, ...args, ...options]
+}
+
+/** The sections of the program itself, or of one of its own commands. */
+export function helpOfProgram(
+  sections: readonly Section[],
+  command: { name: string; description: string } | undefined,
+): Section[] {
+  const columns = process.stdout.columns ?? WIDTH_UNKNOWN
+  const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
+  const parts = [
+    ...section('Usage').map(withoutBlanks),
+    ...section('Commands'),
+    ...section('Options').map(withoutDefaults),
+  ]
+  const rest = parts.map(({ body, ...named }) => ({ ...named, body: inColumns(body, columns) }))
+  if (command !== undefined) return [{ body: `${command.description}.` }, ...section('Examples'), ...rest]
+  return [{ body: `souk ${VERSION}, an online marketplace` }, { title: 'Examples', body: PROGRAM_EXAMPLES }, ...rest]
+}
+
+const PROGRAM_EXAMPLES = [
+  '  $ souk buyer create-account ann "Ann Lee"',
+  '  $ souk buyer',
+  '  $ souk seller display-items-for-sale --json',
+  '  $ souk status',
+].join('\n')
+
+/** cac says of --no-color that it is on unless it is given. */
+function withoutDefaults({ body, ...rest }: Section): Section {
+  return { ...rest, body: body.replaceAll(' (default: true)', '') }
+}
+
+function withoutBlanks({ body, ...rest }: Section): Section {
+  return { ...rest, body: body.trimEnd() }
+}
+
+/** A first session of the role. */
+function examplesOf<R extends Role>(commands: Commands<R>): Section[] {
+  const words =
+    commands.role === 'buyer' ? ['login', 'search_items', 'make_purchase'] : ['login', 'register_item_for_sale']
+  const examples = words.flatMap((word) => commands.entries.filter(({ operation }) => operation === word))
+  return [
+    {
+      title: 'Examples',
+      body: examples.map(({ examples: [first] }) => `  $ ${commands.line(first ?? '')}`).join('\n'),
+    },
+  ]
+}
+
+function commandsOf<R extends Role>({ entries }: Commands<R>): string {
+  const names = entries.map(({ word, alias }) => (alias === undefined ? word : `${word}, ${alias}`))
+  const longest = Math.max(...names.map((name) => name.length))
+  return entries.map(({ about }, index) => `  ${names[index]?.padEnd(longest)}  ${about}`).join('\n')
+}
+
+function argumentLine({ label, about, expected, name, list }: CommandEntry<Role>['positional'][number]): string {
+  return `  ${list ? name : label}  ${expected === undefined ? about : `${about}: ${expected}`}`
+}
+
+/** Lines of a name, at least two blanks, and what it is about: the latter wrapped in its column. */
+function inColumns(body: string, columns: number): string {
+  const lines = body.split('\n').map((line) => /^( {2}.*?) {2,}(\S.*)$/.exec(line.trimEnd()) ?? [line, line, ''])
+  const indent = Math.max(...lines.map(([, name = '']) => name.length)) + 2
+  const beside = columns - indent >= LEAST_ABOUT
+  return lines
+    .flatMap(([, name = '', about = '']) => {
+      const [first = '', ...others] = wrap(about, beside ? columns - indent : columns - 6)
+      const rest = others.map((text) => ' '.repeat(beside ? indent : 6) + text)
+      return beside ? [`${name.padEnd(indent)}${first}`.trimEnd(), ...rest] : [name, `      ${first}`, ...rest]
+    })
+    .join('\n')
+}
+
+function wrap(text: string, columns: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + 1 + word.length > columns) lines.push(word)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
+}
