@@ -36,6 +36,8 @@ export interface ListenerOptions {
 
 export interface Listener {
   port: number
+  /** Requests in flight and connections open. */
+  remaining(): { requests: number; connections: number }
   /** Stops accepting, answers what is in flight, tells the clients, and resolves when all are gone, after `graceMs` at the latest. */
   drain(graceMs: number): Promise<void>
 }
@@ -70,6 +72,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   const clients = new Set<Client>()
   let unflushed: Client[] = []
   let draining = false
+  let requests = 0
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, accept)
   const sweep = setInterval(() => {
@@ -136,8 +139,10 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       return
     }
     client.inFlight += weight
+    requests += 1
     reply.then((line) => {
       client.inFlight -= weight
+      requests -= 1
       if (request.id !== undefined) append(client, line)
       if (client.paused || client.finished) take(client)
       if (draining && client.inFlight === 0) bidFarewell(client)
@@ -249,7 +254,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
 
   return started(server, host, port).then((actualPort) => {
     server.on('error', log) // a connection that could not be accepted; unheard, it would end the process
-    return { port: actualPort, drain }
+    return { port: actualPort, remaining: () => ({ requests, connections: clients.size }), drain }
   })
 }
 

@@ -7,6 +7,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import {
   closeSync,
   existsSync,
@@ -20,6 +21,7 @@ import {
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
 
@@ -32,6 +34,7 @@ const FOLDERS = [
   '/usr/local/bin',
   '/usr/local/opt/mariadb/bin',
 ]
+export const BUFFER_POOL_MIB = 512
 const READY_MS = 30_000
 const LONGEST_SOCKET_PATH_BYTES = 107
 
@@ -83,13 +86,24 @@ export function lockHome(home: string): () => void {
   }
 }
 
-/** Starts the server of this home, or adopts the one that is running. Throws `SetUpError`. The home is locked by the caller. */
-export async function startPrivateDatabase(home: string, bufferPoolMib = 512): Promise<PrivateDatabase> {
+/**
+ * Starts the server of this home, or adopts the one that is running. Throws `SetUpError`. The home is locked by the
+ * caller, who is told what takes long when it begins.
+ */
+export async function startPrivateDatabase(
+  home: string,
+  bufferPoolMib = BUFFER_POOL_MIB,
+  begins: (what: string) => void = () => {},
+): Promise<PrivateDatabase> {
   const paths = pathsOf(home)
   const orphan = await findOrphan(home)
   if (orphan !== undefined) return { ...handleOn(paths.socket, orphan, endOfStranger(orphan)), adopted: true }
   mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
-  if (!existsSync(paths.data)) makeDataFolder(paths)
+  if (!existsSync(paths.data)) {
+    begins('making the private database')
+    await makeDataFolder(paths)
+  }
+  begins('starting the private database')
   const child = startServer(paths, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   await becomesReady(paths, child)
@@ -119,7 +133,7 @@ function pathsOf(home: string): Paths {
 }
 
 /** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
-function makeDataFolder({ data, temporary }: Paths): void {
+async function makeDataFolder({ data, temporary }: Paths): Promise<void> {
   const program = findProgram('mariadb-install-db')
   if (program === undefined)
     throw new SetUpError(
@@ -130,9 +144,16 @@ function makeDataFolder({ data, temporary }: Paths): void {
   mkdirSync(unfinished, { mode: 0o700 })
   const folders = [`--datadir=${unfinished}`, `--tmpdir=${temporary}`]
   const options = ['--no-defaults', ...folders, '--auth-root-authentication-method=normal', '--skip-test-db']
-  const made = spawnSync(program, [...options, ...asUser()], { encoding: 'utf8' })
-  if (made.status !== 0) throw new SetUpError(`mariadb-install-db failed: ${(made.stderr || made.stdout || '').trim()}`)
+  const { status, output } = await runToEnd(program, [...options, ...asUser()])
+  if (status !== 0) throw new SetUpError(`mariadb-install-db failed: ${output.trim()}`)
   renameSync(unfinished, data)
+}
+
+/** Its exit code, and what it wrote to stderr, or else to stdout; not before its own children have ended too. */
+async function runToEnd(program: string, rest: readonly string[]): Promise<{ status: number | null; output: string }> {
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const [written, problems] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  return { status: child.exitCode, output: problems || written }
 }
 
 function startServer({ data, temporary, socket, pid, log }: Paths, bufferPoolMib: number): ChildProcess {

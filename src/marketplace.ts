@@ -6,9 +6,10 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from './mariadbd.ts'
+import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from './mariadbd.ts'
 import { ROLES, type Role } from './operations.ts'
-import { onStop, programArguments } from './program.ts'
+import { onStop, programArguments, progress, type Remaining, showStopping } from './program.ts'
+import { writeLine } from './progress.ts'
 import { createDatabase, type DatabaseName } from './schema.ts'
 import { asEnvironment, type Settings } from './settings.ts'
 
@@ -21,10 +22,18 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   let database: Promise<PrivateDatabase> | undefined // also while it starts
   let unlock = () => {}
   let stopping = false
+  const remaining = new Map<Role, Remaining>()
+
+  /** What begins in spite of being told to stop is not what is waited for. */
+  function begins(what: string): void {
+    if (!stopping) progress.begin(what)
+  }
 
   async function stop(exitCode: number): Promise<void> {
     stopping = true
+    showStopping([])
     await Promise.all([...servers.values()].map(endOf))
+    if (database !== undefined) progress.begin('stopping the private database')
     const running = await database?.catch(() => undefined)
     await running?.stop()
     unlock()
@@ -34,6 +43,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   async function start(): Promise<void> {
     const urls = await databaseUrls()
     if (stopping) return
+    begins('starting the servers')
     await Promise.all(ROLES.map((role) => keepServer(role, urls)))
   }
 
@@ -44,12 +54,13 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     unlock = lockHome(settings.home)
     const { url } = await keepDatabase()
     const urls = { customer: url('souk_customer'), product: url('souk_product') }
+    begins('creating databases')
     await Promise.all(Object.values(urls).map(createDatabase))
     return urls
   }
 
   async function keepDatabase(): Promise<PrivateDatabase> {
-    database = startPrivateDatabase(settings.home)
+    database = startPrivateDatabase(settings.home, BUFFER_POOL_MIB, begins)
     const running = await database
     if (running.adopted) say(`database of an earlier souk found running, taken over (process ${running.pid})`)
     void running.ended.then(restartDatabase)
@@ -62,6 +73,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       await sleep(RESTART_MS)
       try {
         if (!stopping) await keepDatabase()
+        if (!stopping) progress.end()
         return
       } catch (error) {
         say((error as Error).message)
@@ -78,6 +90,11 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       detached: true, // Ctrl-C is for us; we tell it, or its channel to us breaks
     })
     servers.set(role, server)
+    server.on('message', (told: { port: number } | { remaining: Remaining }) => {
+      if (!('remaining' in told)) return
+      remaining.set(role, told.remaining)
+      showStopping([...remaining.values()])
+    })
     const ready = new Promise<boolean>((resolve) => {
       server.once('message', () => resolve(true))
       server.once('exit', () => resolve(false))
@@ -99,10 +116,12 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   onStop(() => stop(0))
   try {
     await start()
-    if (!stopping) say('souk is ready')
+    if (stopping) return
+    progress.end()
+    say('souk is ready')
   } catch (error) {
     if (stopping) return
-    process.stderr.write(`souk: ${(error as Error).message}\n`)
+    writeLine(process.stderr, `souk: ${(error as Error).message}`)
     await stop(error instanceof SetUpError ? 2 : 1)
   }
 }
@@ -117,5 +136,5 @@ async function endOf(server: ChildProcess): Promise<void> {
 }
 
 function say(line: string): void {
-  process.stdout.write(`${line}\n`)
+  writeLine(process.stdout, line)
 }

@@ -1,12 +1,16 @@
-/** What souk's programs have in common: how they begin, start each other, and are told to stop. */
+/** What souk's programs have in common: how they begin, start each other, are told to stop, and what they show of it. */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createProgress, writeLine } from './progress.ts'
 
 const SELF = import.meta.url
 
 export const VERSION: string = JSON.parse(readFileSync(new URL('../package.json', SELF), 'utf8')).version
+
+/** Of this process, and of those it holds channels to. */
+export const progress = createProgress(process.stderr)
 
 /** Reads `.env` in the working folder into the environment, which wins over it. */
 export function loadDotEnv(): void {
@@ -35,8 +39,25 @@ export function onStop(stop: () => Promise<void>): void {
   process.on('disconnect', () => begin())
 }
 
+/** What a server that was told to stop waits for: requests in flight and open connections, for so long at most. */
+export interface Remaining {
+  requests: number
+  connections: number
+  leftS: number
+}
+
+/** Shows what is waited for, of all servers together. */
+export function showStopping(servers: readonly Remaining[]): void {
+  const sum = (of: 'requests' | 'connections') => servers.reduce((total, server) => total + server[of], 0)
+  const [requests, connections] = [sum('requests'), sum('connections')]
+  if (requests + connections === 0) return progress.begin('stopping')
+  const what = `stopping · ${requests} requests in flight, ${connections} connections open`
+  progress.begin(what, { seconds: Math.max(...servers.map(({ leftS }) => leftS)) })
+}
+
 /** Tells what is wrong, one line each, and ends the process. */
 export function fail(problems: readonly string[], exitCode: number): never {
-  for (const problem of problems) process.stderr.write(`souk: ${problem}\n`)
+  progress.end()
+  for (const problem of problems) writeLine(process.stderr, `souk: ${problem}`)
   process.exit(exitCode)
 }

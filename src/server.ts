@@ -14,11 +14,12 @@ import { createDispatcher } from './dispatch.ts'
 import type { Handlers } from './handlers.ts'
 import { IdBlocks } from './ids.ts'
 import { sellerInventory } from './inventory.ts'
-import { listen } from './listener.ts'
+import { type Listener, listen } from './listener.ts'
 import { findRunning, SetUpError } from './mariadbd.ts'
 import { runMarketplace } from './marketplace.ts'
 import { ROLES, type Role } from './operations.ts'
-import { fail, loadDotEnv, onStop, VERSION } from './program.ts'
+import { fail, loadDotEnv, onStop, progress, showStopping, VERSION } from './program.ts'
+import { writeLine } from './progress.ts'
 import { buyerPurchases } from './purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './ratings.ts'
 import { applySchema } from './schema.ts'
@@ -30,10 +31,12 @@ import { describeSettings, readSettings, SETTINGS, type Settings } from './setti
 const OWN_DESCRIPTORS = 256
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
+const TELL_STOPPING_MS = 200
 const SWEEP_MS = 10_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 
 async function main(): Promise<void> {
+  progress.end() // of starting
   loadDotEnv()
   const { role, flags } = readCommandLine()
   const settings = readSettings(flags, process.env)
@@ -75,6 +78,7 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
 /** Serves one role until told to stop, then answers what is in flight. */
 async function serve(role: Role, settings: Settings): Promise<void> {
   const urls = await databaseUrls(settings)
+  progress.begin('creating tables')
   await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
   const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
   const product = new Database({ url: urls.product, connections: settings.dbConnections })
@@ -88,7 +92,7 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   )
   const common = {
     ...{ databases: { customer, product }, sessions, gathering, requestMs: settings.limitRequestMs },
-    log: (problem: unknown) => process.stderr.write(`${new Date().toISOString()} ${String(problem)}\n`),
+    log: (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`),
   }
   const answer =
     role === 'seller'
@@ -105,7 +109,8 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   }).catch((error: NodeJS.ErrnoException) => {
     throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
   })
-  process.stdout.write(`${role} server accepts connections on ${settings.host}:${listener.port}\n`)
+  progress.end()
+  writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
   process.send?.({ port: listener.port })
   const sweep = setInterval(() => {
     const deadlineMs = performance.now() + SWEEP_MS
@@ -115,11 +120,25 @@ async function serve(role: Role, settings: Settings): Promise<void> {
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // a database that does not answer holds nobody up
     clearInterval(sweep)
+    tellStopping(listener)
     await listener.drain(GRACE_MS)
     await sessions.drained()
     await Promise.all([customer, product, ids].map((database) => database.close()))
     process.exit(0)
   })
+}
+
+/** Tells the parent, or the one at the terminal, what is waited for: at once, and again and again. */
+function tellStopping(listener: Listener): void {
+  const untilMs = performance.now() + GRACE_MS
+  const tell = () => {
+    const remaining = { ...listener.remaining(), leftS: (untilMs - performance.now()) / 1_000 }
+    if (process.connected)
+      process.send?.({ remaining }, undefined, undefined, () => {}) // a parent may be gone
+    else showStopping([remaining])
+  }
+  tell()
+  setInterval(tell, TELL_STOPPING_MS).unref()
 }
 
 function sellerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'seller'> {
@@ -175,7 +194,7 @@ function connectionsPossible(wanted: number): number {
   const openFiles = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
   const possible = Math.max(1, openFiles - OWN_DESCRIPTORS)
   if (possible >= wanted) return wanted
-  process.stderr.write(`souk: at most ${possible} connections, for ${openFiles} files may be open (ulimit -n)\n`)
+  writeLine(process.stderr, `souk: at most ${possible} connections, for ${openFiles} files may be open (ulimit -n)`)
   return possible
 }
 

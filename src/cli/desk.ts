@@ -4,7 +4,8 @@
  */
 
 import type { Role } from '../operations.ts'
-import { createProgress, type Progress } from '../progress.ts'
+import { progress } from '../program.ts'
+import type { Progress } from '../progress.ts'
 import { RetryingClient } from '../retrying.ts'
 import { type Address, readAddress } from './address.ts'
 import type { Commands, Options } from './commands.ts'
@@ -20,7 +21,7 @@ export class Desk {
   readonly address: Address
   readonly state: State
   readonly screen: Screen
-  readonly progress: Progress = createProgress(process.stderr)
+  readonly progress: Progress = progress
   /** Where the command stands, said before what goes wrong with it. */
   place = ''
   #client: RetryingClient<Role>

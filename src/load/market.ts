@@ -1,6 +1,6 @@
 /** The second part of the study: what goes on in a marketplace, on all systems that have one. */
 
-import type { Progress } from './progress.ts'
+import type { Progress } from '../progress.ts'
 import type { Market } from './record.ts'
 import { measureScale, type ScaleProfile } from './scale.ts'
 import type { Load } from './scenarios.ts'
