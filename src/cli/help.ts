@@ -9,7 +9,9 @@ interface Section {
   body: string
 }
 
-const WIDTH_UNKNOWN = 100
+const USUAL_COLUMNS = 80
+/** Longer lines are hard to read. */
+const MOST_COLUMNS = 120
 /** Below this, what an option is about stands on lines of its own. */
 const LEAST_ABOUT = 30
 
@@ -19,7 +21,7 @@ export function helpOf<R extends Role>(
   entry: CommandEntry<R> | undefined,
   sections: readonly Section[],
 ): Section[] {
-  const columns = process.stdout.columns ?? WIDTH_UNKNOWN
+  const columns = columnsOfHelp()
   const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
   const wrapped = ({ body, ...rest }: Section) => ({ ...rest, body: inColumns(body, columns) })
   const [usage, options] = [section('Usage').map(withoutBlanks), section('Options').map(withoutDefaults).map(wrapped)]
@@ -39,7 +41,7 @@ export function helpOfProgram(
   sections: readonly Section[],
   command: { name: string; description: string } | undefined,
 ): Section[] {
-  const columns = process.stdout.columns ?? WIDTH_UNKNOWN
+  const columns = columnsOfHelp()
   const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
   const parts = [
     ...section('Usage').map(withoutBlanks),
@@ -67,6 +69,10 @@ function withoutBlanks({ body, ...rest }: Section): Section {
   return { ...rest, body: body.trimEnd() }
 }
 
+function columnsOfHelp(): number {
+  return Math.min(process.stdout.columns || Number(process.env.COLUMNS) || USUAL_COLUMNS, MOST_COLUMNS)
+}
+
 /** A first session of the role. */
 function examplesOf<R extends Role>(commands: Commands<R>): Section[] {
   const words =
@@ -83,7 +89,12 @@ function examplesOf<R extends Role>(commands: Commands<R>): Section[] {
 function commandsOf<R extends Role>({ entries }: Commands<R>): string {
   const names = entries.map(({ word, alias }) => (alias === undefined ? word : `${word}, ${alias}`))
   const longest = Math.max(...names.map((name) => name.length))
-  return entries.map(({ about }, index) => `  ${names[index]?.padEnd(longest)}  ${about}`).join('\n')
+  return entries.map(({ about }, index) => `  ${names[index]?.padEnd(longest)}  ${inShort(about)}`).join('\n')
+}
+
+/** Up to where the details begin, which a command's own help has. */
+function inShort(about: string): string {
+  return about.split(/[:;,]/)[0] ?? about
 }
 
 function argumentLine({ label, about, expected, name, list }: CommandEntry<Role>['positional'][number]): string {
