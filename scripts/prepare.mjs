@@ -17,23 +17,17 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const OLDEST_NODE = [20, 19]
 
-const NEEDS = {
-  server: {
-    is: 'the MariaDB server',
-    apt: 'mariadb-server-core mariadb-client-core', // mariadb-install-db calls a program of the client's package
-    brew: 'mariadb',
-    missing: isServerMissing,
-  },
-  baseline: { is: "Python's MariaDB driver", apt: 'python3-mysqldb', brew: undefined, missing: isDriverMissing },
-}
-
 process.chdir(ROOT)
 checkNode()
 installPackages()
 compile()
-const missing = []
-for (const name of process.argv.slice(2)) if (await NEEDS[name].missing()) missing.push(NEEDS[name])
-if (missing.length > 0) await installSystemPackages(missing)
+// The programs know what they need, and where to look for it.
+const { NEEDS, howToInstall } = await import('../dist/needs.js')
+const { findPrograms } = await import('../dist/mariadbd.js')
+const { findPython } = await import('../dist/load/systems.js')
+const searches = { server: findPrograms, baseline: findPython }
+const missing = process.argv.slice(2).filter((name) => isMissing(searches[name]))
+if (missing.length > 0) await installSystemPackages(missing.map((name) => NEEDS[name]))
 
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number)
@@ -58,26 +52,20 @@ function compile() {
   run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'])
 }
 
-/** The program that starts the server knows where to look for it. */
-async function isServerMissing() {
-  const { findProgram, PROGRAMS } = await import('../dist/mariadbd.js')
-  return Object.keys(PROGRAMS).some((name) => findProgram(name) === undefined)
-}
-
-function isDriverMissing() {
-  const has = (python) => spawnSync(python, ['-c', 'import MySQLdb']).status === 0
-  return !has('/usr/bin/python3') && !has('python3')
+function isMissing(search) {
+  try {
+    search()
+    return false
+  } catch {
+    return true
+  }
 }
 
 async function installSystemPackages(needs) {
   const names = needs.map((need) => need.is).join(' and ')
   const manager = ['apt-get', 'brew'].find(isOnPath)
-  const packages = needs.map((need) => (manager === 'brew' ? need.brew : need.apt))
-  if (manager === undefined || packages.includes(undefined)) {
-    stop(
-      `${names} not found. Install: MariaDB's server; for the comparison also Python 3 with mysqlclient (pip install mysqlclient)`,
-    )
-  }
+  const packages = needs.map((need) => need.packages[manager])
+  if (packages.includes(undefined)) stop(`${names} not found; ${needs.map(howToInstall).join('; ')}`)
   const isRoot = process.getuid?.() === 0
   const line =
     manager === 'brew'

@@ -140,7 +140,7 @@ async function study({ part, full, profile: name, seed, results }: z.infer<typeo
     ...(part === 'report' ? [] : [part]),
     ...(full ? ['--full'] : name === undefined ? [] : ['--profile', name]),
   ]
-  const command = ['npm run study', ...(flags.length === 0 ? [] : ['--']), ...flags].join(' ')
+  const command = ['souk-load study', ...flags].join(' ')
   const progress = createProgress(process.stderr, PARTS[part].steps(size))
   const record = await PARTS[part].run(size, { ...environment(), seed, command, signal: interruption() }, progress)
   mkdirSync(results, { recursive: true })
@@ -161,7 +161,7 @@ function partOf<P extends Profile, R>(
 
 function report(file: string | undefined, results: string): void {
   const paths = file === undefined ? newestRecords(results) : [file]
-  if (paths.length === 0) fail([`no study in ${results}: make one with "npm run study"`], 2)
+  if (paths.length === 0) fail([`no study in ${results}: make one with "souk-load study"`], 2)
   for (const path of paths) {
     const record = loadRecord(path)
     const page = join(results, isMarket(record) ? 'market.md' : 'README.md')

@@ -24,6 +24,7 @@ import { delimiter, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
+import { howToInstall, NEEDS } from './needs.ts'
 
 /** Where package managers put servers that are not on everybody's PATH. */
 const FOLDERS = [
@@ -52,18 +53,22 @@ export interface PrivateDatabase {
 }
 
 /** MariaDB's programs that a private database needs, each with the names it goes by. The last is called by the second. */
-export const PROGRAMS = {
+const PROGRAMS = {
   mariadbd: ['mariadbd', 'mysqld'],
   'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
   my_print_defaults: ['my_print_defaults'],
 }
 
-/** The path of one of MariaDB's programs. */
-export function findProgram(program: keyof typeof PROGRAMS): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]
-  return PROGRAMS[program]
-    .flatMap((name) => folders.map((folder) => join(folder, name)))
-    .find((path) => existsSync(path))
+type Programs = Record<keyof typeof PROGRAMS, string>
+
+/** The paths of MariaDB's programs. Throws `SetUpError`, which tells what to install, when one is in none of the folders. */
+export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]): Programs {
+  const find = (names: readonly string[]) =>
+    names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
+  const found = Object.entries(PROGRAMS).map(([program, names]) => [program, find(names)] as const)
+  const missing = found.flatMap(([program, path]) => (path === undefined ? [program] : []))
+  if (missing.length > 0) throw new SetUpError(`${missing.join(', ')} not found; ${howToInstall(NEEDS.server)}`)
+  return Object.fromEntries(found) as Programs
 }
 
 /** Takes a home folder for this process. Throws `SetUpError` when another owner lives; returns how to give it back. */
@@ -98,13 +103,14 @@ export async function startPrivateDatabase(
   const paths = pathsOf(home)
   const orphan = await findOrphan(home)
   if (orphan !== undefined) return { ...handleOn(paths.socket, orphan, endOfStranger(orphan)), adopted: true }
+  const programs = findPrograms()
   mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
   if (!existsSync(paths.data)) {
     begins('making the private database')
-    await makeDataFolder(paths)
+    await makeDataFolder(programs['mariadb-install-db'], paths)
   }
   begins('starting the private database')
-  const child = startServer(paths, bufferPoolMib)
+  const child = startServer(programs.mariadbd, paths, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   await becomesReady(paths, child)
   return { ...handleOn(paths.socket, child.pid as number, ended), adopted: false }
@@ -133,12 +139,7 @@ function pathsOf(home: string): Paths {
 }
 
 /** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
-async function makeDataFolder({ data, temporary }: Paths): Promise<void> {
-  const program = findProgram('mariadb-install-db')
-  if (program === undefined)
-    throw new SetUpError(
-      'mariadb-install-db not found: install MariaDB (Debian: mariadb-server-core and mariadb-client-core)',
-    )
+async function makeDataFolder(program: string, { data, temporary }: Paths): Promise<void> {
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { mode: 0o700 })
@@ -156,10 +157,11 @@ async function runToEnd(program: string, rest: readonly string[]): Promise<{ sta
   return { status: child.exitCode, output: problems || written }
 }
 
-function startServer({ data, temporary, socket, pid, log }: Paths, bufferPoolMib: number): ChildProcess {
-  const program = findProgram('mariadbd')
-  if (program === undefined)
-    throw new SetUpError('mariadbd not found: install MariaDB (Debian: mariadb-server-core and mariadb-client-core)')
+function startServer(
+  program: string,
+  { data, temporary, socket, pid, log }: Paths,
+  bufferPoolMib: number,
+): ChildProcess {
   const options = {
     ...{ datadir: data, tmpdir: temporary, socket, 'pid-file': pid, 'log-error': log },
     'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash

@@ -1,13 +1,17 @@
 /** What souk's programs have in common: how they begin, start each other, are told to stop, and what they show of it. */
 
 import { existsSync, readFileSync } from 'node:fs'
-import { extname } from 'node:path'
+import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createProgress, writeLine } from './progress.ts'
 
 const SELF = import.meta.url
+const ROOT = fileURLToPath(new URL('..', SELF))
 
-export const VERSION: string = JSON.parse(readFileSync(new URL('../package.json', SELF), 'utf8')).version
+/** The folder of the clone we are run from; undefined in an installed package. */
+export const CLONE: string | undefined = existsSync(join(ROOT, '.git')) ? ROOT : undefined
+
+export const VERSION: string = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version
 
 /** Of this process, and of those it holds channels to. */
 export const progress = createProgress(process.stderr)

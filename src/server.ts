@@ -168,7 +168,7 @@ async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
   const url = await findRunning(home)
   if (url === undefined) {
     throw new SetUpError(
-      `no database: nothing runs in ${home}; start the marketplace with "npm start", ` +
+      `no database: nothing runs in ${home}; start the marketplace with "souk-server", ` +
         'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
     )
   }

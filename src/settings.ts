@@ -3,16 +3,13 @@
  * order. Everything is checked at start, and all problems are told at once.
  */
 
-import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from './operations.ts'
+import { CLONE } from './program.ts'
 import { LIMITS } from './protocol.ts'
 import { SESSION_LIFE } from './sessions.ts'
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 const port = z.coerce.number().int().min(0).max(65_535)
 const atLeast = (least: number) => z.coerce.number().int().min(least)
@@ -95,6 +92,6 @@ function isDatabaseUrl(text: string): boolean {
 }
 
 function defaultHome(): string {
-  if (existsSync(join(ROOT, '.git'))) return join(ROOT, '.souk')
+  if (CLONE !== undefined) return join(CLONE, '.souk')
   return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'souk')
 }

@@ -8,7 +8,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { cpus, release, totalmem, type } from 'node:os'
-import { VERSION } from '../program.ts'
+import { CLONE, VERSION } from '../program.ts'
 import type { Progress } from '../progress.ts'
 import { type Bench, type BenchOptions, databaseSettings, openBench } from './bench.ts'
 import { throughputOf } from './figures.ts'
@@ -206,10 +206,11 @@ function machine(): Study['machine'] {
   }
 }
 
-/** The commit of the code that runs, marked when the code differs from it. */
+/** The commit of the code that runs, marked when the code differs from it; unknown of an installed package. */
 function commitOfSource(): string {
+  if (CLONE === undefined) return 'unknown' // and not that of a repository it is installed in
   try {
-    const options = { cwd: new URL('.', import.meta.url), encoding: 'utf8' } as const
+    const options = { cwd: CLONE, encoding: 'utf8' } as const
     const commit = execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], options).trim()
     const changes = execFileSync('git', ['status', '--porcelain', '--', ':/', ':(exclude,top)results'], options).trim()
     return changes === '' ? commit : `${commit}, with uncommitted changes`

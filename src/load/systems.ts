@@ -10,6 +10,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { SetUpError } from '../mariadbd.ts'
+import { howToInstall, NEEDS } from '../needs.ts'
 import { ROLES, type Role } from '../operations.ts'
 import { programArguments } from '../program.ts'
 import type { Urls } from './stock.ts'
@@ -80,14 +81,17 @@ export function cpuSecondsOf(pid: number): number | undefined {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
 }
 
-/** A Python that has the MariaDB driver: the first on PATH need not be the one that Debian's package belongs to. */
+/**
+ * A Python that has the MariaDB driver: the first on PATH need not be the one
+ * that Debian's package belongs to. Throws `SetUpError`.
+ */
 export function findPython(): { program: string; version: string } {
   for (const program of ['/usr/bin/python3', 'python3']) {
     const question = 'import sys, MySQLdb; print(sys.version.split()[0], "with mysqlclient", MySQLdb.__version__)'
     const { status, stdout } = spawnSync(program, ['-c', question], { encoding: 'utf8' })
     if (status === 0) return { program, version: stdout.trim() }
   }
-  throw new SetUpError('no Python with MySQLdb found, which threads.py needs: install python3-mysqldb')
+  throw new SetUpError(`no Python with MySQLdb found, which threads.py needs; ${howToInstall(NEEDS.baseline)}`)
 }
 
 function startServer(

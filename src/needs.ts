@@ -1,0 +1,26 @@
+/** What souk needs and npm does not bring: the packages that have it, by the program that installs them. */
+
+export interface Need {
+  is: string
+  packages: Readonly<Record<string, string>>
+}
+
+export const NEEDS = {
+  server: {
+    is: 'the MariaDB server',
+    packages: {
+      'apt-get': 'mariadb-server-core mariadb-client-core', // mariadb-install-db calls a program of the client's package
+      brew: 'mariadb',
+    },
+  },
+  baseline: {
+    is: "Python's MariaDB driver",
+    packages: { 'apt-get': 'python3-mysqldb', pip: 'mysqlclient' },
+  },
+} as const satisfies Record<string, Need>
+
+/** What to do about a need that is not met, in a line. */
+export function howToInstall({ is, packages }: Need): string {
+  const ways = Object.entries(packages).map(([manager, names]) => `${manager} install ${names}`)
+  return `install ${is}: ${ways.join(', or ')}`
+}
