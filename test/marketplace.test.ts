@@ -8,6 +8,7 @@ import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { findPrograms, SetUpError } from '../src/mariadbd.ts'
 import { anItem, Caller, openAccount } from './clients.ts'
 import { type HomeProcess, processesOf, ServerProgram, temporaryHome, until } from './marketplace.ts'
 
@@ -116,6 +117,14 @@ describe('a marketplace', () => {
       program.log.includes(`the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`),
     )
     assert.deepEqual(processesOf(home), [])
+  })
+
+  it('that does not find MariaDB’s programs says which, and what to install', () => {
+    const problem = new SetUpError(
+      'mariadbd, mariadb-install-db, my_print_defaults not found; install the MariaDB server: ' +
+        'apt-get install mariadb-server-core mariadb-client-core, or brew install mariadb',
+    )
+    assert.throws(() => findPrograms([home]), problem)
   })
 
   it('with bad settings tells all of them at once, and ends with 2', async () => {

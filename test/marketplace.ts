@@ -21,6 +21,7 @@ export type SomeSettings = Partial<Settings>
 export type Ending = number | NodeJS.Signals
 
 const SOURCE_SERVER = [
+  process.execPath,
   `--import=${import.meta.resolve('tsx')}`,
   fileURLToPath(new URL('../src/server.ts', import.meta.url)),
 ]
@@ -40,9 +41,10 @@ export class ServerProgram {
   #output = ''
   #log = ''
 
-  /** `program` are the arguments for Node that make it run souk-server. */
-  constructor(home: string, rest: readonly string[], environment: Record<string, string>, program = SOURCE_SERVER) {
-    this.#child = spawn(process.execPath, [...program, ...rest], {
+  /** `command` is what starts souk-server, before its own arguments. */
+  constructor(home: string, rest: readonly string[], environment: Record<string, string>, command = SOURCE_SERVER) {
+    const [program = '', ...first] = command
+    this.#child = spawn(program, [...first, ...rest], {
       cwd: home, // so that no .env of a clone is read
       env: { PATH: process.env.PATH, SOUK_HOME: home, SOUK_LIMIT_CONNECTIONS: '2000', ...environment },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if a test process dies, the broken channel ends what it started
@@ -111,7 +113,7 @@ export interface TestMarketplace {
   /** Rows of a statement, as objects. */
   sql<Row = Record<string, unknown>>(database: DatabaseName, statement: string, values?: unknown[]): Promise<Row[]>
   /** Resolves when the server accepts connections. */
-  serve<R extends Role>(role: R, settings?: SomeSettings, program?: readonly string[]): Promise<RunningServer<R>>
+  serve<R extends Role>(role: R, settings?: SomeSettings, command?: readonly string[]): Promise<RunningServer<R>>
   close(): Promise<void>
 }
 
@@ -132,10 +134,10 @@ async function startIn(home: string): Promise<TestMarketplace> {
   await Promise.all(Object.values(urls).map(createDatabase))
   await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
 
-  async function serve<R extends Role>(role: R, settings: SomeSettings = {}, program?: readonly string[]) {
+  async function serve<R extends Role>(role: R, settings: SomeSettings = {}, command?: readonly string[]) {
     const databases = { customerDbUrl: urls.customer, productDbUrl: urls.product }
     const environment = asEnvironment({ ...databases, sellerPort: 0, buyerPort: 0, ...settings })
-    const started = new ServerProgram(home, [role], environment, program === undefined ? undefined : [...program])
+    const started = new ServerProgram(home, [role], environment, command === undefined ? undefined : [...command])
     programs.push(started)
     const [, port] = await started.says(/server accepts connections on 127\.0\.0\.1:(\d+)\n/)
     return { role, port: Number(port), program: started }

@@ -48,7 +48,7 @@ it(`1000 idle clients that have called once leave a server under ${MOST_MIB} MiB
 }, async (test) => {
   const folder = join(marketplace.home, 'compiled')
   mkdirSync(folder)
-  const server = await marketplace.serve('seller', {}, [compileInto(folder)])
+  const server = await marketplace.serve('seller', {}, [process.execPath, compileInto(folder)])
   const { session } = await openAccount(await Caller.connect(server))
   const wires = await Promise.all(Array.from({ length: CLIENTS }, () => Wire.connect(server)))
   for (const wire of wires) wire.request(1, 'get_seller_rating', { session })

@@ -43,7 +43,7 @@ describe('a server that can’t start', () => {
     const { ending, problems } = await runToEnd(['seller'])
     assert.equal(ending, 2)
     assert.equal(problems.length, 1)
-    assert.match(problems[0] ?? '', /^souk: no database: .*SOUK_CUSTOMER_DB_URL/)
+    assert.match(problems[0] ?? '', /^souk: no database: .*"souk-server", or set SOUK_CUSTOMER_DB_URL/)
   })
 
   it('for bad settings tells all of them at once, where each comes from, and ends with 2', async () => {
