@@ -10,12 +10,12 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { dirname, join, relative } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { anItem, Caller, openAccount } from './clients.ts'
 import { processesOf, ServerProgram, temporaryHome, until } from './marketplace.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const NOT_COPIED = ['.git', '.souk', 'dist', 'node_modules']
 const BESIDE_PROGRAMS = ['LICENSE', 'README.md', 'package.json', 'schema.sql']
+const PASSWORD = 'correct horse\n'
 const DEPENDENCIES = Object.keys(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).dependencies)
 
 let folder: string
@@ -79,7 +79,8 @@ describe('the package', () => {
       for (const [, imported = ''] of imports) {
         const isThere = imported.startsWith('.')
           ? existsSync(join(dirname(path), imported))
-          : imported.startsWith('node:') || DEPENDENCIES.includes(imported)
+          : imported.startsWith('node:') ||
+            DEPENDENCIES.some((one) => imported === one || imported.startsWith(`${one}/`))
         assert.ok(isThere, `${name} imports ${imported}`)
       }
     }
@@ -112,11 +113,13 @@ for (const [version, bring] of Object.entries(NODES)) {
     after(() => rmSync(home, { recursive: true, force: true }))
 
     const program = (name: string) => join(installed, '..', '.bin', name)
-    const run = (name: string, rest: string[], environment: Record<string, string> = { SOUK_HOME: home }) =>
-      spawnSync(program(name), rest, { cwd: home, env: { PATH: path, HOME: home, ...environment }, encoding: 'utf8' })
+    const run = (name: string, rest: string[], environment: Record<string, string> = {}, input = '') => {
+      const env = { PATH: path, HOME: home, ...environment }
+      return spawnSync(program(name), rest, { cwd: home, env, input, encoding: 'utf8' })
+    }
 
     it('every program runs, and on that Node', () => {
-      for (const name of ['souk-server', 'souk-load']) {
+      for (const name of ['souk', 'souk-server', 'souk-load']) {
         const { status, stdout, stderr } = run(name, ['--version'])
         assert.equal(status, 0, stderr)
         assert.match(stdout, new RegExp(`^${name}/\\d+\\.\\d+\\.\\d+ .* node-${version}[.\n]`))
@@ -124,28 +127,39 @@ for (const [version, bring] of Object.entries(NODES)) {
     })
 
     it('souk-server keeps its database where a user’s data belongs', () => {
-      const { stdout } = run('souk-server', ['--show-settings'], {})
+      const { stdout } = run('souk-server', ['--show-settings'])
       assert.match(stdout, new RegExp(`^SOUK_HOME=${home}/.local/share/souk$`, 'm'))
     })
 
-    it('souk-server serves a purchase, and ends with 0 on SIGTERM', async () => {
+    it('souk-server serves a purchase made with souk, and ends with 0 on SIGTERM', async () => {
       const environment = { PATH: path, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' }
       const server = new ServerProgram(home, [], environment, [program('souk-server')])
       await server.says(/souk is ready\n/)
-      const portOf = async (role: string) =>
-        Number((await server.says(new RegExp(`${role} server accepts connections on 127.0.0.1:(\\d+)`)))[1])
-      const seller = await Caller.connect({ role: 'seller', port: await portOf('seller') })
-      const buyer = await Caller.connect({ role: 'buyer', port: await portOf('buyer') })
-      const [{ session: ann }, { session: bob }] = await Promise.all([openAccount(seller), openAccount(buyer)])
-      const { item_id } = await seller.call('register_item_for_sale', { session: ann, ...anItem({ quantity: 1 }) })
-      const { items } = await buyer.call('search_items', { session: bob, category: 1, keywords: ['lamp'] })
+      const portOf = (role: string) =>
+        new RegExp(`${role} server accepts connections on .*:(\\d+)`).exec(server.output)?.[1]
+      const ports = { SOUK_SELLER_PORT: portOf('seller') ?? '', SOUK_BUYER_PORT: portOf('buyer') ?? '' }
+      const souk = (words: string, input = '') => {
+        const { status, stdout, stderr } = run('souk', [...words.split(' '), '--json'], ports, input)
+        assert.equal(status, 0, `souk ${words}: ${stdout}${stderr}`)
+        return JSON.parse(stdout)
+      }
+      souk('seller create-account ann Ann', PASSWORD)
+      souk('seller login ann', PASSWORD)
+      const lamp = '--category 1 --price 19.99 --quantity 1 --condition new --keyword lamp'
+      const { item_id } = souk(`seller register-item-for-sale Lamp ${lamp}`)
+      souk('buyer create-account bob Bob', PASSWORD)
+      souk('buyer login bob', PASSWORD)
+      assert.equal(souk('buyer search-items 1 lamp').items[0].item_id, item_id)
+      souk(`buyer add-item-to-cart ${item_id} 1`)
+      assert.equal(souk('buyer make-purchase').total_cents, 1_999)
+      const { servers } = souk('status')
       assert.deepEqual(
-        items.map((item) => item.item_id),
-        [item_id],
+        servers.map(({ role, username }: Record<string, unknown>) => [role, username]),
+        [
+          ['seller', 'ann'],
+          ['buyer', 'bob'],
+        ],
       )
-      await buyer.call('add_item_to_cart', { session: bob, item_id, quantity: 1 })
-      const { lines } = await buyer.call('make_purchase', { session: bob, idempotency_key: 'once' })
-      assert.equal(lines.length, 1)
       assert.equal(await server.end('SIGTERM'), 0)
       assert.equal(server.log, '')
       assert.deepEqual(processesOf(home), [])
@@ -154,7 +168,9 @@ for (const [version, bring] of Object.entries(NODES)) {
     for (const target of ['souk', 'threads']) {
       it(`souk-load measures ${target}`, () => {
         const scenario = ['--scenario', 'get_seller_rating', '--clients', '2', '--seconds', '0.5', '--runs', '1']
-        const { status, stdout, stderr } = run('souk-load', ['run', '--target', target, ...scenario])
+        const { status, stdout, stderr } = run('souk-load', ['run', '--target', target, ...scenario], {
+          SOUK_HOME: home,
+        })
         assert.equal(status, 0, stderr)
         assert.match(stdout, /^get_seller_rating\n[\s\S]*^\| 1 \| [\d,]+ \|/m)
       })
