@@ -12,15 +12,14 @@ import { z } from 'zod'
 import { openBench } from './load/bench.ts'
 import { MARKET_PROFILES, runMarket } from './load/market.ts'
 import { renderMarket } from './load/marketreport.ts'
-import { createProgress, type Progress } from './load/progress.ts'
 import { isMarket, loadRecord, newestRecords, type Run, saveRecord, writeWhole } from './load/record.ts'
 import { renderRuns, renderStudy } from './load/report.ts'
 import { accountsFor, isShopping, SCENARIOS } from './load/scenarios.ts'
-import { PROFILES, type Profile, runStudy, type StudyOptions, stepsOf } from './load/study.ts'
-import { SYSTEM_NAMES, SYSTEMS } from './load/systems.ts'
+import { PROFILES, type Profile, runStudy, type StudyOptions } from './load/study.ts'
+import { SYSTEM_NAMES } from './load/systems.ts'
 import { SetUpError } from './mariadbd.ts'
 import { MOST_UNITS } from './operations.ts'
-import { fail, loadDotEnv, VERSION } from './program.ts'
+import { fail, loadDotEnv, progress, VERSION } from './program.ts'
 import { readSettings, type Settings } from './settings.ts'
 
 const interrupted = new AbortController()
@@ -52,6 +51,7 @@ const studyOptions = z.object({
 })
 
 function main(): Promise<void> {
+  progress.end() // of starting
   loadDotEnv()
   const program = cac('souk-load')
   program
@@ -115,23 +115,21 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
     stock,
   }
   const signal = interruption()
-  const progress = createProgress(process.stderr, runs)
   progress.note('making databases')
   const accounts = accountsFor([{ experiment: name, clients }])
-  const bench = await openBench({ ...environment(), seed, accounts, signal })
+  const bench = await openBench({ ...environment(), seed, accounts, signal, progress })
   const done: Run[] = []
   try {
     const system = await bench.start(target, { poolSize: pool })
+    progress.plan('runs', runs)
     for (let number = 1; number <= runs; number += 1) {
-      progress.step(`${SYSTEMS[target]}, run ${number}`)
       done.push(await bench.run(system, scenario, number))
+      progress.step()
     }
-    progress.end()
-    process.stdout.write(`${renderRuns(done)}\n`)
   } finally {
-    progress.end()
     await bench.close()
   }
+  process.stdout.write(`${renderRuns(done)}\n`)
 }
 
 async function study({ part, full, profile: name, seed, results }: z.infer<typeof studyOptions>): Promise<void> {
@@ -141,8 +139,7 @@ async function study({ part, full, profile: name, seed, results }: z.infer<typeo
     ...(full ? ['--full'] : name === undefined ? [] : ['--profile', name]),
   ]
   const command = ['souk-load study', ...flags].join(' ')
-  const progress = createProgress(process.stderr, PARTS[part].steps(size))
-  const record = await PARTS[part].run(size, { ...environment(), seed, command, signal: interruption() }, progress)
+  const record = await PARTS[part](size, { ...environment(), seed, command, signal: interruption(), progress })
   mkdirSync(results, { recursive: true })
   report(saveRecord(results, record), results)
 }
@@ -150,13 +147,10 @@ async function study({ part, full, profile: name, seed, results }: z.infer<typeo
 /** A part of the study, by its size. */
 function partOf<P extends Profile, R>(
   profiles: Readonly<Record<keyof typeof PROFILES, P>>,
-  run: (options: StudyOptions & { profile: P }, progress: Progress) => Promise<R>,
+  run: (options: StudyOptions & { profile: P }) => Promise<R>,
 ) {
-  return {
-    steps: (size: keyof typeof PROFILES) => stepsOf(profiles[size]),
-    run: (size: keyof typeof PROFILES, options: Omit<StudyOptions, 'profile'>, progress: Progress) =>
-      run({ ...options, profile: profiles[size] }, progress),
-  }
+  return (size: keyof typeof PROFILES, options: Omit<StudyOptions, 'profile'>) =>
+    run({ ...options, profile: profiles[size] })
 }
 
 function report(file: string | undefined, results: string): void {
@@ -183,6 +177,8 @@ function interruption(): AbortSignal {
     process.on(signal, () => {
       if (interrupted.signal.aborted) process.exit(130)
       interrupted.abort()
+      progress.end()
+      progress.begin('stopping when this run is over; Ctrl-C again: at once')
     })
   }
   return interrupted.signal

@@ -95,6 +95,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       remaining.set(role, told.remaining)
       showStopping([...remaining.values()])
     })
+    server.once('exit', () => remaining.delete(role))
     const ready = new Promise<boolean>((resolve) => {
       server.once('message', () => resolve(true))
       server.once('exit', () => resolve(false))

@@ -54,9 +54,9 @@ export interface Remaining {
 export function showStopping(servers: readonly Remaining[]): void {
   const sum = (of: 'requests' | 'connections') => servers.reduce((total, server) => total + server[of], 0)
   const [requests, connections] = [sum('requests'), sum('connections')]
-  if (requests + connections === 0) return progress.begin('stopping')
-  const what = `stopping · ${requests} requests in flight, ${connections} connections open`
-  progress.begin(what, { seconds: Math.max(...servers.map(({ leftS }) => leftS)) })
+  const waits = requests + connections > 0
+  const what = waits ? `stopping · ${requests} requests in flight, ${connections} connections open` : 'stopping'
+  progress.begin(what, waits ? { seconds: Math.max(...servers.map(({ leftS }) => leftS)) } : undefined)
 }
 
 /** Tells what is wrong, one line each, and ends the process. */

@@ -18,7 +18,7 @@ export interface Progress {
   advance(done: number): void
   /** The pieces that follow are parts of so many steps, which are drawn before them: `runs 3/30, 0:41 left`. */
   plan(what: string, steps: number): void
-  /** One more step of the plan is done. */
+  /** One more step of the plan is done; with the last the plan is over. */
   step(): void
   /** A line that stays, above what is drawn; also where there is no terminal. */
   note(line: string): void
@@ -89,6 +89,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     },
     step() {
       if (planned !== undefined) count(planned, planned.done + 1)
+      if (planned?.done === planned?.total) planned = undefined
     },
     note(line) {
       writeLine(stream, line)

@@ -5,8 +5,9 @@
  */
 
 import { type Connection, connect } from '../connection.ts'
-import { lockHome, SetUpError, startPrivateDatabase } from '../mariadbd.ts'
+import { BUFFER_POOL_MIB, lockHome, SetUpError, startPrivateDatabase } from '../mariadbd.ts'
 import type { Role } from '../operations.ts'
+import type { Progress } from '../progress.ts'
 import { encodeResult } from '../protocol.ts'
 import { withConnection } from '../schema.ts'
 import type { Settings } from '../settings.ts'
@@ -16,7 +17,15 @@ import { figuresOf, type Run } from './record.ts'
 import { createPlays, isShopping, type Scenario } from './scenarios.ts'
 import { fillCatalogue, makeDatabases, openSessions, restoreCatalogue, type Urls } from './stock.ts'
 import { cpuSecondsOf, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
-import { createPlanners, createSearches, OPERATIONS, type OperationName, type Planner, seeded } from './workload.ts'
+import {
+  createPlanners,
+  createSearches,
+  ITEMS,
+  OPERATIONS,
+  type OperationName,
+  type Planner,
+  seeded,
+} from './workload.ts'
 
 export interface BenchOptions {
   /** Folder of the private database. */
@@ -28,6 +37,7 @@ export interface BenchOptions {
   accounts: Readonly<Record<Role, number>>
   /** Once aborted, no further run begins. */
   signal: AbortSignal
+  progress: Progress
 }
 
 export interface Bench {
@@ -43,18 +53,18 @@ export interface Bench {
    * Rejects with the first wrong reply, or with what the auditor finds amiss.
    */
   run(system: System, scenario: Scenario, number: number): Promise<Run>
-  /** Stops everything that was started here. */
+  /** Stops everything that was started here, and ends what is shown. */
   close(): Promise<void>
 }
 
 const VIOLATIONS_SHOWN = 20
 
-export async function openBench({ home, given, seed, accounts, signal }: BenchOptions): Promise<Bench> {
+export async function openBench({ home, given, seed, accounts, signal, progress }: BenchOptions): Promise<Bench> {
   const systems: Promise<System>[] = []
   const pickSearch = createSearches(seed)
   const planners = createPlanners(pickSearch)
   const plays = createPlays(planners, pickSearch)
-  const { urls, pid: databasePid, release } = await openDatabases(home, given)
+  const { urls, pid: databasePid, release } = await openDatabases(home, given, progress.begin)
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
     signal.throwIfAborted()
@@ -64,9 +74,12 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   }
 
   async function close(): Promise<void> {
+    progress.end()
+    progress.begin('stopping what was started')
     const started = await Promise.allSettled(systems)
     await Promise.all(started.map((start) => (start.status === 'fulfilled' ? start.value.stop() : undefined)))
     await release()
+    progress.end()
   }
 
   let runs = 0
@@ -75,7 +88,10 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   const catalogues = new Map<number | undefined, State>()
 
   async function restore(stock: number | undefined): Promise<State> {
-    if (restored === undefined || restored.stock !== stock) await restoreCatalogue(urls, stock)
+    if (restored === undefined || restored.stock !== stock) {
+      progress.begin('restoring the catalogue')
+      await restoreCatalogue(urls, stock)
+    }
     restored = { stock }
     const catalogue = catalogues.get(stock) ?? (await readState(urls.product))
     catalogues.set(stock, catalogue)
@@ -90,10 +106,14 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
     const before = await restore(scenario.stock ?? stock)
     const cpuBefore = cpuOf(system, databasePid)
     const random = seeded(seed * 1_000 + number)
-    const done = await runFleet({ ...system, canned }, scenario, behaviours, sessions, random)
+    const what = `${system.name}, ${scenario.name}, ${scenario.clients} clients`
+    const done = await runFleet({ ...system, canned }, scenario, behaviours, sessions, random, (total, calls) =>
+      progress.begin(what, total, 'calls', calls),
+    )
     const cpuAfter = cpuOf(system, databasePid)
     if (done.ledger.length > 0) {
       restored = undefined
+      progress.begin('auditing')
       audit(before, await readState(urls.product), done.ledger)
     }
     const { wallS, operations, purchases, overloaded, generatorBusy } = done
@@ -108,9 +128,12 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   let sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
   let canned: Record<string, unknown> = {}
   try {
+    progress.begin('making databases')
     await makeDatabases(urls)
     sessions = await openSessions(urls, accounts)
-    await fillCatalogue(urls)
+    progress.begin('filling the catalogue', ITEMS, 'items')
+    await fillCatalogue(urls, progress.advance)
+    progress.begin('starting servers')
     const souk = await start('souk')
     canned = await captureResults(souk, planners, sessions)
     await souk.stop()
@@ -121,13 +144,17 @@ export async function openBench({ home, given, seed, accounts, signal }: BenchOp
   return { urls, replyBytes: bytesOf(canned), sessions, start, run, close }
 }
 
-async function openDatabases(home: string, { customerDbUrl, productDbUrl }: BenchOptions['given']) {
+async function openDatabases(
+  home: string,
+  { customerDbUrl, productDbUrl }: BenchOptions['given'],
+  begins: (what: string) => void,
+) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined) {
     return { urls: { customer: customerDbUrl, product: productDbUrl }, pid: undefined, release: async () => {} }
   }
   const unlock = lockHome(home)
   try {
-    const { url, pid, stop } = await startPrivateDatabase(home)
+    const { url, pid, stop } = await startPrivateDatabase(home, BUFFER_POOL_MIB, begins)
     const release = async () => {
       await stop()
       unlock()

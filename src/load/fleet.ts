@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { build, type Histogram } from 'hdr-histogram-js'
 import { type Arguments, CallRefused, type Connection, connect } from '../connection.ts'
 import { type Name, type Result, ROLES, type Role } from '../operations.ts'
+import type { Total } from '../progress.ts'
 import { isWrite, type Ledger, type Write } from './audit.ts'
 import { type Random, seeded } from './workload.ts'
 
@@ -88,6 +89,9 @@ const LATENCY_DIGITS = 3
 /** How long an overloaded server is asked again. */
 const PATIENCE_MS = 30_000
 
+/** Is given how much there is to do, and what tells how many calls have been made, when all clients are about to begin. */
+export type Begins = (total: Total, calls: () => number) => void
+
 /** Carries a scenario out once. Rejects with the first wrong reply, wrong refusal or lost connection. */
 export async function runFleet(
   target: Target,
@@ -95,10 +99,12 @@ export async function runFleet(
   behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
   random: Random,
+  begins: Begins = () => {},
 ): Promise<RunFigures> {
   const book = new Book(target.canned)
   const connected = await connectAll(target, extent, behaviours, sessions)
   try {
+    begins('calls' in extent.until ? extent.until.calls * connected.length : extent.until, () => book.calls)
     const busy = performance.eventLoopUtilization()
     const beganMs = performance.now()
     const elapsedS = () => (performance.now() - beganMs) / 1_000
@@ -167,6 +173,10 @@ class Book {
 
   constructor(canned: boolean) {
     this.canned = canned
+  }
+
+  get calls(): number {
+    return [...this.operations.values()].reduce((sum, { latenciesUs }) => sum + latenciesUs.totalCount, 0)
   }
 
   tallyOf(operation: string): Tally {

@@ -1,6 +1,5 @@
 /** The second part of the study: what goes on in a marketplace, on all systems that have one. */
 
-import type { Progress } from '../progress.ts'
 import type { Market } from './record.ts'
 import { measureScale, type ScaleProfile } from './scale.ts'
 import type { Load } from './scenarios.ts'
@@ -42,9 +41,9 @@ export interface MarketProfile extends Profile {
 }
 
 /** Rejects with the first wrong reply of any run, and with the first thing that its auditor finds amiss. */
-export function runMarket(options: StudyOptions & { profile: MarketProfile }, progress: Progress): Promise<Market> {
-  const { profile, seed } = options
-  return measure(options, progress, async (bench) => {
+export function runMarket(options: StudyOptions & { profile: MarketProfile }): Promise<Market> {
+  const { profile, seed, progress } = options
+  return measure(options, async (bench) => {
     const scale = await measureScale(bench, profile.scale, seed, progress)
     return { kind: 'market' as const, shares: SHARES, sales: SALES, saleStock: SALE_STOCK, scale }
   })

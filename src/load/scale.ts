@@ -15,7 +15,7 @@ import type { Progress } from '../progress.ts'
 import { encodeResult } from '../protocol.ts'
 import { withConnection } from '../schema.ts'
 import type { Bench } from './bench.ts'
-import { type Behaviour, type Extent, newTally, type RunFigures, runFleet, type Tally } from './fleet.ts'
+import { type Begins, type Behaviour, type Extent, newTally, type RunFigures, runFleet, type Tally } from './fleet.ts'
 import { figuresOf, type Scale } from './record.ts'
 import { fillForReading, makeDatabase, type Urls } from './stock.ts'
 import type { System } from './systems.ts'
@@ -51,13 +51,15 @@ export async function measureScale(
   progress: Progress,
 ): Promise<Scale> {
   progress.note(`searches among ${profile.items.toLocaleString('en')} items`)
-  const search = await measureSearches(bench, profile, seed)
+  const search = await measureSearches(bench, profile, seed, progress)
   progress.note(`listings of up to ${Math.max(...profile.listings).toLocaleString('en')} items`)
   const urls = { ...bench.urls, product: besides(bench.urls.product, 'listings') }
   await makeDatabase(urls.product, 'product')
-  await fillForReading(urls.product, itemsListed(profile.listings))
-  const listings = await measureListings(bench, urls, profile)
-  const stalls = await measureStalls(bench, urls, profile)
+  const listed = [...itemsListed(profile.listings)]
+  progress.begin('filling the catalogue', listed.length, 'items')
+  await fillForReading(urls.product, listed, progress.advance)
+  const listings = await measureListings(bench, urls, profile, progress)
+  const stalls = await measureStalls(bench, urls, profile, progress)
   return { ...search, listings, stalls }
 }
 
@@ -68,25 +70,32 @@ function besides(url: string, name: string): string {
   return other.href
 }
 
-async function measureSearches(bench: Bench, profile: ScaleProfile, seed: number) {
+async function measureSearches(bench: Bench, profile: ScaleProfile, seed: number, progress: Progress) {
   const large = { ...bench.urls, product: besides(bench.urls.product, 'large') }
   await makeDatabase(large.product, 'product')
   const beganMs = performance.now()
-  await fillForReading(large.product, catalogueItems(profile.items))
+  progress.begin('filling the catalogue', profile.items, 'items')
+  await fillForReading(large.product, catalogueItems(profile.items), progress.advance)
   const filledS = (performance.now() - beganMs) / 1_000
   const systems = await Promise.all([bench.start('souk'), bench.start('souk', { urls: large })])
   const sizes = [ITEMS, profile.items]
   const searching = sizes.map((items) =>
     takingTurns(createPlanners(createSearches(seed, items)).filter(({ operation }) => operation === 'search_items')),
   )
-  const play = (index: number, clients: number, number: number) =>
-    runOn(
+  progress.plan('searches', profile.searchers.length * sizes.length * (1 + profile.runs))
+  const play = async (index: number, clients: number, number: number) => {
+    const done = await runOn(
       bench,
       systems[index] as System,
       { clients, until: profile.until },
       { buyer: searching[index] as Behaviour<'buyer'> },
       number,
+      (total, calls) =>
+        progress.begin(`${clients} clients, ${sizes[index]?.toLocaleString('en')} items`, total, 'calls', calls),
     )
+    progress.step()
+    return done
+  }
   const searches: Scale['searches'] = []
   for (const clients of profile.searchers) {
     const cells = sizes.map((items) => ({ items, clients, runs: [] as Scale['searches'][number]['runs'] }))
@@ -117,12 +126,20 @@ function* itemsListed(listings: readonly number[]): Generator<CatalogueItem> {
 }
 
 /** Souk, threads.py, and the database's driver alone on the same rows; one client each. */
-async function measureListings(bench: Bench, urls: Urls, profile: ScaleProfile): Promise<Scale['listings']> {
+async function measureListings(
+  bench: Bench,
+  urls: Urls,
+  profile: ScaleProfile,
+  progress: Progress,
+): Promise<Scale['listings']> {
   const [souk, threads] = await Promise.all([bench.start('souk', { urls }), bench.start('threads', { urls })])
   const fetching = await openFetching(urls.product)
   const cells: Scale['listings'] = []
+  const systems = ['souk', 'threads', 'driver'] as const
+  progress.plan('listings', profile.listings.length * systems.length * (1 + profile.runs))
   for (const [index, items] of profile.listings.entries()) {
     let bytes = 0
+    const begins: Begins = (total, calls) => progress.begin(`listings of ${items} items`, total, 'calls', calls)
     const onServer = async (system: System, number: number) => {
       const listing: Behaviour<'seller'> = async (client) => {
         while (client.more()) {
@@ -139,17 +156,22 @@ async function measureListings(bench: Bench, urls: Urls, profile: ScaleProfile):
         { clients: 1, until: { calls: profile.listed } },
         { seller: listing },
         number,
+        begins,
       )
       return operations.get('display_items_for_sale') as Tally
     }
     const measured = {
       souk: (run: number) => onServer(souk, run),
       threads: (run: number) => onServer(threads, run),
-      driver: () => fetching.listings(index + 1, items, profile.listed),
+      driver: () => fetching.listings(index + 1, items, profile.listed, begins),
     }
-    const rows = Object.entries(measured).map(([system, measure]) => ({
-      system: system as keyof typeof measured,
-      measure,
+    const rows = systems.map((system) => ({
+      system,
+      async measure(run: number) {
+        const tally = await measured[system](run)
+        progress.step()
+        return tally
+      },
       runs: [] as Scale['listings'][number]['runs'],
     }))
     for (const { measure } of rows) await measure(0) // unrecorded: code is compiled
@@ -175,8 +197,9 @@ async function openFetching(url: string) {
   const sql =
     `SELECT ${ITEM_COLUMNS} FROM item FORCE INDEX (by_seller) ` +
     'WHERE seller_id = ? AND id < ? AND quantity > 0 ORDER BY id DESC LIMIT ?'
-  async function listings(sellerId: number, items: number, count: number): Promise<Tally> {
+  async function listings(sellerId: number, items: number, count: number, begins: Begins): Promise<Tally> {
     const tally = newTally()
+    begins(count, () => tally.latenciesUs.totalCount)
     const beganMs = performance.now()
     for (let fetched = 0; fetched < count; fetched += 1) {
       const askedMs = performance.now()
@@ -190,7 +213,12 @@ async function openFetching(url: string) {
 }
 
 /** Ratings for many clients, with and without somebody beside them who lists everything, again and again. */
-async function measureStalls(bench: Bench, urls: Urls, profile: ScaleProfile): Promise<Scale['stalls']> {
+async function measureStalls(
+  bench: Bench,
+  urls: Urls,
+  profile: ScaleProfile,
+  progress: Progress,
+): Promise<Scale['stalls']> {
   const souk = await bench.start('souk', { urls, watched: true })
   const rating: Behaviour<'seller'> = async (client) => {
     const score = JSON.stringify(scoreOf(client.accountId))
@@ -202,12 +230,20 @@ async function measureStalls(bench: Bench, urls: Urls, profile: ScaleProfile): P
     clients: profile.others,
     runs: [] as Scale['stalls'][number]['runs'],
   }))
-  await runOn(bench, souk, extent, { seller: rating }, 0) // unrecorded: code is compiled
+  const rate = async (run: number) => {
+    const done = await runOn(bench, souk, extent, { seller: rating }, run, (total, calls) =>
+      progress.begin('ratings beside who lists everything', total, 'calls', calls),
+    )
+    progress.step()
+    return done
+  }
+  progress.plan('runs', 1 + rows.length * profile.runs)
+  await rate(0) // unrecorded: code is compiled
   await inTurns(profile.runs, rows, async ({ listed, runs }, run) => {
     const lister = listed === 0 ? undefined : await startLister(bench, souk, profile.listings.indexOf(listed), listed)
     try {
       await souk.longestStallMs('seller')
-      const { operations } = await runOn(bench, souk, extent, { seller: rating }, run)
+      const { operations } = await rate(run)
       const longestStallMs = await souk.longestStallMs('seller')
       runs.push({ longestStallMs, rating: figuresOf(operations.get('get_seller_rating') as Tally) })
     } finally {
@@ -245,8 +281,16 @@ function runOn(
   extent: Omit<Extent, 'pipeline'>,
   behaviours: Parameters<typeof runFleet>[2],
   number: number,
+  begins: Begins,
 ): Promise<RunFigures> {
-  return runFleet({ ...system, canned: false }, { ...extent, pipeline: 1 }, behaviours, sessions, seeded(number))
+  return runFleet(
+    { ...system, canned: false },
+    { ...extent, pipeline: 1 },
+    behaviours,
+    sessions,
+    seeded(number),
+    begins,
+  )
 }
 
 /** A B C, C B A, …: none is always the first. */

@@ -78,8 +78,11 @@ export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>
   })
 }
 
-/** Fills the catalogue. Sellers that nobody signed up get rows that no password opens. */
-export async function fillCatalogue(urls: Urls): Promise<void> {
+/**
+ * Fills the catalogue. Sellers that nobody signed up get rows that no password opens. Here and below `filled` is told
+ * how many items there are.
+ */
+export async function fillCatalogue(urls: Urls, filled?: (items: number) => void): Promise<void> {
   await withConnection(urls.customer, (connection) =>
     connection.batch(
       'INSERT IGNORE INTO seller (id, username, name, password) VALUES (?, ?, ?, ?)',
@@ -88,16 +91,20 @@ export async function fillCatalogue(urls: Urls): Promise<void> {
   )
   await withConnection(urls.product, async (connection) => {
     for (const table of FILLED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
-    await fillTables(connection, 'template_', catalogueItems())
+    await fillTables(connection, 'template_', catalogueItems(), filled)
     await connection.query('UPDATE id_block SET next_id = ? WHERE name = ?', [ITEMS + 1, 'item'])
     await restore(connection)
   })
 }
 
 /** Fills a product database that is only read: no template is kept to bring it back from. */
-export async function fillForReading(url: string, items: Iterable<CatalogueItem>): Promise<void> {
+export async function fillForReading(
+  url: string,
+  items: Iterable<CatalogueItem>,
+  filled?: (items: number) => void,
+): Promise<void> {
   await withConnection(url, async (connection) => {
-    await fillTables(connection, '', items)
+    await fillTables(connection, '', items, filled)
     await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
     await settled(connection)
   })
@@ -112,7 +119,13 @@ export async function restoreCatalogue(urls: Urls, stock?: number): Promise<void
   await withConnection(urls.product, (connection) => restore(connection, stock))
 }
 
-async function fillTables(connection: Connection, prefix: string, items: Iterable<CatalogueItem>): Promise<void> {
+async function fillTables(
+  connection: Connection,
+  prefix: string,
+  items: Iterable<CatalogueItem>,
+  filled: (items: number) => void = () => {},
+): Promise<void> {
+  let count = 0
   await connection.batch(
     `INSERT INTO ${prefix}seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)`,
     SELLER_IDS.map((id) => [id, ...Object.values(scoreOf(id))]),
@@ -130,6 +143,8 @@ async function fillTables(connection: Connection, prefix: string, items: Iterabl
       `INSERT INTO ${prefix}item_keyword (category, keyword, item_id) VALUES (?, ?, ?)`,
       some.flatMap(({ id, category, keywords }) => ['', ...keywords].map((keyword) => [category, keyword, id])),
     )
+    count += some.length
+    filled(count)
   }
 }
 

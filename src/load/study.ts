@@ -68,15 +68,10 @@ export interface StudyOptions extends Omit<BenchOptions, 'accounts'> {
   command: string
 }
 
-/** How many steps a study of this profile tells of. */
-export function stepsOf({ loads, systems, runs }: Profile): number {
-  return loads.flat().length * systems.length * runs
-}
-
 /** Rejects with the first wrong reply of any run: a study with errors in it has no result. */
-export function runStudy(options: StudyOptions, progress: Progress): Promise<Study> {
+export function runStudy(options: StudyOptions): Promise<Study> {
   const clients = [...new Set(options.profile.loads.flat().map((load) => load.clients))]
-  return measure(options, progress, async ({ replyBytes }) => ({ replyBytes, clients }))
+  return measure(options, async ({ replyBytes }) => ({ replyBytes, clients }))
 }
 
 /**
@@ -85,10 +80,9 @@ export function runStudy(options: StudyOptions, progress: Progress): Promise<Stu
  */
 export async function measure<More>(
   options: StudyOptions,
-  progress: Progress,
   measureMore: (bench: Bench) => Promise<More>,
 ): Promise<Measured & More> {
-  const { profile, seed, command } = options
+  const { profile, seed, command, progress } = options
   const startedAt = new Date()
   const commit = commitOfSource()
   const python = findPython()
@@ -111,7 +105,6 @@ export async function measure<More>(
       ...more,
     }
   } finally {
-    progress.end()
     await bench.close()
   }
 }
@@ -119,12 +112,14 @@ export async function measure<More>(
 /** Tries threads.py with each pool size; takes the one with the best geometric mean of throughputs. */
 async function sweepPools(bench: Bench, profile: Profile, progress: Progress) {
   const sweep: Study['sweep'] = []
+  progress.plan('sweeping pools', profile.pools.length * profile.rehearsals.length)
   for (const poolSize of profile.pools) {
     const system = await bench.start('threads', { poolSize })
     const throughput: Record<string, number> = {}
     for (const load of profile.rehearsals) {
       const run = await bench.run(system, scenarioOf(load, { seconds: profile.sweepS }), 0)
       throughput[load.experiment] = throughputOf(run)
+      progress.step()
     }
     await system.stop()
     sweep.push({ poolSize, throughput })
@@ -146,6 +141,7 @@ async function warmUpAll(
   progress: Progress,
 ) {
   progress.note('warming up until throughput is steady')
+  progress.plan('warming up', systems.length * rehearsals.length)
   const warmUps: Study['warmUps'] = []
   for (const system of systems) {
     for (const load of rehearsals) {
@@ -156,6 +152,7 @@ async function warmUpAll(
       }
       const { experiment } = load
       warmUps.push({ system: system.name, experiment, windows: windows.map(Math.round), steady: isSteady(windows) })
+      progress.step()
     }
   }
   return warmUps
@@ -168,6 +165,7 @@ function isSteady(windows: readonly number[]): boolean {
 
 async function runCells(bench: Bench, systems: readonly System[], profile: Profile, progress: Progress) {
   const cells: Cell[] = []
+  progress.plan('runs', profile.loads.flat().length * systems.length * profile.runs)
   for (const together of profile.loads) {
     const rows = together.flatMap((load) =>
       systems.map((system) => {
@@ -178,8 +176,8 @@ async function runCells(bench: Bench, systems: readonly System[], profile: Profi
     for (let run = 0; run < profile.runs; run += 1) {
       // A B C D, D C B A, …: none is always the first.
       for (const { system, load, cell } of run % 2 === 0 ? rows : rows.toReversed()) {
-        progress.step(`${load.clients} clients, ${load.experiment}, ${system.name}, run ${run + 1}`)
         cell.runs.push(await bench.run(system, scenarioOf(load, cell.until), run))
+        progress.step()
       }
     }
     cells.push(...rows.map(({ cell }) => cell))

@@ -10,6 +10,7 @@ import { type Bench, openBench } from '../../src/load/bench.ts'
 import type { Scenario, ScenarioName } from '../../src/load/scenarios.ts'
 import { SHARES } from '../../src/load/shopping.ts'
 import type { System } from '../../src/load/systems.ts'
+import { progress } from '../../src/program.ts'
 import { encodeRefusal, encodeResult, LIMITS, type Refusal } from '../../src/protocol.ts'
 import { withConnection } from '../../src/schema.ts'
 
@@ -22,7 +23,14 @@ describe('a marketplace scenario', () => {
 
   before(async () => {
     const { signal } = new AbortController()
-    bench = await openBench({ home, given: {} as never, seed: 1, accounts: { seller: 4, buyer: BUYERS }, signal })
+    bench = await openBench({
+      home,
+      given: {} as never,
+      seed: 1,
+      accounts: { seller: 4, buyer: BUYERS },
+      signal,
+      progress,
+    })
     souk = await bench.start('souk')
   })
   after(async () => {
