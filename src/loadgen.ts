@@ -126,10 +126,11 @@ async function run(options: z.infer<typeof runOptions>): Promise<void> {
       done.push(await bench.run(system, scenario, number))
       progress.step()
     }
+    progress.end()
+    process.stdout.write(`${renderRuns(done)}\n`)
   } finally {
     await bench.close()
   }
-  process.stdout.write(`${renderRuns(done)}\n`)
 }
 
 async function study({ part, full, profile: name, seed, results }: z.infer<typeof studyOptions>): Promise<void> {

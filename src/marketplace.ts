@@ -91,7 +91,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     })
     servers.set(role, server)
     server.on('message', (told: { port: number } | { remaining: Remaining }) => {
-      if (!('remaining' in told)) return
+      if (!stopping || !('remaining' in told)) return
       remaining.set(role, told.remaining)
       showStopping([...remaining.values()])
     })
