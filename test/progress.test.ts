@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { after, afterEach, before, describe, it } from 'node:test'
+import { afterEach, beforeEach, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { findRunning } from '../src/mariadbd.ts'
 import { withConnection } from '../src/schema.ts'
@@ -109,7 +109,7 @@ describe('progress on a terminal', () => {
     assert.equal(screen(), 'a note that stays')
   })
 
-  it('keeps nobody up', async () => {
+  it('keeps nobody up', { timeout: 30_000 }, async () => {
     assert.equal(await work(`progress.begin('working')`).ended, 0)
     assert.equal(terminal?.screen(), '')
   })
@@ -146,10 +146,10 @@ describe('progress elsewhere', () => {
 
 describe('on a terminal', () => {
   let home: string
-  before(() => {
+  beforeEach(() => {
     home = temporaryHome()
   })
-  after(async () => {
+  afterEach(async () => {
     for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
     await until('all processes of the home have ended', () => processesOf(home).length === 0)
     rmSync(home, { recursive: true, force: true })
@@ -186,6 +186,16 @@ describe('on a terminal', () => {
     assert.equal(await ended, 0)
     assert.match(screen(), /souk is ready$/)
     assert.ok(drawn(terminal as Terminal).includes('stopping the private database'))
+  })
+
+  it('souk-server hears Ctrl-C while it makes its database, and leaves nothing running', async () => {
+    const { shows, press, screen, ended } = start('souk-server')
+    await shows(/^making the private database/)
+    press('ctrl-c')
+    await shows(/^stopping/)
+    assert.equal(await ended, 0)
+    assert.equal(screen(), '')
+    assert.deepEqual(processesOf(home), [])
   })
 
   it('souk-load shows what it prepares and how far its runs are, and when Ctrl-C is heard', async () => {
