@@ -132,9 +132,8 @@ export class Commands<R extends Role> {
     if (command === undefined && args.length > 0) throw this.#unknown(String(args[0]))
     const help = this.line(entry === undefined ? '--help' : `${entry.word} --help`)
     try {
-      const checked = command ?? program.globalCommand
-      checked.checkUnknownOptions()
-      checked.checkOptionValue()
+      checkOptions(words, this.options(entry))
+      ;(command ?? program.globalCommand).checkOptionValue()
       const given = optionsOf(options)
       return { operation: entry?.operation, options: given, params: entry ? this.#params(entry, args, options) : {} }
     } catch (error) {
@@ -176,7 +175,7 @@ export class Commands<R extends Role> {
     }
     const [surplus] = positional.some(({ list }) => list) ? [] : args.slice(positional.length)
     if (surplus !== undefined) throw new Error(`"${surplus}" is too much`)
-    for (const field of options) words.set(field, wordsOf(field.label, given[camelCase(field.label)]))
+    for (const field of options) words.set(field, wordsOf(given[camelCase(field.label)]))
     const params: Record<string, unknown> = {}
     for (const [field, typed] of words) {
       if (typed.length > 1 && !field.list) throw new Error(`--${field.label} is given more than once`)
@@ -195,6 +194,17 @@ export class Commands<R extends Role> {
 }
 
 type Given = Readonly<Record<string, unknown>>
+
+/** Throws at an option that there is not; cac lets some pass, and names others as nobody typed them. */
+function checkOptions(typed: readonly string[], options: readonly OptionEntry[]): void {
+  const known = options.map(({ word }) => word)
+  for (const word of typed.slice(0, endOfOptions(typed))) {
+    const [option = ''] = word.split('=')
+    if (!option.startsWith('-') || isNumeric(word) || known.includes(option)) continue
+    const nearest = nearestOf(option, known)
+    throw new Error(`there is no option ${option}${nearest === undefined ? '' : `; there is ${nearest}`}`)
+  }
+}
 
 /** What the contract makes of the parameters; throws an error with a problem on each line. */
 function checkedParams(role: Role, operation: string, params: object, fields: readonly Field[]) {
@@ -221,7 +231,7 @@ export function nearestOf(typed: string, words: readonly string[]): string | und
 }
 
 function optionsOf(given: Given): Options {
-  const text = (name: string) => wordsOf(name, given[camelCase(name)]).at(-1)
+  const text = (name: string) => wordsOf(given[camelCase(name)]).at(-1)
   const texts = {
     passwordFile: text('password-file'),
     host: text('host'),
@@ -236,12 +246,9 @@ function optionsOf(given: Given): Options {
 }
 
 /** The words that an option was given, each with what was typed. */
-function wordsOf(label: string, value: unknown): string[] {
+function wordsOf(value: unknown): string[] {
   if (value === undefined || value === false) return []
-  return [value].flat().map((word) => {
-    if (typeof word === 'object') throw new Error(`there is no option --${label}.${Object.keys(word ?? {})[0]}`)
-    return unmarked(String(word))
-  })
+  return [value].flat().map((word) => unmarked(String(word)))
 }
 
 /** What no word can begin with that a system handed over. */
@@ -250,20 +257,30 @@ const MARK = '\0'
 /**
  * cac makes a number of what looks like one (00123, 1e5, the empty word), a
  * flag of what is below zero, and a boolean of "true"; what stands behind "--"
- * it puts aside. Marked words it leaves as they were typed.
+ * it puts aside. Marked words it leaves as they were typed. A flag it knows
+ * only by its name in camel case; what follows another it takes for a value.
  */
 function asTyped(words: readonly string[]): string[] {
-  const end = words.includes('--') ? words.indexOf('--') : words.length
+  const end = endOfOptions(words)
   const marked = words.slice(0, end).map((word) => {
     const [, option = '', value = word] = /^(--[^=]+=)(.*)$/s.exec(word) ?? []
-    const plain = Number.isNaN(Number(value)) && value !== 'true' && value !== 'false'
-    return plain ? word : option + MARK + value
+    const plain = !isNumeric(value) && value !== 'true' && value !== 'false'
+    return (plain ? word : option + MARK + value).replace(/(?<=^--)(?!no-)[^=]+/, camelCase)
   })
   return [...marked, ...words.slice(end + 1).map((word) => MARK + word)]
 }
 
 function unmarked(word: string): string {
-  return String(word).replace(MARK, '')
+  return word.startsWith(MARK) ? word.slice(MARK.length) : word
+}
+
+/** Where "--" stands, or would. */
+function endOfOptions(words: readonly string[]): number {
+  return words.includes('--') ? words.indexOf('--') : words.length
+}
+
+function isNumeric(word: string): boolean {
+  return !Number.isNaN(Number(word))
 }
 
 function camelCase(label: string): string {
