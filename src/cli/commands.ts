@@ -122,17 +122,18 @@ export class Commands<R extends Role> {
     )
   }
 
-  /** Undefined when help was asked for, which is then printed. Throws `UsageError`. */
+  /** Undefined when help or the version was asked for, which is then printed. Throws `UsageError`. */
   parse(words: readonly string[]): Parsed<R> | undefined {
     const program = this.#program()
     const { args, options } = program.parse(['', '', ...asTyped(words)], { run: false })
-    if (options.help || options.version) return undefined
     const command = program.matchedCommand
+    if (options.help || (options.version && command === undefined)) return undefined
     const entry = this.named(command?.name)
     if (command === undefined && args.length > 0) throw this.#unknown(String(args[0]))
     const help = this.line(entry === undefined ? '--help' : `${entry.word} --help`)
     try {
       checkOptions(words, this.options(entry))
+      if (options.version) return void program.outputVersion()
       ;(command ?? program.globalCommand).checkOptionValue()
       const given = optionsOf(options)
       return { operation: entry?.operation, options: given, params: entry ? this.#params(entry, args, options) : {} }
