@@ -18,6 +18,8 @@ export interface Column {
 const GAP = '  '
 const LEAST_WIDTH = 8
 const ELLIPSIS = '…'
+/** As people count them. */
+const CHARACTERS = new Intl.Segmenter()
 
 /** Columns are as wide as the first rows need: what comes later, page by page, stands in the same columns. */
 export class Table {
@@ -86,7 +88,15 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '?')
 }
 
+/** To the width, at the end of a whole character. */
 function cut(text: string, width: number): string {
-  const { index, ellipsed } = widthOf(text, { limit: width, ellipsis: ELLIPSIS })
-  return ellipsed ? text.slice(0, index) + ELLIPSIS : text.slice(0, index)
+  if (widthOf(text).width <= width) return text
+  let left = width - widthOf(ELLIPSIS).width
+  let shown = ''
+  for (const { segment } of CHARACTERS.segment(text)) {
+    left -= widthOf(segment).width
+    if (left < 0) break
+    shown += segment
+  }
+  return shown + ELLIPSIS
 }
