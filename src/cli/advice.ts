@@ -72,7 +72,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
 
 /** What shows whether an operation was carried out after all. */
 const SHOWN_BY: Readonly<Record<string, string>> = {
-  create_account: 'login',
+  create_account: 'login <username>',
   register_item_for_sale: 'display-items-for-sale',
   change_item_price: 'display-items-for-sale',
   update_units_for_sale: 'display-items-for-sale',
@@ -103,16 +103,16 @@ export function usageFailure({ message, next }: UsageError): Failure {
   return { exitCode: EXIT.usage, code: 'usage', message, next, details: {} }
 }
 
-function lost({ message, outcome }: ConnectionLost, { commands, host, operation }: Attempt): Failure {
-  const shownBy = SHOWN_BY[operation ?? '']
+function lost({ message, outcome }: ConnectionLost, attempt: Attempt): Failure {
+  const shownBy = shownByLine(attempt)
   const told: Told =
     outcome === 'none'
-      ? isLoopback(host)
+      ? isLoopback(attempt.host)
         ? { message: `${message}; start a server`, next: 'souk-server' }
         : { next: 'souk status' }
       : shownBy === undefined
         ? { next: 'souk status' }
-        : { message: `${message}; it may have been carried out`, next: commands.line(shownBy) }
+        : { message: `${message}; it may have been carried out`, next: shownBy }
   return { exitCode: EXIT.unreachable, code: 'unreachable', message, next: undefined, details: { outcome }, ...told }
 }
 
@@ -123,12 +123,12 @@ function refused({ code, message, details }: CallRefused, attempt: Attempt): Fai
 }
 
 /** Ctrl-C, perhaps while a call was under way. */
-function interruption({ commands, operation }: Attempt): Failure {
-  const shownBy = SHOWN_BY[operation ?? '']
+function interruption(attempt: Attempt): Failure {
+  const shownBy = shownByLine(attempt)
   const told: Told =
     shownBy === undefined
       ? { message: 'interrupted' }
-      : { message: 'interrupted; it may have been carried out', next: commands.line(shownBy) }
+      : { message: 'interrupted; it may have been carried out', next: shownBy }
   return { exitCode: EXIT.interrupted, code: 'interrupted', message: '', next: undefined, details: {}, ...told }
 }
 
@@ -166,10 +166,10 @@ const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => 
     next: commands.line(exampleOf(commands, 'add-item-to-cart')),
   }),
   not_purchased: (_, { commands }) => ({ next: commands.line('get-buyer-purchases') }),
-  timeout: ({ outcome }, { commands, operation }) => {
-    const shownBy = SHOWN_BY[operation ?? '']
+  timeout: ({ outcome }, attempt) => {
+    const shownBy = shownByLine(attempt)
     if (outcome !== 'unknown' || shownBy === undefined) return { message: 'the server did not get to it in time' }
-    return { message: 'the server did not finish in time; it may have been carried out', next: commands.line(shownBy) }
+    return { message: 'the server did not finish in time; it may have been carried out', next: shownBy }
   },
   overloaded: () => ({ message: 'the server has too much to do; try again' }),
 }
@@ -203,6 +203,11 @@ function outOfStock(details: Details, { commands, operation, params }: Attempt):
   if (more > 0) return { message, next: commands.line(`add-item-to-cart ${item_id} ${more}`) }
   if (available === 0 && inCart === 0) return { message: `item ${item_id} is sold out` }
   return { message, next: commands.line('display-cart') }
+}
+
+function shownByLine({ commands, operation, params }: Attempt): string | undefined {
+  const words = SHOWN_BY[operation ?? '']
+  return words && commands.line(words.replace('<username>', String(params.username)))
 }
 
 function exampleOf({ entries }: Commands<Role>, wanted: string): string {
