@@ -10,7 +10,7 @@ import { EXIT, usageFailure } from './cli/advice.ts'
 import { Commands, nearestOf, PROGRAM_OPTIONS, UsageError } from './cli/commands.ts'
 import { Desk } from './cli/desk.ts'
 import { helpOfProgram } from './cli/help.ts'
-import { type Command, carryOut, isCommand, refuse } from './cli/run.ts'
+import { type Command, carryOut, isCommand, isUnanswered, refuse } from './cli/run.ts'
 import { Screen } from './cli/screen.ts'
 import { ROLES, type Role } from './operations.ts'
 import { loadDotEnv, VERSION } from './program.ts'
@@ -51,7 +51,7 @@ async function actAs(role: Role, words: readonly string[]): Promise<number> {
 async function carryOutOnly(desk: Desk, command: Command): Promise<number> {
   process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
   const failure = await carryOut(desk, command)
-  if (failure?.exitCode === EXIT.unreachable) process.exit(EXIT.unreachable) // nobody would end the connection
+  if (isUnanswered(failure)) process.exit(failure?.exitCode)
   await desk.close()
   return failure?.exitCode ?? 0
 }

@@ -39,6 +39,11 @@ export async function carryOut(desk: Desk, command: Command): Promise<Failure | 
   }
 }
 
+/** Nobody answered in time, or the wait was given up: nobody would end the connection either. */
+export function isUnanswered(failure: Failure | undefined): boolean {
+  return failure?.code === 'unreachable' || failure?.code === 'interrupted'
+}
+
 /** Tells of what could not even be begun. */
 export function refuse(desk: Pick<Desk, 'screen' | 'place'>, failure: Failure, json: boolean): Failure {
   if (json) desk.screen.line(errorJson(failure))

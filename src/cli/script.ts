@@ -2,10 +2,11 @@
 
 import { createInterface } from 'node:readline'
 import type { Role } from '../operations.ts'
-import { EXIT } from './advice.ts'
+import { EXIT, type Failure } from './advice.ts'
 import { Commands, type Options, UsageError } from './commands.ts'
 import { Desk } from './desk.ts'
 import { carryOutLine } from './lines.ts'
+import { isUnanswered } from './run.ts'
 
 /** Resolves to the exit code: that of the first command that failed. Throws `UsageError`. */
 export async function runScript(role: Role, options: Options): Promise<number> {
@@ -13,13 +14,15 @@ export async function runScript(role: Role, options: Options): Promise<number> {
   process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
   let exitCode = 0
   let number = 0
+  let failure: Failure | undefined
   for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
     number += 1
     desk.place = `line ${number}: `
-    const failure = await carryOutLine(desk, line, options.json)
+    failure = await carryOutLine(desk, line, options.json)
     exitCode ||= failure?.exitCode ?? 0
     if (failure?.code === 'interrupted' || (failure !== undefined && !options.keepGoing)) break
   }
+  if (isUnanswered(failure)) process.exit(exitCode)
   await desk.close()
   return exitCode
 }
