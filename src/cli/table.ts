@@ -18,8 +18,8 @@ export interface Column {
 const GAP = '  '
 const LEAST_WIDTH = 8
 const ELLIPSIS = '…'
-/** As people count them. */
-const CHARACTERS = new Intl.Segmenter()
+/** Made when first needed: that takes as long as reading half of souk. */
+let characters: Intl.Segmenter | undefined
 
 /** Columns are as wide as the first rows need: what comes later, page by page, stands in the same columns. */
 export class Table {
@@ -88,12 +88,13 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '?')
 }
 
-/** To the width, at the end of a whole character. */
+/** To the width, at the end of a whole character, as people count them. */
 function cut(text: string, width: number): string {
   if (widthOf(text).width <= width) return text
+  characters ??= new Intl.Segmenter()
   let left = width - widthOf(ELLIPSIS).width
   let shown = ''
-  for (const { segment } of CHARACTERS.segment(text)) {
+  for (const { segment } of characters.segment(text)) {
     left -= widthOf(segment).width
     if (left < 0) break
     shown += segment
