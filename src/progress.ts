@@ -156,8 +156,8 @@ function timeOf({ total, done, beganMs, countedMs }: Work, nowMs: number): strin
   const passedMs = nowMs - beganMs
   if (typeof total === 'object') return `${clock(Math.ceil(total.seconds - passedMs / 1_000))} left`
   if (total !== undefined && done > 0) {
-    const wholeMs = (Math.max(countedMs - beganMs, BETWEEN_DRAWS_MS) / done) * (total - done)
-    return `${clock(Math.ceil((wholeMs - (nowMs - countedMs)) / 1_000))} left`
+    const leftMs = (Math.max(countedMs - beganMs, BETWEEN_DRAWS_MS) / done) * (total - done)
+    return `${clock(Math.ceil((leftMs - (nowMs - countedMs)) / 1_000))} left`
   }
   return passedMs < TICK_MS ? '' : clock(Math.floor(passedMs / 1_000))
 }
