@@ -55,8 +55,14 @@ export function showStopping(servers: readonly Remaining[]): void {
   const sum = (of: 'requests' | 'connections') => servers.reduce((total, server) => total + server[of], 0)
   const [requests, connections] = [sum('requests'), sum('connections')]
   const waits = requests + connections > 0
-  const what = waits ? `stopping · ${requests} requests in flight, ${connections} connections open` : 'stopping'
+  const what = waits
+    ? `stopping · ${some(requests, 'request')} in flight, ${some(connections, 'connection')} open`
+    : 'stopping'
   progress.begin(what, waits ? { seconds: Math.max(...servers.map(({ leftS }) => leftS)) } : undefined)
+}
+
+function some(count: number, thing: string): string {
+  return `${count.toLocaleString('en')} ${thing}${count === 1 ? '' : 's'}`
 }
 
 /** Tells what is wrong, one line each, and ends the process. */

@@ -89,7 +89,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     },
     step() {
       if (planned !== undefined) count(planned, planned.done + 1)
-      if (planned?.done === planned?.total) planned = undefined
+      if (planned?.done === planned?.total) planned = current = undefined
     },
     note(line) {
       writeLine(stream, line)

@@ -178,13 +178,15 @@ describe('on a terminal', () => {
 
     const url = (await findRunning(home))?.('souk_customer') as string
     const wire = await Wire.connect({ port: Number(port) })
+    wire.request(0, 'create_account', { username: 'bob', password: 'correct horse', name: 'Bob' })
+    await wire.reply()
     await withConnection(url, async (connection) => {
       await connection.query('LOCK TABLES seller WRITE')
       wire.request(1, 'create_account', { username: 'ann', password: 'correct horse', name: 'Ann' })
       wire.request(2, 'ping')
       assert.equal((await wire.reply())?.id, 2)
       press('ctrl-c')
-      await shows(/^(\^C)?stopping · 1 requests in flight, 1 connections open · 0:0\d left$/m)
+      await shows(/^(\^C)?stopping · 1 request in flight, 1 connection open · 0:0\d left$/m)
     })
     assert.equal(await ended, 0)
     assert.match(screen(), /souk is ready$/)
