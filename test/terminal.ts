@@ -36,7 +36,10 @@ export interface Terminal {
   press(...keys: Key[]): void
   /** The lines now on the screen, without blanks at their ends and empty lines below. */
   screen(): string
-  /** Waits until the screen matches; rejects when the program ends before, with what is there. */
+  /**
+   * Waits until the screen matches; rejects when the program ends before, with what is there. What is there for a
+   * moment only may be missed: `raw` has it.
+   */
   shows(pattern: RegExp): Promise<RegExpMatchArray>
   resize(columns: number, rows: number): void
   /** Ends the program, if it has not ended. */
