@@ -1,0 +1,201 @@
+/** souk, one command a process: a whole session of a seller and of a buyer, as people see it and as JSON. */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import type { z } from 'zod'
+import { Commands } from '../src/cli/commands.ts'
+import { operationsOf, ROLES, type Role } from '../src/operations.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
+import { FaultyLink } from './proxy.ts'
+import { documentIn, PASSWORD, Somebody } from './souk.ts'
+
+let marketplace: TestMarketplace
+let servers: RunningServer[]
+let ann: Somebody
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  servers = await Promise.all(ROLES.map((role) => marketplace.serve(role)))
+  ann = new Somebody(servers)
+})
+after(async () => {
+  await ann?.leave()
+  await marketplace?.close()
+})
+
+const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d`
+
+/** Types lines after each other; each must come to the result beside it. */
+async function session(role: string, lines: readonly (readonly [typed: string, result: string | RegExp])[]) {
+  for (const [typed, expected] of lines) {
+    const result = await ann.result(`${role} ${typed}`)
+    if (typeof expected === 'string') assert.equal(result, `${expected}\n`, typed)
+    else assert.match(result, expected, typed)
+  }
+}
+
+describe('help', () => {
+  for (const role of ROLES) {
+    it(`of a ${role} shows examples first, and every command`, async () => {
+      const help = await ann.result(`${role} --help`)
+      for (const name of operationsOf(role).keys())
+        assert.match(help, new RegExp(`^ {2}${name.replaceAll('_', '-')}(, [a-z]+)? {2,}[A-Z]`, 'm'))
+      assert.match(help, /^souk [\d.]+, for \w+s\n\nExamples:\n/)
+    })
+  }
+
+  it('of a command shows its examples, arguments and options, and carries nothing out', async () => {
+    const help = await ann.result('seller register-item-for-sale Lamp --help')
+    for (const part of [
+      '$ souk seller register-item-for-sale "Nikon F3"',
+      '$ souk seller register\n',
+      '--price <price>',
+    ])
+      assert.ok(help.includes(part), part)
+    assert.equal(await ann.result('seller register-item-for-sale Lamp -h'), help)
+  })
+
+  it('of the program names the roles, and --version the version', async () => {
+    assert.match(
+      await ann.result('--help'),
+      /^ {2}seller [\s\S]+^ {2}buyer [\s\S]+^ {2}status [\s\S]+^ {2}completion /m,
+    )
+    assert.match(await ann.result('--version'), /^souk\/\d+\.\d+\.\d+ /)
+  })
+})
+
+describe('a session', () => {
+  it('of a seller works by full names', async () => {
+    const input = `${PASSWORD}\n`
+    assert.equal(await ann.result('seller create-account ann "Ann Lee"', { input }), 'seller 1\n')
+    assert.equal(
+      await ann.result('seller login ann', { input: `${PASSWORD}\r\nand more\n` }),
+      'logged in as ann; the session ends when it is not used for 5 min\n',
+    )
+    const options = '--category 3 --price 249.90 --quantity 2 --condition used --keyword camera --keyword 007'
+    await session('seller', [
+      ['display-items-for-sale', 'no items'],
+      [`register-item-for-sale "Nikon F3" ${options}`, 'item 1: 2 × Nikon F3 on sale at 249.90'],
+      [
+        'register-item-for-sale カメラ --category=3 --price=9 --quantity=50 --condition=new',
+        'item 2: 50 × カメラ on sale at 9.00',
+      ],
+      ['change-item-price 2 9.50', 'item 2 costs 9.50'],
+      ['update-units-for-sale 2 10', 'item 2: 60 on sale'],
+      ['update-units-for-sale 2 -3', 'item 2: 57 on sale'],
+      [
+        'display-items-for-sale',
+        [
+          'ITEM  NAME      CATEGORY   PRICE  ON SALE  CONDITION  VOTES  KEYWORDS',
+          '   2  カメラ           3    9.50       57  new        +0 -0',
+          '   1  Nikon F3         3  249.90        2  used       +0 -0  camera 007',
+        ].join('\n'),
+      ],
+      ['get-seller-rating', '0 up, 0 down, 0 items sold'],
+      ['whoami', new RegExp(`^ann \\(Ann Lee\\), number 1; the session ends at ${TIME} unless it is used\n$`)],
+      ['ping', /^souk \d+\.\d+\.\d+\n$/],
+    ])
+  })
+
+  it('of a buyer works by full names', async () => {
+    await session('buyer', [
+      ['create-account bob Bob --password-file password', 'buyer 1'],
+      ['login bob --password-file password', /^logged in as bob; /],
+      [
+        'search-items 3 lens camera',
+        'ITEM  NAME      SELLER   PRICE  ON SALE  CONDITION  VOTES  KEYWORDS\n' +
+          '   1  Nikon F3       1  249.90        2  used       +0 -0  camera 007',
+      ],
+      ['search-items 3 007', /^ +1 {2}Nikon F3 /m],
+      ['search-items 3 7', 'nothing found'],
+      [
+        'get-item 1',
+        /^item {7}1\nname {7}Nikon F3\nprice {6}249\.90\n(.*\n){3}keywords {3}camera 007\nvotes {6}\+0 -0\n/,
+      ],
+      ['add-item-to-cart 1 2', 'item 1: 2 in the cart'],
+      ['add-item-to-cart 2 5', 'item 2: 5 in the cart'],
+      ['remove-item-from-cart 2 4', 'item 2: 1 in the cart'],
+      [
+        'display-cart',
+        [
+          'ITEM  NAME      UNITS   PRICE   TOTAL  ON SALE',
+          '   1  Nikon F3      2  249.90  499.80        2',
+          '   2  カメラ        1    9.50    9.50       57',
+          'total 509.30',
+        ].join('\n'),
+      ],
+      ['save-cart', 'the cart is kept for your later sessions'],
+      ['clear-cart', 'the cart is empty'],
+      ['display-cart', 'the cart is empty'],
+      ['get-buyer-purchases', 'no purchases'],
+      ['logout', 'logged out'],
+      ['login bob --password-file password', /^logged in as bob; /],
+      [
+        'make-purchase',
+        /^ITEM {2}NAME .*\n.* {2}249\.90 {2}499\.80\n.* {4}9\.50 {4}9\.50\npurchase \d+: total 509\.30\n$/,
+      ],
+      ['get-buyer-purchases', new RegExp(`^PURCHASE .*\n +\\d+  ${TIME}     1  Nikon F3      2  249\\.90  499\\.80\n`)],
+      ['provide-feedback 1 up', 'item 1: your vote is up'],
+      ['get-seller-rating 1', 'seller 1: 1 up, 0 down, 3 items sold'],
+      ['logout', 'logged out'],
+    ])
+  })
+
+  it('works by short names, and gives as JSON what the contract says', async () => {
+    const lines = {
+      seller: [
+        'signup ann "Ann Lee" --password-file password',
+        'login ann --password-file password',
+        'register Film --category 4 --price 0.01 --quantity 9 --condition new --keyword film',
+        ...['price 1 240', 'units 1 5', 'items', 'rating', 'whoami', 'ping', 'logout'],
+      ],
+      buyer: [
+        ...['signup bob Bob --password-file password', 'login bob --password-file password', 'search 3', 'item 1'],
+        ...['clear', 'add 1 2', 'remove 1 1', 'save', 'cart', 'buy', 'purchases', 'vote 1 down', 'rating 1'],
+        ...['whoami', 'ping', 'logout'],
+      ],
+    }
+    for (const role of ROLES) {
+      const documents = (await ann.result(`${role} --json`, { input: lines[role].join('\n') })).trim().split('\n')
+      const commands = new Commands<Role>(role, { inShell: false })
+      const called = lines[role].map((line) => commands.named(line.split(' ')[0])?.operation)
+      assert.deepEqual(called.toSorted(), [...operationsOf(role).keys()].toSorted())
+      for (const [index, operation] of called.entries()) {
+        const { result } = operationsOf(role).get(String(operation)) as { result: z.ZodObject }
+        const told = operation === 'login' ? result.omit({ session: true }) : result
+        told.parse(JSON.parse(documents[index] ?? ''))
+      }
+    }
+  })
+})
+
+describe('a purchase whose answer is lost on the way', () => {
+  it('is carried out once and answered, and what happened is told beside the result', async () => {
+    const buyers = servers.find(({ role }) => role === 'buyer') as RunningServer
+    const link = await FaultyLink.start(buyers.port)
+    const eve = new Somebody([{ role: 'buyer', port: link.port }])
+    try {
+      await eve.join('buyer', 'eve')
+      await eve.result('buyer add-item-to-cart 2 1')
+      link.arm({ to: 'client', after: { bytes: 0 }, does: 'reset' })
+      const { exitCode, stdout, stderr } = await eve.souk('buyer make-purchase --json')
+      assert.equal(exitCode, 0, stderr)
+      assert.equal(link.armed, false)
+      const { purchase_id } = documentIn(stdout)
+      const { items_purchased, purchases } = documentIn(await eve.result('buyer purchases --json'))
+      assert.equal(items_purchased, 1)
+      assert.deepEqual(
+        (purchases as { purchase_id: number }[]).map((purchase) => purchase.purchase_id),
+        [purchase_id],
+      )
+      assert.deepEqual(stderr.split('\n'), [
+        'souk: the connection was lost: ECONNRESET; trying again, for 15 s at most',
+        `souk: connected to 127.0.0.1:${link.port} again`,
+        '',
+      ])
+    } finally {
+      await eve.leave()
+      await link.close()
+    }
+  })
+})
