@@ -80,6 +80,12 @@ export class Somebody {
     return existsSync(this.stateFolder) ? readdirSync(this.stateFolder).toSorted() : []
   }
 
+  /** The session that souk remembers for the role, at the one server known. */
+  session(role: string): string {
+    const [file] = this.files.filter((name) => name.startsWith(`session-${role}-`))
+    return JSON.parse(readFileSync(join(this.stateFolder, file ?? ''), 'utf8')).session
+  }
+
   /** Ends what still runs, and removes the home. */
   async leave(): Promise<void> {
     await Promise.all([...this.#running].map((program) => program.end('SIGKILL')))
