@@ -60,7 +60,8 @@ export class State {
 
   #remembered(): Remembered | undefined {
     try {
-      return JSON.parse(this.#read('session'))
+      const kept = JSON.parse(this.#read('session'))
+      return typeof kept?.session === 'string' ? kept : undefined
     } catch {
       return undefined // none, or what is no file of ours
     }
