@@ -101,7 +101,7 @@ async function call(desk: Desk, { operation }: Command, params: object): Promise
   return result
 }
 
-function keepSession({ state, say }: Desk, { session, username }: { session?: string; username?: string }): void {
-  if (state.remember(String(session), String(username))) return
-  say('souk: SOUK_SESSION is set: commands go on using it, and not the session that has begun')
+function keepSession(desk: Desk, { session, username }: { session?: string; username?: string }): void {
+  if (desk.state.remember(String(session), String(username))) return
+  desk.say('souk: SOUK_SESSION is set: commands go on using it, and not the session that has begun')
 }
