@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { split } from 'shlex'
@@ -77,7 +77,7 @@ export class Somebody {
 
   /** The files that souk keeps for this somebody. */
   get files(): string[] {
-    return existsSync(this.stateFolder) ? readdirSync(this.stateFolder).toSorted() : []
+    return statSync(this.stateFolder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(this.stateFolder).toSorted() : []
   }
 
   /** The session that souk remembers for the role, at the one server known. */
