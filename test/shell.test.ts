@@ -1,0 +1,365 @@
+/**
+ * The shell of a role, as a person at a terminal uses it: the real program in a
+ * pseudo-terminal, against real servers that also go away, hang and come back.
+ */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Role } from '../src/operations.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
+import { FaultyLink } from './proxy.ts'
+import { openTerminal, type Terminal } from './terminal.ts'
+
+const SOUK = fileURLToPath(new URL('../dist/client.js', import.meta.url))
+const PASSWORD = 'hunter2secret'
+
+let marketplace: TestMarketplace
+let seller: RunningServer<'seller'>
+let buyer: RunningServer<'buyer'>
+let passwordFile: string
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  ;[seller, buyer] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
+  passwordFile = join(marketplace.home, 'password')
+  writeFileSync(passwordFile, `${PASSWORD}\n`)
+})
+after(() => marketplace.close())
+
+/** Somebody at a terminal, with a state folder of their own. */
+interface Person {
+  state: string
+  /** A program of souk with these words. */
+  open(words: readonly string[], columns?: number): Terminal
+  /** A link to a server, which can break. */
+  linkTo(server: RunningServer): Promise<FaultyLink>
+  close(): Promise<void>
+}
+
+function person(): Person {
+  const state = mkdtempSync(join(marketplace.home, 'state-'))
+  const opened: (Terminal | FaultyLink)[] = []
+  const env = { XDG_STATE_HOME: state, SOUK_SELLER_PORT: String(seller.port), SOUK_BUYER_PORT: String(buyer.port) }
+  return {
+    state,
+    open(words, columns = 80) {
+      const started = { command: process.execPath, args: [SOUK, ...words], cwd: marketplace.home, env }
+      const terminal = openTerminal({ ...started, columns, rows: 40 })
+      opened.push(terminal)
+      return terminal
+    },
+    async linkTo({ port }) {
+      const link = await FaultyLink.start(port)
+      opened.push(link)
+      return link
+    },
+    close: async () => void (await Promise.all(opened.map((one) => one.close()))),
+  }
+}
+
+function enter(terminal: Terminal, line: string): void {
+  terminal.type(line)
+  terminal.press('enter')
+}
+
+/** What the line comes to: all that stands below it when the prompt is there again. */
+async function answer(terminal: Terminal, line: string): Promise<string> {
+  terminal.press('ctrl-l')
+  enter(terminal, line)
+  const typed = line.replace(/[^\w ]/g, '\\$&')
+  const [, answered = ''] = await terminal.shows(
+    new RegExp(`^\\S+> ${typed}\\n([\\s\\S]*?)\\n?(?:\\S+@)?(?:seller|buyer)>$`),
+  )
+  return answered
+}
+
+/** A shell, and the person's account, in which it is logged in. */
+async function loggedIn(someone: Person, role: Role, username: string, columns = 80): Promise<Terminal> {
+  const shell = someone.open([role], columns)
+  await shell.shows(new RegExp(`${role}>$`))
+  enter(shell, `signup ${username} "Ann Lee" --password-file ${passwordFile}`)
+  await shell.shows(new RegExp(`^${role} \\d+\n`, 'm'))
+  enter(shell, `login ${username} --password-file ${passwordFile}`)
+  await shell.shows(new RegExp(`${username}@${role}>$`))
+  return shell
+}
+
+/** What the shell has kept of what was typed. */
+function historyOf({ state }: Person): string {
+  const folder = join(state, 'souk')
+  const [name = ''] = readdirSync(folder).filter((file) => file.startsWith('history-'))
+  return readFileSync(join(folder, name), 'utf8')
+}
+
+let ann: Person
+beforeEach(() => {
+  ann = person()
+})
+afterEach(() => ann.close())
+
+describe('a person in the shell', () => {
+  it('signs up, logs in, works in it and in others, and logs out; the password is never shown', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/^souk \d.*, as a buyer at 127\.0\.0\.1:\d+\nhelp .*\nbuyer>$/)
+    enter(shell, 'create-account ann "Ann Lee"')
+    for (const prompt of [/New password:$/, /Once more:$/]) {
+      await shell.shows(prompt)
+      enter(shell, PASSWORD)
+    }
+    await shell.shows(/^buyer \d+\nbuyer>$/m)
+    enter(shell, 'login ann')
+    await shell.shows(/^Password:$/m)
+    enter(shell, PASSWORD)
+    await shell.shows(/^logged in as ann;.*\nann@buyer>$/m)
+    assert.match(await answer(shell, 'search 3'), /^nothing found$/)
+
+    const second = ann.open(['buyer'])
+    await second.shows(/\nann@buyer>$/)
+    assert.match(await answer(second, 'whoami'), /^ann \(Ann Lee\), number \d+;/)
+    const oneShot = ann.open(['buyer', 'cart'])
+    assert.equal(await oneShot.ended, 0)
+    assert.equal(oneShot.screen(), 'the cart is empty')
+
+    assert.equal(await answer(shell, 'logout'), 'logged out')
+    await shell.shows(/\nbuyer>$/)
+    assert.match(await answer(second, 'cart'), /^souk: you are not logged in: login <username>$/)
+    await second.shows(/\nbuyer>$/)
+    for (const terminal of [shell, second, oneShot]) assert.doesNotMatch(terminal.raw, /hunter2/)
+  })
+
+  it('is told when the two passwords of a new account differ, and when a password is wrong', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'differs')
+    enter(shell, 'signup other Other')
+    await shell.shows(/New password:$/)
+    enter(shell, PASSWORD)
+    await shell.shows(/Once more:$/)
+    enter(shell, `${PASSWORD}!`)
+    await shell.shows(/^souk: the passwords differ\ndiffers@buyer>$/m)
+    enter(shell, 'login differs')
+    await shell.shows(/Password:$/)
+    enter(shell, `${PASSWORD}!`)
+    await shell.shows(/Password:\nsouk: .*\ndiffers@buyer>$/)
+    assert.doesNotMatch(shell.raw, /hunter2/)
+  })
+
+  it('reads help of all commands and of one, and how the servers are', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    assert.match(await answer(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
+    assert.match(await answer(shell, 'help search'), /search-items <category> \[\.\.\.keywords\]/)
+    assert.match(await answer(shell, 'help serach'), /^souk: there is no command "serach": search$/)
+    assert.match(
+      await answer(shell, 'status'),
+      new RegExp(`^seller .*:${seller.port} .*\nbuyer .*:${buyer.port} .*`, 'm'),
+    )
+  })
+
+  it('reads in status of the servers that the shell talks to, wherever they are', async () => {
+    const link = await ann.linkTo(buyer)
+    const shell = ann.open(['buyer', '--port', String(link.port)])
+    await shell.shows(/buyer>$/)
+    assert.match(await answer(shell, 'status'), new RegExp(`^buyer +127.0.0.1:${link.port} +souk`, 'm'))
+  })
+
+  it('leaves with exit, quit and Ctrl-D, with code 0', async () => {
+    for (const leave of ['exit\r', 'quit\r', '\x04']) {
+      const shell = ann.open(['seller'])
+      await shell.shows(/seller>$/)
+      shell.type(leave)
+      assert.equal(await shell.ended, 0)
+    }
+  })
+
+  it('pastes several lines, which are carried out in order', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'pastes')
+    shell.type('add 1 1\nget-item 2\nping\nwhoami\ncart\n')
+    const order = [/no such item/, /no such item/, /^souk \d/, /pastes \(Ann Lee\)/, /the cart is empty/].map(
+      ({ source }) => source,
+    )
+    await shell.shows(new RegExp(`${order.join('[\\s\\S]*')}\n[\\s\\S]*pastes@buyer>$`, 'm'))
+  })
+})
+
+describe('Tab', () => {
+  /** Types, and presses Tab once that is seen: what comes in one piece counts as pasted, also its Tabs. */
+  async function tab(shell: Terminal, typed: string, ...times: readonly 1[]): Promise<void> {
+    shell.press('ctrl-u', 'ctrl-l')
+    await shell.shows(/^\S+>$/)
+    shell.type(typed)
+    await shell.shows(new RegExp(`^\\S+> ${typed.trimEnd()}$`))
+    for (const _ of [1, ...times]) {
+      shell.press('tab')
+      await sleep(50) // so that two don't come as one piece
+    }
+  }
+
+  it('completes commands, short names, options and their values', async () => {
+    const shell = ann.open(['seller'])
+    await shell.shows(/seller>$/)
+    for (const [typed, completed] of [
+      ['reg', 'register-item-for-sale'],
+      ['pr', 'price'],
+      ['register x --cat', 'register x --category'],
+      ['register x --condition u', 'register x --condition used'],
+      ['items --incl', 'items --include-sold-out'],
+      ['hel', 'help'],
+    ] as const) {
+      await tab(shell, typed)
+      shell.type('!')
+      await shell.shows(new RegExp(`^seller> ${completed} !$`))
+    }
+  })
+
+  it('shows what may stand there when it is pressed twice', async () => {
+    const shell = ann.open(['seller'])
+    await shell.shows(/seller>$/)
+    await tab(shell, 'register x --condition ', 1)
+    await shell.shows(/^new +used\n+seller> register x --condition$/m)
+    await tab(shell, 'log', 1)
+    await shell.shows(/^login +logout\n+seller> log$/m)
+  })
+
+  it('completes the vote, and the numbers of items that were seen in an answer', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'tabs')
+    const registered = await answer(merchant, 'register Seen --category 77 --price 1 --quantity 1 --condition new')
+    const [, id] = /item (\d+)/.exec(registered) as unknown as [string, string]
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    await tab(shell, `vote ${id} u`)
+    shell.type('!')
+    await shell.shows(new RegExp(`> vote ${id} up !$`))
+    await tab(shell, 'item ', 1)
+    shell.type('!')
+    await shell.shows(/> item !$/)
+    shell.press('ctrl-u')
+
+    const customer = await loggedIn(ann, 'buyer', 'tabs')
+    assert.match(await answer(customer, 'search 77'), /Seen/)
+    await tab(customer, 'add ')
+    customer.type('1')
+    await customer.shows(new RegExp(`> add ${id} 1$`))
+  })
+
+  it('does nothing where a password is asked for', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    enter(shell, 'login ann')
+    await shell.shows(/Password:$/)
+    const before = shell.raw
+    for (const typed of ['\t', 'log', '\t', '\t']) {
+      shell.type(typed)
+      await sleep(50)
+    }
+    assert.equal(shell.raw, before)
+  })
+})
+
+describe('lines of before', () => {
+  it('come back by Up, also in another shell, and are in a file that only its owner can read', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    await answer(shell, 'ping')
+    await answer(shell, 'serach 3 camera')
+    await answer(shell, 'get-seller-rating')
+    shell.press('up')
+    await shell.shows(/> get-seller-rating$/)
+    shell.press('up')
+    await shell.shows(/> serach 3 camera$/)
+    shell.press('ctrl-u')
+    assert.match(await answer(shell, 'search 3 camera'), /not logged in/)
+    const [name = ''] = readdirSync(join(ann.state, 'souk'))
+    assert.equal(name, `history-buyer-127.0.0.1-${buyer.port}`)
+    assert.equal(statSync(join(ann.state, 'souk')).mode & 0o777, 0o700)
+    assert.equal(statSync(join(ann.state, 'souk', name)).mode & 0o777, 0o600)
+    const second = ann.open(['buyer'])
+    await second.shows(/buyer>$/)
+    second.press('up')
+    await second.shows(/> search 3 camera$/)
+    second.press('up')
+    await second.shows(/> ping$/)
+  })
+
+  it('have no password in them, however it was typed', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'secretive')
+    const wrong = [
+      `login ann ${PASSWORD}`,
+      `lgoin ann ${PASSWORD}`,
+      `souk buyer login ann ${PASSWORD}`,
+      `login --password ${PASSWORD} ann`,
+      `login ann "${PASSWORD}`,
+      `signup ann Ann ${PASSWORD}`,
+    ]
+    for (const line of wrong) assert.match(await answer(shell, line), /^souk: /)
+    enter(shell, 'login secretive')
+    await shell.shows(/Password:$/)
+    enter(shell, PASSWORD)
+    await shell.shows(/^logged in as secretive;.*\nsecretive@buyer>$/m)
+    shell.press('up')
+    await shell.shows(/> login secretive$/)
+    shell.press('up')
+    await shell.shows(/> login secretive --password-file .*$/)
+    const second = ann.open(['buyer'])
+    await second.shows(/secretive@buyer>$/)
+    second.press('up')
+    await second.shows(/> login secretive$/)
+    assert.doesNotMatch(historyOf(ann), /hunter2/)
+  })
+})
+
+describe('Ctrl-C', () => {
+  it('drops a line that was begun, however long it is', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    shell.type('search 3')
+    await shell.shows(/> search 3$/)
+    shell.press('ctrl-c')
+    await shell.shows(/^buyer> search 3\^C\nbuyer>$/m)
+    const long = 'x'.repeat(200)
+    shell.type(long)
+    await shell.shows(/x{47}$/)
+    shell.press('ctrl-c')
+    await shell.shows(/^buyer> search 3\^C\nbuyer> x{73}\nx{80}\nx{47}\^C\nbuyer>$/m)
+    assert.match(await answer(shell, 'ping'), /^souk \d/)
+  })
+
+  it('gives up a password, of which nothing is seen', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    enter(shell, 'login ann')
+    await shell.shows(/Password:$/)
+    shell.type(PASSWORD)
+    shell.press('ctrl-c')
+    await shell.shows(/Password:\nsouk: interrupted\nbuyer>$/)
+    assert.match(await answer(shell, 'ping'), /^souk \d/)
+    assert.doesNotMatch(shell.raw, /hunter2/)
+  })
+
+  it('gives up a call that nobody answers: it may have been carried out; the next one is', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'gives-up')
+    const link = await ann.linkTo(seller)
+    writeFileSync(
+      join(ann.state, 'souk', `session-seller-127.0.0.1-${link.port}`),
+      readFileSync(join(ann.state, 'souk', `session-seller-127.0.0.1-${seller.port}`)),
+    )
+    const shell = ann.open(['seller', '--port', String(link.port)])
+    await shell.shows(/gives-up@seller>$/)
+    link.cut('silence')
+    enter(shell, 'register Film --category 3 --price 9 --quantity 1 --condition new')
+    await shell.shows(new RegExp(`^waiting for 127.0.0.1:${link.port}`, 'm'))
+    shell.press('ctrl-c')
+    await shell.shows(/^souk: interrupted; it may have been carried out: display-items-for-sale\ngives-up@seller>$/m)
+    assert.equal(await answer(shell, 'display-items-for-sale'), 'no items')
+    link.cut('silence')
+    enter(shell, 'items')
+    await shell.shows(/^waiting for/m)
+    shell.press('ctrl-c')
+    await shell.shows(/^souk: interrupted\ngives-up@seller>$/m)
+    enter(shell, 'exit')
+    assert.equal(await shell.ended, 0)
+    assert.equal(await answer(merchant, 'items'), 'no items')
+  })
+})
