@@ -134,7 +134,9 @@ export class Prompter {
       return
     }
     if (this.#asked.hidden) {
-      this.#settle()?.reject(new Interrupted())
+      const { reject } = this.#asked
+      this.#asked.resolve = () => reject(new Interrupted())
+      this.#lines.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
       return
     }
     process.stdout.write('^C\n')
