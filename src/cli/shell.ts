@@ -75,7 +75,8 @@ function keepLine({ state, commands, prompter }: ShellDesk, line: string, failur
     if (line.trim() !== '') state.addToHistory(line)
     return
   }
-  const [first = ''] = line.trim().split(/\s+/)
+  const words = line.trim().split(/\s+/)
+  const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
   const secretive = commands.entries.filter(({ takesPassword }) => takesPassword)
   if (
     nearestOf(
