@@ -29,7 +29,8 @@ export async function runShell(role: Role, options: Options): Promise<number> {
     left = true
   }
   const help = ([word]: readonly string[]) => {
-    desk.commands.parse(word === undefined ? ['--help'] : [word, '--help'])
+    const isThere = word === undefined || desk.commands.named(word) !== undefined
+    desk.commands.parse([word ?? [], isThere ? '--help' : []].flat())
   }
   const builtins: Builtins = new Map(
     Object.entries({ help, status: () => status(desk, options), exit: leave, quit: leave }),
