@@ -66,8 +66,9 @@ async function greet(desk: ShellDesk): Promise<Failure | undefined> {
   }
 }
 
-async function status({ screen, address }: Desk, { timeout }: Options): Promise<void> {
-  await showStatus(screen, { host: address.host, ...(timeout === undefined ? {} : { timeout }) })
+async function status({ commands, screen, address }: Desk, { timeout }: Options): Promise<void> {
+  const port = { [`${commands.role}Port`]: String(address.port) }
+  await showStatus(screen, { host: address.host, ...port, ...(timeout === undefined ? {} : { timeout }) })
 }
 
 /** Lines that can be carried out are kept for later; one that may have a password in it is not even brought back by Up. */
