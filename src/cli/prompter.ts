@@ -3,7 +3,7 @@
  * answers that are not shown, and messages that come while somebody types.
  */
 
-import { clearScreenDown, createInterface, cursorTo, type Interface } from 'node:readline'
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
 import { Writable } from 'node:stream'
 import { Interrupted } from './password.ts'
 
@@ -92,11 +92,13 @@ export class Prompter {
   /** Shows a line above what is being typed. */
   say(line: string): void {
     const typing = this.#asked !== undefined && !this.#asked.hidden
+    const rows = typing ? this.#lines.getCursorPos().rows : 0
     if (typing) {
+      moveCursor(process.stdout, 0, -rows)
       cursorTo(process.stdout, 0)
       clearScreenDown(process.stdout)
     }
-    process.stdout.write(`${line}\n`)
+    process.stdout.write(line + '\n'.repeat(1 + rows)) // readline goes up as many again
     if (typing) this.#lines.prompt(true)
   }
 
@@ -139,8 +141,8 @@ export class Prompter {
       this.#lines.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
       return
     }
-    process.stdout.write('^C\n')
     this.#lines.write(null, { ctrl: true, name: 'e' })
+    process.stdout.write(`^C${'\n'.repeat(1 + this.#lines.getCursorPos().rows)}`) // readline goes up as many rows
     this.#lines.write(null, { ctrl: true, name: 'u' })
     this.#lines.prompt()
   }
