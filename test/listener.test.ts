@@ -187,7 +187,8 @@ describe('a client that takes no replies', () => {
       wire.socket.resume()
       const replies = await wire.replies(asked)
       for (let id = 0; id < asked; id += 1) {
-        assert.equal((replies.get(id)?.result?.items as unknown[] | undefined)?.length, items)
+        const { result, error } = replies.get(id) ?? {}
+        assert.equal((result?.items as unknown[] | undefined)?.length, items, JSON.stringify(error))
       }
       wire.destroy()
       await others.close()
