@@ -77,7 +77,9 @@ export class Somebody {
 
   /** The files that souk keeps for this somebody. */
   get files(): string[] {
-    return statSync(this.stateFolder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(this.stateFolder).toSorted() : []
+    return statSync(this.stateFolder, { throwIfNoEntry: false })?.isDirectory()
+      ? readdirSync(this.stateFolder).toSorted()
+      : []
   }
 
   /** The session that souk remembers for the role, at the one server known. */

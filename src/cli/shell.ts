@@ -80,19 +80,16 @@ function keepLine({ state, commands, prompter }: ShellDesk, line: string, failur
   const words = line.trim().split(/\s+/)
   const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
   const secretive = commands.entries.filter(({ takesPassword }) => takesPassword)
-  if (
-    nearestOf(
-      first,
-      secretive.flatMap(({ word, alias }) => [word, alias ?? word]),
-    )
-  )
-    prompter.forget(line)
+  const names = secretive.flatMap(({ word, alias }) => [word, alias ?? word])
+  if (nearestOf(first, names) !== undefined) prompter.forget(line)
 }
 
 class ShellDesk extends Desk {
   readonly prompter: Prompter
   readonly #seenItems = new Set<number>()
   #username: string | undefined
+  /** Since it was last looked at. */
+  #isSessionUsed = true
   #ends: NodeJS.Timeout[] = []
   /** Counts looks at the session: an answer to an earlier one says nothing any more. */
   #look = 0
@@ -115,6 +112,11 @@ class ShellDesk extends Desk {
     return askPassword((prompt) => this.prompter.hidden(prompt), isNew)
   }
 
+  override interruptible<T>(call: Promise<T>): Promise<T> {
+    this.#isSessionUsed = true
+    return super.interruptible(call)
+  }
+
   override saw(result: object): void {
     for (const id of itemIdsIn(result)) this.#seenItems.add(id)
   }
@@ -124,12 +126,14 @@ class ShellDesk extends Desk {
     this.prompter.say(line)
   }
 
-  /** Learns whose session it is and until when, just after it was used, so that this prolongs nothing. */
+  /** Learns whose session it is and until when: only when it was just used, so that this prolongs nothing. */
   async lookAtSession(): Promise<void> {
+    const remembered = this.state.session
+    if (remembered !== undefined && !this.#isSessionUsed) return
+    this.#isSessionUsed = false
     this.#look += 1
     const look = this.#look
     for (const timer of this.#ends.splice(0)) clearTimeout(timer)
-    const remembered = this.state.session
     this.#username = remembered?.username
     if (remembered === undefined) return
     try {
