@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
 import { loadRecord, type Study } from '../../src/load/record.ts'
+import { openTerminal } from '../terminal.ts'
 
 const PROGRAM = [
   `--import=${import.meta.resolve('tsx')}`,
@@ -22,13 +23,21 @@ const OPERATIONS = EXPERIMENTS.slice(0, 4)
 describe('the study', () => {
   const home = mkdtempSync(join(tmpdir(), 'souk-'))
   const results = join(home, 'results')
-  let program: SpawnSyncReturns<string>
+  let drawn: string
   let study: Study
   let page: string
 
-  before(() => {
-    program = soukLoad(home, 'study', '--profile', 'tiny', '--results', results)
-    assert.equal(program.status, 0, program.stderr)
+  before(async () => {
+    const args = [...PROGRAM, 'study', '--profile', 'tiny', '--results', results]
+    const terminal = openTerminal({
+      command: process.execPath,
+      args,
+      cwd: home,
+      env: { SOUK_HOME: home },
+      columns: 200,
+    })
+    assert.equal(await terminal.ended, 0, terminal.screen())
+    drawn = terminal.raw
     const [record = ''] = readdirSync(results).filter((name) => name.endsWith('.json'))
     study = loadRecord(join(results, record)) as Study
     page = readFileSync(join(results, 'README.md'), 'utf8')
@@ -42,6 +51,15 @@ describe('the study', () => {
     const actual = study.cells.map(({ system, experiment, clients }) => `${system} ${experiment} ${clients}`)
     assert.deepEqual(actual.sort(), expected.sort())
     for (const { runs } of study.cells) assert.equal(runs.length, 2)
+  })
+
+  test('shows on a terminal each step of its plans', () => {
+    for (const [plan, steps] of Object.entries({ 'sweeping pools': 2 * 4, 'warming up': 5 * 4, runs: 15 * 5 * 2 })) {
+      const done = [...drawn.matchAll(new RegExp(`\\r\\x1b\\[K${plan} (\\d+)/${steps}\\b`, 'g'))].map(([, count]) =>
+        Number(count),
+      )
+      assert.deepEqual([...new Set(done)], [...Array(steps).keys()])
+    }
   })
 
   test('lets the systems take turns, each the first in half of the rounds', () => {
