@@ -31,6 +31,8 @@ export class Prompter {
   readonly #waiting: string[] = []
   #asked: Asked | undefined
   #ended = false
+  /** Nothing that readline draws is shown. */
+  #isSilent = false
   /** readline's own, newest first. */
   #history: string[] = []
 
@@ -40,7 +42,7 @@ export class Prompter {
     const output = Object.assign(
       new Writable({
         write: (chunk, _encoding, done) => {
-          if (this.#asked?.hidden !== true) stdout.write(chunk)
+          if (this.#asked?.hidden !== true && !this.#isSilent) stdout.write(chunk)
           done()
         },
       }),
@@ -92,7 +94,7 @@ export class Prompter {
   /** Shows a line above what is being typed. */
   say(line: string): void {
     const typing = this.#asked !== undefined && !this.#asked.hidden
-    const rows = typing ? this.#lines.getCursorPos().rows : 0
+    const rows = typing ? this.#rowsAboveCursor() : 0
     if (typing) {
       moveCursor(process.stdout, 0, -rows)
       cursorTo(process.stdout, 0)
@@ -141,10 +143,19 @@ export class Prompter {
       this.#lines.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
       return
     }
+    this.#rowsAboveCursor()
     this.#lines.write(null, { ctrl: true, name: 'e' })
-    process.stdout.write(`^C${'\n'.repeat(1 + this.#lines.getCursorPos().rows)}`) // readline goes up as many rows
+    process.stdout.write(`^C${'\n'.repeat(1 + this.#rowsAboveCursor())}`) // readline goes up as many again
     this.#lines.write(null, { ctrl: true, name: 'u' })
     this.#lines.prompt()
+  }
+
+  /** Rows of what is being typed; readline, which misses those that were pasted, counts again. */
+  #rowsAboveCursor(): number {
+    this.#isSilent = true
+    this.#lines.prompt(true)
+    this.#isSilent = false
+    return this.#lines.getCursorPos().rows
   }
 
   #complete(line: string): [string[], string] {
