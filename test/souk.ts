@@ -64,10 +64,17 @@ export class Somebody {
     await this.result(`${role} login ${username} --password-file password`)
   }
 
-  start(typed: string | readonly string[], { input = '', env = {} }: Run = {}): RunningSouk {
+  start(typed: string | readonly string[], { input = '', ...run }: Run = {}): RunningSouk {
+    const started = this.open(typed, run)
+    started.child.stdin?.end(input)
+    return started
+  }
+
+  /** Its standard input stays open. */
+  open(typed: string | readonly string[], { env = {} }: Pick<Run, 'env'> = {}): RunningSouk {
     const words = typeof typed === 'string' ? split(typed.replace(/^souk /, '')) : typed
     const secrets = this.#secrets()
-    const started = new RunningSouk(words, { cwd: this.home, input, env: { ...this.#env, ...env } }, (output) => {
+    const started = new RunningSouk(words, { cwd: this.home, env: { ...this.#env, ...env } }, (output) => {
       this.#running.delete(started)
       for (const secret of [...secrets, ...this.#secrets()]) assert.ok(!output.includes(secret), 'a secret is told')
     })
@@ -110,7 +117,7 @@ export class RunningSouk {
   /** `over` is told all that it wrote. */
   constructor(
     words: readonly string[],
-    { cwd, env, input }: { cwd: string; env: NodeJS.ProcessEnv; input: string },
+    { cwd, env }: { cwd: string; env: NodeJS.ProcessEnv },
     over: (output: string) => void,
   ) {
     this.child = spawn(process.execPath, [PROGRAM, ...words], { cwd, env })
@@ -121,7 +128,6 @@ export class RunningSouk {
       this.stderr += text
     })
     this.child.stdin?.on('error', () => {}) // it ended before it read all of it
-    this.child.stdin?.end(input)
     this.ended = new Promise((resolve, reject) => {
       this.child.once('close', (code, signal) => {
         const { stdout, stderr } = this
