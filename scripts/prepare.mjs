@@ -45,11 +45,11 @@ function installPackages() {
 }
 
 function compile() {
-  const compiled = join('dist', 'server.js')
+  const compiled = join('dist', 'souk.js') // what is made last
   const sources = readdirSync('src', { recursive: true }).map((name) => statSync(join('src', name)).mtimeMs)
-  const newest = Math.max(...sources, statSync('tsconfig.build.json').mtimeMs, statSync('tsconfig.json').mtimeMs)
-  if (existsSync(compiled) && statSync(compiled).mtimeMs >= newest) return
-  run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'])
+  const settings = ['package.json', 'tsconfig.build.json', 'tsconfig.json'].map((name) => statSync(name).mtimeMs)
+  if (existsSync(compiled) && statSync(compiled).mtimeMs >= Math.max(...sources, ...settings)) return
+  run('npm', ['run', '--silent', 'build'])
 }
 
 function isMissing(search) {

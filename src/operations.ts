@@ -5,7 +5,7 @@
  * checked and in normal form, so whoever handles them trusts them.
  */
 
-import { z } from 'zod'
+import * as z from 'zod'
 
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]

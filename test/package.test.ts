@@ -69,13 +69,16 @@ describe('the package', () => {
   it('has the compiled programs of today, what they read, and nothing else', () => {
     const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
-    assert.deepEqual(filesIn(installed).sort(), [...BESIDE_PROGRAMS, ...programs, ...baseline].sort())
+    const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
+    assert.deepEqual(filesIn(installed).sort(), [...BESIDE_PROGRAMS, ...programs, souk, ...baseline].sort())
   })
 
   it('imports only its own files, its dependencies and what is built into Node', () => {
     for (const name of filesIn(join(installed, 'dist'))) {
       const path = join(installed, 'dist', name)
-      const imports = readFileSync(path, 'utf8').matchAll(/\b(?:from|import|import\.meta\.resolve)[ (]*'([^']+)'/g)
+      const imports = readFileSync(path, 'utf8').matchAll(
+        /\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
+      )
       for (const [, imported = ''] of imports) {
         const isThere = imported.startsWith('.')
           ? existsSync(join(dirname(path), imported))

@@ -40,8 +40,8 @@ describe('the session in the README', () => {
     ports = { seller: seller.port, buyer: buyer.port }
     home = temporaryHome()
     mkdirSync(join(home, 'bin'))
-    chmodSync(root('dist/client.js'), 0o755)
-    symlinkSync(root('dist/client.js'), join(home, 'bin', 'souk'))
+    chmodSync(root('dist/souk.js'), 0o755)
+    symlinkSync(root('dist/souk.js'), join(home, 'bin', 'souk'))
   })
   after(async () => {
     await terminal?.close()

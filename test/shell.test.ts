@@ -14,7 +14,7 @@ import { type RunningServer, startTestMarketplace, type TestMarketplace } from '
 import { FaultyLink } from './proxy.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
 
-const SOUK = fileURLToPath(new URL('../dist/client.js', import.meta.url))
+const SOUK = fileURLToPath(new URL('../dist/souk.js', import.meta.url))
 const PASSWORD = 'hunter2secret'
 
 let marketplace: TestMarketplace

@@ -14,7 +14,7 @@ import { type Ending, type RunningServer, temporaryHome, until } from './marketp
 
 export const PASSWORD = 'correct horse'
 
-const PROGRAM = fileURLToPath(new URL('../dist/client.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../dist/souk.js', import.meta.url))
 
 export interface Run {
   /** Standard input, all of it. */

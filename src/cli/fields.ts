@@ -4,7 +4,7 @@
  * amounts of money, read digit by digit and never as floating point.
  */
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { amountOf, centsOf } from './money.ts'
 
 export interface Field {
