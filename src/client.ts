@@ -7,7 +7,7 @@
 
 import { cac } from 'cac'
 import { EXIT, usageFailure } from './cli/advice.ts'
-import { Commands, nearestOf, PROGRAM_OPTIONS, UsageError } from './cli/commands.ts'
+import { Commands, checkOptions, nearestOf, PROGRAM_OPTIONS, UsageError } from './cli/commands.ts'
 import { Desk } from './cli/desk.ts'
 import { helpOfProgram } from './cli/help.ts'
 import { type Command, carryOut, isCommand, isUnanswered, refuse } from './cli/run.ts'
@@ -72,8 +72,10 @@ async function actForAll(words: readonly string[]): Promise<number> {
   const command = program.matchedCommand
   if (command === undefined) throw unknownWord(args[0])
   try {
-    command.checkUnknownOptions()
+    checkOptions(words, program)
     command.checkOptionValue()
+    const surplus = args[command.args.length]
+    if (surplus !== undefined) throw new Error(`"${surplus}" is too much`)
   } catch (error) {
     throw new UsageError([(error as Error).message], `souk ${command.name} --help`)
   }

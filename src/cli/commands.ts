@@ -132,7 +132,7 @@ export class Commands<R extends Role> {
     if (command === undefined && args.length > 0) throw this.#unknown(String(args[0]))
     const help = this.line(entry === undefined ? '--help' : `${entry.word} --help`)
     try {
-      checkOptions(words, this.options(entry))
+      checkOptions(words, program)
       if (options.version) return void program.outputVersion()
       ;(command ?? program.globalCommand).checkOptionValue()
       const given = optionsOf(options)
@@ -196,9 +196,10 @@ export class Commands<R extends Role> {
 
 type Given = Readonly<Record<string, unknown>>
 
-/** Throws at an option that there is not; cac lets some pass, and names others as nobody typed them. */
-function checkOptions(typed: readonly string[], options: readonly OptionEntry[]): void {
-  const known = options.map(({ word }) => word)
+/** Throws at an option that the command typed has not; cac lets some pass, and names others as nobody typed them. */
+export function checkOptions(typed: readonly string[], { matchedCommand, globalCommand }: CAC): void {
+  const options = [...(matchedCommand?.options ?? []), ...globalCommand.options]
+  const known = options.flatMap(({ rawName }) => rawName.match(/--?[a-z-]+/g) ?? [])
   for (const word of typed.slice(0, endOfOptions(typed))) {
     const [option = ''] = word.split('=')
     if (!option.startsWith('-') || isNumeric(word) || known.includes(option)) continue
