@@ -151,6 +151,23 @@ describe('a refusal', () => {
   })
 })
 
+describe('what can’t be understood', () => {
+  it('is told with what to type instead, and nothing is carried out', async () => {
+    const cases = {
+      'buyer serch 3': 'there is no command "serch": souk buyer search',
+      'buyer cart --limit.x 3': 'there is no option --limit.x: souk buyer display-cart --help',
+      'buyer item 1 2': '"2" is too much: souk buyer get-item --help',
+      sttus: 'there is no command "sttus": souk status',
+      'status now': '"now" is too much: souk status --help',
+      'status --__proto__ x': 'there is no option --__proto__: souk status --help',
+      'completion tcsh': 'which shell? bash, zsh, fish: souk completion bash',
+      '': 'who are you, a seller or a buyer?: souk --help',
+    }
+    for (const [typed, expected] of Object.entries(cases)) assert.equal(await failure(typed, 2), `souk: ${expected}\n`)
+    for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await errorOf(typed, 2)).code, 'usage')
+  })
+})
+
 describe('who is not logged in', () => {
   it('is told to, by name when it is known, also when the session has ended on the server', async () => {
     const eve = new Somebody([shop.buyers])
@@ -178,13 +195,14 @@ describe('a server that can’t be reached', () => {
   })
 
   it('that accepts and never answers is given up after --timeout, saying what may have been carried out', async () => {
-    const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'some' }
+    const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
     const began = performance.now()
     const stderr = await failure('buyer ping --timeout 1.2', 6, { env })
     assert.ok(performance.now() - began >= 1_200)
-    assert.equal(stderr, 'souk: the call was not answered in time: souk status\n')
-    const { outcome, next } = await errorOf('buyer buy --timeout 0.5', 6, { env })
-    assert.deepEqual([outcome, next], ['unknown', 'souk buyer get-buyer-purchases'])
+    assert.match(stderr, /^souk: the call was not answered in time: souk status\n$/m)
+    const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.5 --json', { env })
+    const { outcome, next } = documentIn(stdout).error as Record<string, unknown>
+    assert.deepEqual([exitCode, outcome, next], [6, 'unknown', 'souk buyer get-buyer-purchases'])
     const account = await failure('buyer signup zoe Zoe --password-file password --timeout 0.5', 6, { env })
     assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
   })
@@ -208,7 +226,7 @@ describe('Ctrl-C while nobody answers', () => {
   for (const [typed, [stdout, stderr]] of Object.entries(cases)) {
     it(`ends souk ${typed} at once, with 130`, async () => {
       const before = mute.connections
-      const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'some' }
+      const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
       const waiting = bob.start(`${typed} --timeout 60`, { env, input: '\nping\nping\n' })
       await until('it waits', () => mute.connections > before)
       await new Promise((resolve) => setTimeout(resolve, 100)) // its call is on the way

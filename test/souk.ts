@@ -73,7 +73,7 @@ export class Somebody {
   /** Its standard input stays open. */
   open(typed: string | readonly string[], { env = {} }: Pick<Run, 'env'> = {}): RunningSouk {
     const words = typeof typed === 'string' ? split(typed.replace(/^souk /, '')) : typed
-    const secrets = this.#secrets()
+    const secrets = [...this.#secrets(), ...(env.SOUK_SESSION ? [env.SOUK_SESSION] : [])]
     const started = new RunningSouk(words, { cwd: this.home, env: { ...this.#env, ...env } }, (output) => {
       this.#running.delete(started)
       for (const secret of [...secrets, ...this.#secrets()]) assert.ok(!output.includes(secret), 'a secret is told')
