@@ -44,7 +44,7 @@ async function actAs(role: Role, words: readonly string[]): Promise<number> {
   if (parsed === undefined) return 0
   if (isCommand(parsed)) return carryOutOnly(new Desk(commands, parsed.options), parsed)
   if (process.stdin.isTTY && process.stdout.isTTY)
-    return (await import('./cli/shell.ts')).runShell(role, parsed.options)
+    process.exit(await (await import('./cli/shell.ts')).runShell(role, parsed.options)) // connections may hang
   return (await import('./cli/script.ts')).runScript(role, parsed.options)
 }
 

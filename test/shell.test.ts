@@ -9,8 +9,9 @@ import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import widthOf from 'fast-string-truncated-width'
 import type { Role } from '../src/operations.ts'
-import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './marketplace.ts'
 import { FaultyLink } from './proxy.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
 
@@ -69,6 +70,7 @@ function enter(terminal: Terminal, line: string): void {
 /** What the line comes to: all that stands below it when the prompt is there again. */
 async function answer(terminal: Terminal, line: string): Promise<string> {
   terminal.press('ctrl-l')
+  await terminal.shows(/^\S+>$/)
   enter(terminal, line)
   const typed = line.replace(/[^\w ]/g, '\\$&')
   const [, answered = ''] = await terminal.shows(
@@ -78,8 +80,14 @@ async function answer(terminal: Terminal, line: string): Promise<string> {
 }
 
 /** A shell, and the person's account, in which it is logged in. */
-async function loggedIn(someone: Person, role: Role, username: string, columns = 80): Promise<Terminal> {
-  const shell = someone.open([role], columns)
+async function loggedIn(
+  someone: Person,
+  role: Role,
+  username: string,
+  columns = 80,
+  server: RunningServer = role === 'seller' ? seller : buyer,
+): Promise<Terminal> {
+  const shell = someone.open([role, '--port', String(server.port)], columns)
   await shell.shows(new RegExp(`${role}>$`))
   enter(shell, `signup ${username} "Ann Lee" --password-file ${passwordFile}`)
   await shell.shows(new RegExp(`^${role} \\d+\n`, 'm'))
@@ -358,8 +366,164 @@ describe('Ctrl-C', () => {
     await shell.shows(/^waiting for/m)
     shell.press('ctrl-c')
     await shell.shows(/^souk: interrupted\ngives-up@seller>$/m)
+    const beganMs = performance.now()
     enter(shell, 'exit')
     assert.equal(await shell.ended, 0)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 7 s, it would be
     assert.equal(await answer(merchant, 'items'), 'no items')
+  })
+})
+
+describe('a server that goes away', () => {
+  it('and is back when the next command comes: the shell says that it is connected again', async () => {
+    let server = await marketplace.serve('buyer')
+    const { port } = server
+    const shell = ann.open(['buyer', '--port', String(port)], 120)
+    await shell.shows(/buyer>$/)
+    await server.program.end()
+    server = await marketplace.serve('buyer', { buyerPort: port })
+    assert.match(
+      await answer(shell, 'ping'),
+      new RegExp(`^souk: connected to 127\\.0\\.0\\.1:${port} again\\nsouk \\d.*$`),
+    )
+    assert.match(await answer(shell, 'ping'), /^souk \d.*$/)
+
+    process.kill(server.program.pid, 'SIGSTOP')
+    enter(shell, 'ping')
+    await shell.shows(/^waiting for/m)
+    await server.program.end('SIGKILL')
+    await shell.shows(/^souk: .*; trying again, for 15 s at most$/m)
+    await marketplace.serve('buyer', { buyerPort: port })
+    await shell.shows(/again\nsouk \d.*\nbuyer>$/)
+  })
+
+  it('for longer than a command may take: that fails, and the shell goes on', async () => {
+    const server = await marketplace.serve('buyer')
+    const shell = ann.open(['buyer', '--port', String(server.port), '--timeout', '2'], 120)
+    await shell.shows(/buyer>$/)
+    await server.program.end()
+    const told = await answer(shell, 'ping')
+    assert.match(told, /^souk: .*ECONNREFUSED; trying again, for 2 s at most\nsouk: .*; start a server: souk-server$/)
+    await marketplace.serve('buyer', { buyerPort: server.port })
+    assert.match(await answer(shell, 'ping'), /again\nsouk \d.*$/)
+  })
+
+  it('before the shell begins: it says what to do, and ends', async () => {
+    const server = await marketplace.serve('buyer')
+    await server.program.end()
+    const shell = ann.open(['buyer', '--port', String(server.port)], 120)
+    assert.equal(await shell.ended, 6)
+    assert.match(shell.screen(), /^souk: no connection to .*: ECONNREFUSED; start a server: souk-server$/)
+  })
+
+  it('is waited for by a command on a terminal, which says so and then takes it back', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: { delayMs: 1_500 } })
+    const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
+    await oneShot.shows(new RegExp(`^waiting for 127.0.0.1:${link.port}$`))
+    assert.equal(await oneShot.ended, 0)
+    assert.match(oneShot.screen(), /^souk \d\S+$/)
+  })
+
+  it('and a command is given up by Ctrl-C at once', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
+    const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
+    await oneShot.shows(/^waiting for/)
+    const beganMs = performance.now()
+    oneShot.press('ctrl-c')
+    assert.equal(await oneShot.ended, 130)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for')
+    assert.match(oneShot.screen(), /^(\^C)?souk: interrupted$/)
+  })
+})
+
+describe('a session that is not used', { concurrency: true }, () => {
+  let server: RunningServer<'buyer'>
+  before(async () => {
+    server = await marketplace.serve('buyer', { sessionIdleS: 6 })
+  })
+
+  it('ends, and not later because a shell is there: it warns, says so, and what to type', async (t) => {
+    const someone = person()
+    t.after(() => someone.close())
+    const shell = await loggedIn(someone, 'buyer', 'idle', 80, server)
+    await shell.shows(/^souk: the session ends in 2 s, unless it is used\nidle@buyer>$/m)
+    await shell.shows(/^souk: the session has ended: login idle\nbuyer>$/m)
+    const left =
+      "SELECT 1 FROM session JOIN buyer ON buyer.id = account_id WHERE username = 'idle' AND role = 'buyer' AND expires_at > UNIX_TIMESTAMP()"
+    await until('the session has ended', async () => (await marketplace.sql('customer', left)).length === 0)
+    assert.equal(await answer(shell, 'cart'), 'souk: the session has ended: login idle')
+    assert.equal(await answer(shell, 'cart'), 'souk: you are not logged in: login <username>')
+  })
+
+  it('is told of above what is being typed, and goes on when it is used', async (t) => {
+    const someone = person()
+    t.after(() => someone.close())
+    const shell = await loggedIn(someone, 'buyer', 'typing', 80, server)
+    shell.type(`search 3 ${'x'.repeat(100)}`)
+    await shell.shows(/ 6 s\nsouk: the session ends in 2 s, unless it is used\ntyping@buyer> search 3 x{57}\nx{43}$/)
+    shell.type('y')
+    await shell.shows(/ 6 s\nsouk: .* is used\ntyping@buyer> search 3 x{57}\nx{43}y$/)
+    shell.press('ctrl-u')
+    const endsMs = performance.now() + 2_000
+    assert.match(await answer(shell, 'cart'), /empty$/)
+    while (performance.now() < endsMs) await sleep(50)
+    assert.equal(shell.screen(), 'typing@buyer> cart\nthe cart is empty\ntyping@buyer>')
+    await shell.shows(/souk: the session ends in 2 s/)
+  })
+})
+
+describe('a list in the shell', () => {
+  const wide = 'カメラ'.repeat(10).concat('レフ')
+  const keywords = ['カメラカメラレフ', 'abcdefgh', 'bcdefghi', 'cdefghij', 'defghijk']
+
+  it('fits the terminal, in columns or upright, whatever its width becomes', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'fits', 200)
+    const given = [
+      '--category 5 --price 249.90 --quantity 20 --condition used',
+      ...keywords.map((word) => `--keyword ${word}`),
+    ]
+    for (const name of [wide, 'Film', 'N'.repeat(32)]) enter(merchant, `register ${name} ${given.join(' ')}`)
+    await merchant.shows(/N{32} on sale/)
+    for (const columns of [200, 80]) {
+      merchant.resize(columns, 40)
+      const [heading = '', ...rows] = (await answer(merchant, 'items')).split('\n')
+      assert.equal(rows.length, 3)
+      for (const line of [heading, ...rows]) assert.ok(widthOf(line).width <= columns, line)
+      for (const [title, cell] of [
+        ['PRICE', /249\.90$/],
+        ['CONDITION', /used {5,}$/],
+        ['KEYWORDS', /./],
+      ] as const) {
+        const [start, end] = [heading.indexOf(title), heading.indexOf(title) + title.length]
+        for (const row of rows) assert.match(cells(row, title === 'PRICE' ? start - 1 : start, end), cell)
+      }
+      for (const row of rows) assert.equal(row.includes('…'), columns === 80)
+      if (columns === 200)
+        for (const text of [wide, 'N'.repeat(32), keywords.join(' ')]) assert.ok(rows.join().includes(text))
+    }
+    merchant.resize(40, 40)
+    const upright = (await answer(merchant, 'items')).split('\n')
+    for (const line of upright) assert.ok(widthOf(line).width <= 40, line)
+    assert.equal(upright.filter((line) => /^NAME {6}\S/.test(line)).length, 3)
+    assert.equal(upright.filter((line) => line === 'PRICE      249.90').length, 3)
+  })
+
+  /** What stands between two columns of the terminal. */
+  function cells(line: string, start: number, end: number): string {
+    const upTo = (column: number) => line.slice(0, widthOf(line, { limit: column, ellipsis: '' }).index)
+    return line.slice(upTo(start).length, upTo(end).length)
+  }
+})
+
+describe('commands from standard input', () => {
+  it('are carried out without a prompt, also on a terminal', async () => {
+    const env = `XDG_STATE_HOME=${ann.state} SOUK_BUYER_PORT=${buyer.port}`
+    const script = `printf 'ping\\nping\\n' | ${env} ${process.execPath} ${SOUK} buyer`
+    const terminal = openTerminal({ command: 'sh', args: ['-c', script], cwd: marketplace.home })
+    assert.equal(await terminal.ended, 0)
+    assert.match(terminal.raw, /^souk \d\S+\r\nsouk \d\S+\r\n$/)
+    await terminal.close()
   })
 })
