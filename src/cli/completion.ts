@@ -14,12 +14,37 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 const NO_FILES = ':4'
 const FILES = ':0'
 
+/**
+ * Ours, for the library's has bash evaluate the line that is being typed, which
+ * carries out $(...) and empties the file behind > at each Tab.
+ */
+const BASH_SCRIPT = `# completion of souk in bash
+
+_souk() {
+    local word words=()
+    for word in "\${COMP_WORDS[@]:1:COMP_CWORD}"; do
+        [[ $word == = ]] || words+=("$word") # --option=value comes as three words
+    done
+    [[ $word != = ]] || words+=('')
+    COMPREPLY=()
+    while IFS=$'\\t' read -r word _; do
+        case $word in
+            ${FILES}) compopt -o default ;;
+            ${NO_FILES}) ;;
+            *) COMPREPLY+=("$word") ;;
+        esac
+    done < <(souk complete -- "\${words[@]}" 2>/dev/null)
+}
+complete -F _souk souk
+`
+
 /** Prints the script for a shell; resolves to the exit code. Throws `UsageError`. */
 export function printScript([shell, ...others]: readonly string[]): number {
   const known = SHELLS.find((name) => name === shell)
   if (known === undefined || others.length > 0)
     throw new UsageError([`which shell? ${SHELLS.join(', ')}`], 'souk completion bash')
-  script(known, 'souk', 'souk')
+  if (known === 'bash') process.stdout.write(BASH_SCRIPT)
+  else script(known, 'souk', 'souk')
   return 0
 }
 
