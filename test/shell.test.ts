@@ -476,6 +476,7 @@ describe('a session that is not used', { concurrency: true }, () => {
 
 describe('a list in the shell', () => {
   const wide = 'カメラ'.repeat(10).concat('レフ')
+  const cyrillic = 'Фотоаппарат «Зенит» — с чехлом'
   const keywords = ['カメラカメラレフ', 'abcdefgh', 'bcdefghi', 'cdefghij', 'defghijk']
 
   it('fits the terminal, in columns or upright, whatever its width becomes', async () => {
@@ -484,7 +485,7 @@ describe('a list in the shell', () => {
       '--category 5 --price 249.90 --quantity 20 --condition used',
       ...keywords.map((word) => `--keyword ${word}`),
     ]
-    for (const name of [wide, 'Film', 'N'.repeat(32)]) enter(merchant, `register ${name} ${given.join(' ')}`)
+    for (const name of [wide, `"${cyrillic}"`, 'N'.repeat(32)]) enter(merchant, `register ${name} ${given.join(' ')}`)
     await merchant.shows(/N{32} on sale/)
     for (const columns of [200, 80]) {
       merchant.resize(columns, 40)
@@ -501,7 +502,7 @@ describe('a list in the shell', () => {
       }
       for (const row of rows) assert.equal(row.includes('…'), columns === 80)
       if (columns === 200)
-        for (const text of [wide, 'N'.repeat(32), keywords.join(' ')]) assert.ok(rows.join().includes(text))
+        for (const text of [wide, cyrillic, 'N'.repeat(32), keywords.join(' ')]) assert.ok(rows.join().includes(text))
     }
     merchant.resize(40, 40)
     const upright = (await answer(merchant, 'items')).split('\n')
@@ -512,8 +513,8 @@ describe('a list in the shell', () => {
 
   /** What stands between two columns of the terminal. */
   function cells(line: string, start: number, end: number): string {
-    const upTo = (column: number) => line.slice(0, widthOf(line, { limit: column, ellipsis: '' }).index)
-    return line.slice(upTo(start).length, upTo(end).length)
+    const places = [...line].flatMap((character) => (widthOf(character).width === 2 ? [character, ''] : [character]))
+    return places.slice(start, end).join('')
   }
 })
 
