@@ -490,7 +490,7 @@ describe('a list in the shell', () => {
     for (const columns of [200, 80]) {
       merchant.resize(columns, 40)
       const [heading = '', ...rows] = (await answer(merchant, 'items')).split('\n')
-      assert.equal(rows.length, 3)
+      assert.equal(rows.length, 3, rows.join('\n'))
       for (const line of [heading, ...rows]) assert.ok(widthOf(line).width <= columns, line)
       for (const [title, cell] of [
         ['PRICE', /249\.90$/],
