@@ -507,7 +507,7 @@ describe('a list in the shell', () => {
     merchant.resize(40, 40)
     const upright = (await answer(merchant, 'items')).split('\n')
     for (const line of upright) assert.ok(widthOf(line).width <= 40, line)
-    assert.equal(upright.filter((line) => /^NAME {6}\S/.test(line)).length, 3)
+    assert.equal(upright.filter((line) => /^NAME {7}\S/.test(line)).length, 3)
     assert.equal(upright.filter((line) => line === 'PRICE      249.90').length, 3)
   })
 
