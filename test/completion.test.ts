@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { temporaryHome } from './marketplace.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
 
-const SOUK = fileURLToPath(new URL('../dist/client.js', import.meta.url))
+const SOUK = fileURLToPath(new URL('../dist/souk.js', import.meta.url))
 
 const SHELLS = {
   bash: { args: ['--norc', '--noprofile'], source: 'source <(souk completion bash)' },
