@@ -5,7 +5,7 @@
  * missing. System packages are installed by root without asking, by others
  * after asking; where neither is possible it prints the line to run, exit 2.
  *
- * Arguments say what is needed: server, baseline.
+ * Arguments say what is needed: server, baseline, shells.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -25,7 +25,7 @@ compile()
 const { NEEDS, howToInstall } = await import('../dist/needs.js')
 const { findPrograms } = await import('../dist/mariadbd.js')
 const { findPython } = await import('../dist/load/systems.js')
-const searches = { server: findPrograms, baseline: findPython }
+const searches = { server: findPrograms, baseline: findPython, shells: findShells }
 const missing = process.argv.slice(2).filter((name) => isMissing(searches[name]))
 if (missing.length > 0) await installSystemPackages(missing.map((name) => NEEDS[name]))
 
@@ -59,6 +59,10 @@ function isMissing(search) {
   } catch {
     return true
   }
+}
+
+function findShells() {
+  if (!['zsh', 'fish'].every(isOnPath)) throw new Error('zsh or fish not found')
 }
 
 async function installSystemPackages(needs) {

@@ -17,6 +17,10 @@ export const NEEDS = {
     is: "Python's MariaDB driver",
     packages: { 'apt-get': 'python3-mysqldb', pip: 'mysqlclient' },
   },
+  shells: {
+    is: 'zsh and fish, whose completion is tested,',
+    packages: { 'apt-get': 'zsh fish', brew: 'zsh fish' },
+  },
 } as const satisfies Record<string, Need>
 
 /** What to do about a need that is not met, in a line. */
