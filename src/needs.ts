@@ -18,7 +18,7 @@ export const NEEDS = {
     packages: { 'apt-get': 'python3-mysqldb', pip: 'mysqlclient' },
   },
   shells: {
-    is: 'zsh and fish, whose completion is tested,',
+    is: 'zsh and fish',
     packages: { 'apt-get': 'zsh fish', brew: 'zsh fish' },
   },
 } as const satisfies Record<string, Need>
