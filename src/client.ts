@@ -6,12 +6,13 @@
  */
 
 import { cac } from 'cac'
-import { EXIT, usageFailure } from './cli/advice.ts'
-import { Commands, checkOptions, nearestOf, PROGRAM_OPTIONS, UsageError } from './cli/commands.ts'
+import { aboutPort, addProgramOptions, Commands } from './cli/commands.ts'
 import { Desk } from './cli/desk.ts'
+import { EXIT, errorJson, UsageError, usageFailure } from './cli/failure.ts'
 import { helpOfProgram } from './cli/help.ts'
-import { type Command, carryOut, isCommand, isUnanswered, refuse } from './cli/run.ts'
+import { type Command, carryOut, isCommand } from './cli/run.ts'
 import { Screen } from './cli/screen.ts'
+import { nearestOf, readWords } from './cli/words.ts'
 import { ROLES, type Role } from './operations.ts'
 import { loadDotEnv, VERSION } from './program.ts'
 
@@ -25,34 +26,42 @@ const WORDS = {
 
 /** Resolves to the exit code. */
 async function main(words: readonly string[]): Promise<number> {
-  const [first, ...rest] = words
+  const [first, ...rest] = roleFirst(words)
   const role = ROLES.find((known) => known === first)
   try {
     if (role !== undefined) return await actAs(role, rest)
+    if (first === 'help') return await main([...rest, '--help'])
     if (first === 'complete') return await complete(rest)
     return await actForAll(words)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    const told = { screen: new Screen(!words.includes('--no-color'), process.env), place: '' }
-    return refuse(told, usageFailure(error), words.includes('--json')).exitCode
+    const screen = new Screen(!words.includes('--no-color'), process.env)
+    if (words.includes('--json')) screen.line(errorJson(usageFailure(error)))
+    else screen.failure(usageFailure(error))
+    return EXIT.usage
   }
+}
+
+/** Options may stand before the role. */
+function roleFirst(words: readonly string[]): readonly string[] {
+  const at = words.findIndex((word) => ROLES.includes(word as Role))
+  return at > 0 && words[0]?.startsWith('-') ? [words[at] as Role, ...words.toSpliced(at, 1)] : words
 }
 
 async function actAs(role: Role, words: readonly string[]): Promise<number> {
   const commands = new Commands(role, { inShell: false })
-  const parsed = commands.parse(words)
+  const parsed = commands.parse(words[0] === 'help' ? [...words.slice(1), '--help'] : words)
   if (parsed === undefined) return 0
   if (isCommand(parsed)) return carryOutOnly(new Desk(commands, parsed.options), parsed)
-  if (process.stdin.isTTY && process.stdout.isTTY)
-    process.exit(await (await import('./cli/shell.ts')).runShell(role, parsed.options)) // connections may hang
-  return (await import('./cli/script.ts')).runScript(role, parsed.options)
+  if (!process.stdin.isTTY) return (await import('./cli/script.ts')).runScript(role, parsed.options)
+  if (process.stdout.isTTY && !process.env.CI) return (await import('./cli/shell.ts')).runShell(role, parsed.options)
+  throw new UsageError(['a command is missing: the shell needs a terminal'], commands.line('--help'))
 }
 
 async function carryOutOnly(desk: Desk, command: Command): Promise<number> {
   process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
   const failure = await carryOut(desk, command)
-  if (isUnanswered(failure)) process.exit(failure?.exitCode)
-  await desk.close()
+  desk.close()
   return failure?.exitCode ?? 0
 }
 
@@ -61,46 +70,42 @@ async function actForAll(words: readonly string[]): Promise<number> {
   const program = cac('souk')
   for (const role of ROLES) program.command(role, WORDS[role])
   const status = program.command('status', WORDS.status).option('--json', 'print one JSON document')
-  for (const [option, about] of PROGRAM_OPTIONS.filter(([option]) => !option.startsWith('--port')))
-    status.option(option, about)
-  for (const role of ROLES) status.option(`--${role}-port <port>`, `port of the ${role} server`)
+  addProgramOptions(status, Object.fromEntries(ROLES.map((role) => [`${role}-port`, aboutPort(role)])))
   program.command('completion <shell>', WORDS.completion).example('  $ source <(souk completion bash)')
   program.help((sections) => helpOfProgram(sections, program.matchedCommand)).version(VERSION)
 
-  const { args, options } = program.parse(['', '', ...words], { run: false })
-  if (options.help || options.version) return 0
-  const command = program.matchedCommand
-  if (command === undefined) throw unknownWord(args[0])
-  try {
-    checkOptions(words, program)
-    command.checkOptionValue()
-    const surplus = args[command.args.length]
-    if (surplus !== undefined) throw new Error(`"${surplus}" is too much`)
-  } catch (error) {
-    throw new UsageError([(error as Error).message], `souk ${command.name} --help`)
-  }
+  const help = (command: { name: string } | undefined) =>
+    `souk ${command === undefined ? '' : `${command.name} `}--help`
+  const read = readWords({ cac: program, unknown: unknownWord, help }, words)
+  if (read === undefined) return 0
+  const { command, args, options } = read
+  if (command === undefined) throw new UsageError(['who are you, a seller or a buyer?'], help(command))
   if (command.name === 'completion') return (await import('./cli/completion.ts')).printScript(args)
-  return (await import('./cli/status.ts')).showStatus(new Screen(options.color !== false, process.env), options)
+  const ports = { seller: options.word('seller-port'), buyer: options.word('buyer-port') }
+  const [host, timeout, json] = [options.word('host'), options.word('timeout'), options.flag('json') === true]
+  const screen = new Screen(options.flag('color') !== false, process.env)
+  return (await import('./cli/status.ts')).showStatus(screen, { json, host, ports, timeout })
 }
 
-function unknownWord(word: string | undefined): UsageError {
-  const nearest = nearestOf(word ?? '', Object.keys(WORDS))
-  const problem = word === undefined ? 'who are you, a seller or a buyer?' : `there is no command "${word}"`
-  return new UsageError([problem], `souk ${nearest ?? '--help'}`)
+/** Perhaps it is a command of one of the roles. */
+function unknownWord(word: string): UsageError {
+  const role = ROLES.find((one) => new Commands(one, { inShell: false }).named(word) !== undefined)
+  const nearest = role === undefined ? nearestOf(word, Object.keys(WORDS)) : `${role} ${word}`
+  return new UsageError([`there is no command "${word}"`], `souk ${nearest ?? '--help'}`)
 }
 
 /** Answers one of the scripts of `souk completion`; the words follow "--". */
 async function complete([, ...words]: readonly string[]): Promise<number> {
   const { printCandidates } = await import('./cli/completion.ts')
-  return printCandidates(
-    words,
-    Object.entries(WORDS).map(([word, about]) => ({ word, about })),
-  )
+  const programs = Object.entries(WORDS).map(([word, about]) => ({ word, about }))
+  return printCandidates(words, programs)
 }
 
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0) // who read the results has had enough
-  throw error
-})
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code !== 'EPIPE') process.stderr.write(`souk: ${message}\n`)
+    process.exit(code === 'EPIPE' ? EXIT.unread : EXIT.failure)
+  })
+}
 loadDotEnv()
 process.exitCode = await main(process.argv.slice(2))

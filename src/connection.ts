@@ -121,6 +121,11 @@ export class Connection<R extends Role> {
     await this.#closed
   }
 
+  /** Ends the connection at once, and whatever is under way on it. */
+  destroy(): void {
+    this.#fail(lost('closed'))
+  }
+
   /** Resolves when the connection is gone, whoever ended it. */
   get closed(): Promise<void> {
     return this.#closed

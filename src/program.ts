@@ -18,7 +18,11 @@ export const progress = createProgress(process.stderr)
 
 /** Reads `.env` in the working folder into the environment, which wins over it. */
 export function loadDotEnv(): void {
-  if (existsSync('.env')) process.loadEnvFile('.env')
+  try {
+    if (existsSync('.env')) process.loadEnvFile('.env')
+  } catch (error) {
+    fail([`.env can't be read: ${(error as Error).message}`], 2)
+  }
 }
 
 /** The arguments that make this Node run a program of souk, given without its extension: compiled or not, as we are. */

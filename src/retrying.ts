@@ -11,6 +11,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Arguments, CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 import { type Name, operationsOf, type Result, type Role } from './operations.ts'
 import type { ErrorCode } from './protocol.ts'
@@ -31,9 +32,9 @@ export interface RetryingClientOptions<R extends Role> {
   onReconnect?: () => void
 }
 
-/** Two attempts that nobody answers fit into it. */
 const TIMEOUT_MS = 15_000
-const ATTEMPT_MS = 7_000
+/** Two attempts that nobody answers fit into the whole time, and the server can refuse what it did not get to. */
+const ATTEMPT_SHARE = 7 / 15
 const RETRY_FIRST_MS = 20
 const RETRY_LONGEST_MS = 1_000
 const KEY_BYTES = 16
@@ -47,7 +48,7 @@ export class RetryingClient<R extends Role> {
   readonly #operations: ReturnType<typeof operationsOf>
   /** Made, or being made: calls at the same time share the attempt. */
   #connection: Promise<Connection<R>> | undefined
-  #closed = false
+  readonly #closing = new AbortController()
   #reached = false
 
   constructor(options: RetryingClientOptions<R>) {
@@ -75,8 +76,8 @@ export class RetryingClient<R extends Role> {
         }
         if (!(error instanceof ConnectionLost || isRefused(error, PASSING))) throw error
         if (outcomeOf(error) === 'unknown') unsettled = error
-        const hopeless = this.#closed || !(this.#reached || (this.#options.waitForServer ?? true))
-        const again = hopeless ? undefined : pause(attempt, retryAfterMs(error), deadlineMs)
+        const hopeless = this.#closing.signal.aborted || !(this.#reached || (this.#options.waitForServer ?? true))
+        const again = hopeless ? undefined : this.#pause(attempt, retryAfterMs(error), deadlineMs)
         if (again === undefined) throw unsettled ?? error
         this.#options.onRetry?.(error)
         await again
@@ -86,9 +87,18 @@ export class RetryingClient<R extends Role> {
 
   /** Resolves when what was sent is answered and the connection gone. What is not sent by then, or not again, rejects. */
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     const connection = await this.#connection?.catch(() => undefined)
     await connection?.close()
+  }
+
+  /** Ends at once, and rejects whatever is under way. */
+  destroy(): void {
+    this.#closing.abort()
+    this.#connection?.then(
+      (connection) => connection.destroy(),
+      () => {}, // there is none
+    )
   }
 
   async #attempt<N extends Name<R>>(method: N, params: Arguments<R, N>, deadlineMs: number): Promise<Result<R, N>> {
@@ -96,14 +106,24 @@ export class RetryingClient<R extends Role> {
     return await by(deadlineMs, connection.call(method, params), 'unknown')
   }
 
+  /**
+   * Sleeps before attempt + 1: as long as the server asks, and beyond that
+   * doubling, with full jitter. Undefined when the deadline leaves no time.
+   */
+  #pause(attempt: number, leastMs: number, deadlineMs: number): Promise<void> | undefined {
+    const waitMs = leastMs + Math.random() * Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
+    if (performance.now() + waitMs >= deadlineMs) return undefined
+    return sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {}) // closed: the next attempt says so
+  }
+
   #connected(): Promise<Connection<R>> {
-    if (this.#closed) return Promise.reject(new ConnectionLost('this client is closed', 'none'))
+    if (this.#closing.signal.aborted) return Promise.reject(new ConnectionLost('this client is closed', 'none'))
     this.#connection ??= this.#connect()
     return this.#connection
   }
 
   async #connect(): Promise<Connection<R>> {
-    const { host, port, attemptMs = ATTEMPT_MS } = this.#options
+    const { host, port, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
     try {
       const connection = await connect<R>({ host, port, timeoutMs: attemptMs })
       void connection.closed.then(() => {
@@ -143,14 +163,4 @@ function outcomeOf(error: CallRefused | ConnectionLost): unknown {
 
 function retryAfterMs(error: CallRefused | ConnectionLost): number {
   return error instanceof CallRefused ? Number(error.details.retry_after_ms ?? 0) : 0
-}
-
-/**
- * Sleeps before attempt + 1: as long as the server asks, and beyond that
- * doubling, with full jitter. Undefined when the deadline leaves no time.
- */
-function pause(attempt: number, leastMs: number, deadlineMs: number): Promise<void> | undefined {
-  const waitMs = leastMs + Math.random() * Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
-  if (performance.now() + waitMs >= deadlineMs) return undefined
-  return new Promise((resolve) => setTimeout(resolve, waitMs))
 }

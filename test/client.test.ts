@@ -127,14 +127,19 @@ describe('a session', () => {
       ['save-cart', 'the cart is kept for your later sessions'],
       ['clear-cart', 'the cart is empty'],
       ['display-cart', 'the cart is empty'],
-      ['get-buyer-purchases', 'no purchases'],
+      ['get-buyer-purchases', '0 items purchased in all\nno purchases'],
       ['logout', 'logged out'],
       ['login bob --password-file password', /^logged in as bob; /],
       [
         'make-purchase',
         /^ITEM {2}NAME .*\n.* {2}249\.90 {2}499\.80\n.* {4}9\.50 {4}9\.50\npurchase \d+: total 509\.30\n$/,
       ],
-      ['get-buyer-purchases', new RegExp(`^PURCHASE .*\n +\\d+  ${TIME}     1  Nikon F3      2  249\\.90  499\\.80\n`)],
+      [
+        'get-buyer-purchases',
+        new RegExp(
+          `^3 items purchased in all\nPURCHASE .*\n +\\d+  ${TIME}     1  Nikon F3      2  249\\.90  499\\.80\n`,
+        ),
+      ],
       ['provide-feedback 1 up', 'item 1: your vote is up'],
       ['get-seller-rating 1', 'seller 1: 1 up, 0 down, 3 items sold'],
       ['logout', 'logged out'],

@@ -125,7 +125,7 @@ describe('a refusal', () => {
 
   it('says where to look for what there is not, and for what was purchased', async () => {
     const item = await newItem()
-    await advice('buyer item 999999', 4, 'souk: no such item: souk buyer search-items 3 camera lens')
+    await advice('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
     await advice(
       `buyer vote ${item} up`,
       5,

@@ -77,7 +77,7 @@ describe('a script', () => {
   it('stops at the first command that fails, with its exit code, and names the line', async () => {
     const { exitCode, stdout, stderr } = await script(['# one', 'clear', '', 'item 999999', 'ping'])
     assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
-    assert.equal(stderr, 'souk: line 4: no such item: search-items 3 camera lens\n')
+    assert.equal(stderr, 'souk: line 4: no such item; look for one: search-items 3 camera lens\n')
   })
 
   it('goes on when it is told to, and ends with the exit code of the first that failed', async () => {
@@ -95,7 +95,7 @@ describe('a script', () => {
     const { exitCode, stdout, stderr } = await script(lines, '--keep-going')
     assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
     assert.deepEqual(stderr.split('\n'), [
-      'souk: line 1: no such item: search-items 3 camera lens',
+      'souk: line 1: no such item; look for one: search-items 3 camera lens',
       'souk: line 2: there is no command "serch": search',
       'souk: line 3: a quote is not closed',
       'souk: line 4: a quote is not closed',
@@ -108,7 +108,7 @@ describe('a script', () => {
   })
 
   it('stops at what is no command, with 2', async () => {
-    for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'exit', 'ping --port 1', 'ping --timeout 1']) {
+    for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
       const { exitCode, stdout, stderr } = await script(['', line, 'clear'])
       assert.deepEqual({ line, exitCode, stdout }, { line, exitCode: 2, stdout: '' })
       assert.match(stderr, /^souk: line 2: /)

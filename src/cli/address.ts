@@ -1,7 +1,7 @@
 /** Where the server is that a command talks to, and how long it waits: flags, then the environment, then what souk-server has unless set. */
 
 import { DEFAULT_HOST, DEFAULT_PORTS, type Role } from '../operations.ts'
-import { UsageError } from './commands.ts'
+import { UsageError } from './failure.ts'
 
 export interface Address {
   host: string
@@ -21,20 +21,25 @@ const TIMEOUT_S = 15
 const LONGEST_TIMEOUT_S = 3_600
 
 /** Throws `UsageError`. */
-export function readAddress(role: Role, options: Where, environment: NodeJS.ProcessEnv): Address {
+export function readAddress(
+  role: Role,
+  options: Where,
+  environment: NodeJS.ProcessEnv,
+  portOption = '--port',
+): Address {
   const variable = `SOUK_${role.toUpperCase()}_PORT`
   const port = Number(options.port ?? (environment[variable] || DEFAULT_PORTS[role]))
   const timeoutS = Number(options.timeout ?? TIMEOUT_S)
   const problems: string[] = []
   if (!(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
-    problems.push(`${options.port === undefined ? variable : '--port'}: must be a whole number from 1 to 65535`)
+    problems.push(`${options.port === undefined ? variable : portOption}: must be a whole number from 1 to 65535`)
   }
   if (!(timeoutS > 0 && timeoutS <= LONGEST_TIMEOUT_S)) {
     problems.push(`--timeout: must be seconds, above 0 and at most ${LONGEST_TIMEOUT_S}`)
   }
   if (problems.length > 0) throw new UsageError(problems)
   return {
-    host: String(options.host ?? '') || environment.SOUK_HOST || DEFAULT_HOST,
+    host: options.host || environment.SOUK_HOST || DEFAULT_HOST,
     port,
     timeoutMs: timeoutS * 1_000,
   }

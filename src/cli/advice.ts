@@ -1,51 +1,24 @@
-/**
- * What is said when a command fails: what is wrong, what to type next, and the
- * exit code by which a script knows.
- */
+/** What is said when a command fails: what is wrong, and what to type next. */
 
 import { CallRefused, ConnectionLost } from '../connection.ts'
-import type { Role } from '../operations.ts'
+import type { Name, Role } from '../operations.ts'
 import type { ErrorCode } from '../protocol.ts'
 import { isLoopback } from './address.ts'
-import { type Commands, UsageError } from './commands.ts'
-import { Interrupted } from './password.ts'
-
-export const EXIT = {
-  failure: 1,
-  usage: 2,
-  notLoggedIn: 3,
-  notFound: 4,
-  conflict: 5,
-  unreachable: 6,
-  interrupted: 130,
-} as const
-
-/** A command failed, as it is told. */
-export interface Failure {
-  exitCode: number
-  /** The contract's, or `usage`, `unreachable`, `interrupted`. */
-  code: string
-  message: string
-  /** What to type next. */
-  next: string | undefined
-  /** What the server said beside it. */
-  details: Readonly<Record<string, unknown>>
-}
-
-/** There is no session to call with. */
-export class NotLoggedIn extends Error {}
+import type { Commands } from './commands.ts'
+import { EXIT, type Failure, Interrupted, NotLoggedIn, UsageError, usageFailure } from './failure.ts'
 
 /** What was tried. */
 export interface Attempt {
   commands: Commands<Role>
   host: string
-  port: number
   /** Undefined when there was no command yet. */
-  operation: string | undefined
+  operation: AnyName | undefined
   params: Readonly<Record<string, unknown>>
-  /** Whose session it was. */
-  username: string | undefined
+  /** What begins a session for whoever had this one. */
+  login: string
 }
+
+type AnyName = Name<'seller'> | Name<'buyer'>
 
 type Told = Partial<Pick<Failure, 'message' | 'next'>>
 type Details = Readonly<Record<string, unknown>>
@@ -71,7 +44,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
 }
 
 /** What shows whether an operation was carried out after all. */
-const SHOWN_BY: Readonly<Record<string, string>> = {
+const SHOWN_BY: { readonly [N in AnyName]?: string } = {
   create_account: 'login <username>',
   register_item_for_sale: 'display-items-for-sale',
   change_item_price: 'display-items-for-sale',
@@ -84,36 +57,32 @@ const SHOWN_BY: Readonly<Record<string, string>> = {
 
 /** Rethrows what is a mistake in this program. */
 export function failureOf(error: unknown, attempt: Attempt): Failure {
-  const { commands, username } = attempt
   if (error instanceof UsageError) return usageFailure(error)
-  if (error instanceof NotLoggedIn) {
-    const next = commands.line(`login ${username ?? '<username>'}`)
-    return { exitCode: EXIT.notLoggedIn, code: 'unauthenticated', message: error.message, next, details: {} }
-  }
-  if (error instanceof Interrupted) return interruption(attempt)
+  if (error instanceof Interrupted) return interruption(error, attempt)
   if (error instanceof ConnectionLost) return lost(error, attempt)
   if (error instanceof CallRefused) return refused(error, attempt)
-  if (error instanceof Error && 'syscall' in error) {
-    return { exitCode: EXIT.failure, code: 'system', message: error.message, next: undefined, details: {} }
+  const told = { message: (error as Error).message, next: undefined, details: {} }
+  if (error instanceof NotLoggedIn) {
+    return { ...told, exitCode: EXIT.notLoggedIn, code: 'unauthenticated', next: attempt.login }
   }
+  if (error instanceof Error && 'syscall' in error) return { ...told, exitCode: EXIT.failure, code: 'system' }
   throw error
 }
 
-export function usageFailure({ message, next }: UsageError): Failure {
-  return { exitCode: EXIT.usage, code: 'usage', message, next, details: {} }
-}
-
 function lost({ message, outcome }: ConnectionLost, attempt: Attempt): Failure {
+  const failure = {
+    exitCode: EXIT.unreachable,
+    code: 'unreachable',
+    message,
+    next: 'souk status',
+    details: { outcome },
+  }
   const shownBy = shownByLine(attempt)
-  const told: Told =
-    outcome === 'none'
-      ? isLoopback(attempt.host)
-        ? { message: `${message}; start a server`, next: 'souk-server' }
-        : { next: 'souk status' }
-      : shownBy === undefined
-        ? { next: 'souk status' }
-        : { message: `${message}; it may have been carried out`, next: shownBy }
-  return { exitCode: EXIT.unreachable, code: 'unreachable', message, next: undefined, details: { outcome }, ...told }
+  if (outcome === 'unknown' && shownBy !== undefined) {
+    return { ...failure, message: `${message}; it may have been carried out`, next: shownBy }
+  }
+  if (outcome === 'unknown' || !isLoopback(attempt.host)) return failure
+  return { ...failure, message: `${message}; start a server`, next: 'souk-server' }
 }
 
 function refused({ code, message, details }: CallRefused, attempt: Attempt): Failure {
@@ -122,14 +91,11 @@ function refused({ code, message, details }: CallRefused, attempt: Attempt): Fai
   return { exitCode, code, message, next: undefined, details: others, ...ADVICE[code]?.(details, attempt) }
 }
 
-/** Ctrl-C, perhaps while a call was under way. */
-function interruption(attempt: Attempt): Failure {
-  const shownBy = shownByLine(attempt)
-  const told: Told =
-    shownBy === undefined
-      ? { message: 'interrupted' }
-      : { message: 'interrupted; it may have been carried out', next: shownBy }
-  return { exitCode: EXIT.interrupted, code: 'interrupted', message: '', next: undefined, details: {}, ...told }
+function interruption({ message, sent }: Interrupted, attempt: Attempt): Failure {
+  const failure = { exitCode: EXIT.interrupted, code: 'interrupted', message, next: undefined, details: {} }
+  const shownBy = sent ? shownByLine(attempt) : undefined
+  if (shownBy === undefined) return failure
+  return { ...failure, message: `${message}; it may have been carried out`, next: shownBy }
 }
 
 const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => Told>> = {
@@ -139,15 +105,13 @@ const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => 
       ? {}
       : { message: problems.map(([field, problem]) => `${field}: ${problem}`).join('\n') }
   },
-  unauthenticated: (_, { commands, operation, username }) =>
-    operation === 'login'
-      ? {}
-      : { message: 'the session has ended', next: commands.line(`login ${username ?? '<username>'}`) },
+  unauthenticated: (_, { operation, login }) =>
+    operation === 'login' ? {} : { message: 'the session has ended', next: login },
   not_found: (_, { commands, operation }) => {
     if (operation === 'get_seller_rating') return {}
-    return {
-      next: commands.line(commands.role === 'seller' ? 'display-items-for-sale' : exampleOf(commands, 'search-items')),
-    }
+    return commands.role === 'seller'
+      ? { message: 'you have no such item; see yours', next: commands.line('display-items-for-sale') }
+      : { message: 'no such item; look for one', next: commands.line(exampleOf(commands, 'search-items')) }
   },
   username_taken: (_, { commands, params }) => ({
     message: `the user name ${params.username} is taken; if it is yours, log in`,
@@ -206,7 +170,7 @@ function outOfStock(details: Details, { commands, operation, params }: Attempt):
 }
 
 function shownByLine({ commands, operation, params }: Attempt): string | undefined {
-  const words = SHOWN_BY[operation ?? '']
+  const words = operation && SHOWN_BY[operation]
   return words && commands.line(words.replace('<username>', String(params.username)))
 }
 

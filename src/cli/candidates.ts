@@ -16,7 +16,7 @@ export function candidatesFor(
   begun: string,
   seenItems: Iterable<number>,
 ): Candidate[] {
-  const entry = commands.named(words.find((word) => !word.startsWith('-')))
+  const entry = commands.named(plainWords(words, commands.options(undefined))[0])
   const options = commands.options(entry)
   const option = options.find(({ word, takesValue }) => takesValue && word === words.at(-1))
   const all =
@@ -40,9 +40,13 @@ function commandsOf({ entries }: Commands<Role>, begun: string): Candidate[] {
 
 /** The parameter that stands next, after the command and what it has been given. */
 function fieldAt({ positional }: CommandEntry<Role>, options: readonly OptionEntry[], words: readonly string[]) {
-  const isValue = (index: number) => options.some(({ word, takesValue }) => takesValue && word === words[index - 1])
-  const given = words.filter((word, index) => !word.startsWith('-') && !isValue(index)).length - 1
-  return positional[given]
+  return positional[plainWords(words, options).length - 1]
+}
+
+/** The words that are neither options nor their values. */
+function plainWords(words: readonly string[], options: readonly OptionEntry[]): readonly string[] {
+  const takesValue = (word: string | undefined) => options.some((option) => option.takesValue && option.word === word)
+  return words.filter((word, index) => !word.startsWith('-') && !takesValue(words[index - 1]))
 }
 
 function valuesOf(field: Field | undefined, seenItems: Iterable<number>): Candidate[] {

@@ -5,34 +5,17 @@
  */
 
 import { type CAC, type Command, cac } from 'cac'
-import { closest, distance } from 'fastest-levenshtein'
-import { type Name, operationsOf, type Role } from '../operations.ts'
+import { DEFAULT_PORTS, type Name, operationsOf, type Role } from '../operations.ts'
 import { VERSION } from '../program.ts'
+import { UsageError } from './failure.ts'
 import { type Field, fieldsOf, valueFrom } from './fields.ts'
 import { FORMS, type Form } from './forms.ts'
 import { helpOf } from './help.ts'
-
-/** Options that say how a program is to run, and so are not for a line within the shell. */
-export const PROGRAM_OPTIONS = [
-  ['--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)'],
-  ['--port <port>', 'port of the server (SOUK_SELLER_PORT, 7101; SOUK_BUYER_PORT, 7102)'],
-  ['--timeout <seconds>', 'longest time until a command is answered (15)'],
-  ['--no-color', 'no colours, as with NO_COLOR'],
-] as const
+import { advised, type Given, nearestOf, readWords } from './words.ts'
 
 /** The operation as it is typed. */
 export function wordOf(operation: string): string {
   return operation.replaceAll('_', '-')
-}
-
-/** What was typed can't be carried out: a problem on each line. */
-export class UsageError extends Error {
-  /** What to type instead. */
-  readonly next: string | undefined
-  constructor(problems: readonly string[], next?: string) {
-    super(problems.join('\n'))
-    this.next = next
-  }
 }
 
 export interface Parsed<R extends Role> {
@@ -49,10 +32,24 @@ export interface Options {
   all: boolean
   keepGoing: boolean
   color: boolean
-  passwordFile?: string
-  host?: string
-  port?: string
-  timeout?: string
+  passwordFile: string | undefined
+  host: string | undefined
+  port: string | undefined
+  timeout: string | undefined
+}
+
+/** The options that say how a program is to run, and so are not for a line within the shell; `port` says what may be set. */
+export function addProgramOptions<C extends CAC | Command>(to: C, ports: Readonly<Record<string, string>>): C {
+  to.option('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)')
+  for (const [option, about] of Object.entries(ports)) to.option(`--${option} <port>`, about)
+  to.option('--timeout <seconds>', 'longest time until a command is answered (15)')
+  to.option('--no-color', 'no colours, as with NO_COLOR')
+  return to
+}
+
+/** What is said of a role's port. */
+export function aboutPort(role: Role): string {
+  return `port of the ${role} server (SOUK_${role.toUpperCase()}_PORT, ${DEFAULT_PORTS[role]})`
 }
 
 /** One command, for help and completion. */
@@ -82,6 +79,7 @@ export class Commands<R extends Role> {
   readonly role: R
   readonly entries: readonly CommandEntry<R>[]
   readonly #inShell: boolean
+  #elsewhere = ''
 
   /** In the shell a line is a command, without the program and the role. */
   constructor(role: R, { inShell }: { inShell: boolean }) {
@@ -100,9 +98,16 @@ export class Commands<R extends Role> {
     })
   }
 
-  /** What somebody has to type for it. */
+  /** What somebody has to type for it: where the program was told of another server, once more with that. */
   line(words: string): string {
-    return this.#inShell ? words : `souk ${this.role} ${words}`
+    return this.#inShell ? words : `souk ${this.role} ${words}${this.#elsewhere}`
+  }
+
+  /** Lines to type will lead to the same server as these options. */
+  lead({ host, port }: Options): void {
+    this.#elsewhere = Object.entries({ host, port })
+      .map(([option, value]) => (value === undefined ? '' : ` --${option} ${value}`))
+      .join('')
   }
 
   named(word: string | undefined): CommandEntry<R> | undefined {
@@ -124,28 +129,24 @@ export class Commands<R extends Role> {
 
   /** Undefined when help or the version was asked for, which is then printed. Throws `UsageError`. */
   parse(words: readonly string[]): Parsed<R> | undefined {
-    const program = this.#program()
-    const { args, options } = program.parse(['', '', ...asTyped(words)], { run: false })
-    const command = program.matchedCommand
-    if (options.help || (options.version && command === undefined)) return undefined
-    const entry = this.named(command?.name)
-    if (command === undefined && args.length > 0) throw this.#unknown(String(args[0]))
-    const help = this.line(entry === undefined ? '--help' : `${entry.word} --help`)
-    try {
-      checkOptions(words, program)
-      if (options.version) return void program.outputVersion()
-      ;(command ?? program.globalCommand).checkOptionValue()
-      const given = optionsOf(options)
-      return { operation: entry?.operation, options: given, params: entry ? this.#params(entry, args, options) : {} }
-    } catch (error) {
-      throw new UsageError((error as Error).message.replaceAll(MARK, '').split('\n'), help)
-    }
+    const help = (command: Command | undefined) =>
+      this.line(command === undefined ? '--help' : `${command.name} --help`)
+    const program = { cac: this.#program(), help, unknown: (word: string) => this.#unknown(word) }
+    const read = readWords(program, words)
+    if (read === undefined) return undefined
+    const { command, args, options: given } = read
+    return advised(help(command), () => {
+      const options = optionsOf(given)
+      this.lead(options)
+      const entry = this.named(command?.name)
+      return { operation: entry?.operation, options, params: entry ? this.#params(entry, args, given) : {} }
+    })
   }
 
   #program(): CAC {
     const program = cac(this.#inShell ? this.role : `souk ${this.role}`)
     program.option('--json', 'print one JSON document')
-    if (!this.#inShell) for (const [option, about] of PROGRAM_OPTIONS) program.option(option, about)
+    if (!this.#inShell) addProgramOptions(program, { port: aboutPort(this.role) })
     if (!this.#inShell) program.option('--keep-going', 'go on after a command of standard input that failed')
     for (const entry of this.entries) this.#add(program, entry)
     program.help((sections) => helpOf(this, this.named(program.matchedCommand?.name), sections))
@@ -172,43 +173,32 @@ export class Commands<R extends Role> {
   #params({ operation, positional, options }: CommandEntry<R>, args: readonly string[], given: Given) {
     const words = new Map<Field, readonly string[]>()
     for (const [index, field] of positional.entries()) {
-      words.set(field, args.slice(index, field.list ? undefined : index + 1).map(unmarked))
+      words.set(field, args.slice(index, field.list ? undefined : index + 1))
     }
-    const [surplus] = positional.some(({ list }) => list) ? [] : args.slice(positional.length)
-    if (surplus !== undefined) throw new Error(`"${surplus}" is too much`)
-    for (const field of options) words.set(field, wordsOf(given[camelCase(field.label)]))
     const params: Record<string, unknown> = {}
-    for (const [field, typed] of words) {
-      if (typed.length > 1 && !field.list) throw new Error(`--${field.label} is given more than once`)
-      if (field.list && (typed.length > 0 || field.required))
-        params[field.name] = typed.map((word) => valueFrom(field, word))
-      else if (typed[0] !== undefined) params[field.name] = field.kind === 'flag' ? true : valueFrom(field, typed[0])
+    for (const field of options) {
+      if (field.kind !== 'flag')
+        words.set(
+          field,
+          field.list ? given.words(field.label) : [given.word(field.label)].flatMap((word) => word ?? []),
+        )
+      else if (given.flag(field.label)) params[field.name] = true
     }
-    return checkedParams(this.role, operation, params, [...words.keys()])
+    for (const [field, typed] of words) {
+      const values = typed.map((word) => valueFrom(field, word))
+      if (field.list && (values.length > 0 || field.required)) params[field.name] = values
+      else if (values.length > 0) params[field.name] = values[0]
+    }
+    return checkedParams(this.role, operation, params, [...positional, ...options])
   }
 
-  #unknown(typed: string): UsageError {
-    const word = unmarked(typed)
+  #unknown(word: string): UsageError {
     const words = this.entries.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
     return new UsageError([`there is no command "${word}"`], this.line(nearestOf(word, words) ?? '--help'))
   }
 }
 
-type Given = Readonly<Record<string, unknown>>
-
-/** Throws at an option that the command typed has not; cac lets some pass, and names others as nobody typed them. */
-export function checkOptions(typed: readonly string[], { matchedCommand, globalCommand }: CAC): void {
-  const options = [...(matchedCommand?.options ?? []), ...globalCommand.options]
-  const known = options.flatMap(({ rawName }) => rawName.match(/--?[a-z-]+/g) ?? [])
-  for (const word of typed.slice(0, endOfOptions(typed))) {
-    const [option = ''] = word.split('=')
-    if (!option.startsWith('-') || isNumeric(word) || known.includes(option)) continue
-    const nearest = nearestOf(option, known)
-    throw new Error(`there is no option ${option}${nearest === undefined ? '' : `; there is ${nearest}`}`)
-  }
-}
-
-/** What the contract makes of the parameters; throws an error with a problem on each line. */
+/** What the contract makes of the parameters. Throws `UsageError`. */
 function checkedParams(role: Role, operation: string, params: object, fields: readonly Field[]) {
   const schema = operationsOf(role).get(operation)?.params
   const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
@@ -221,72 +211,20 @@ function checkedParams(role: Role, operation: string, params: object, fields: re
     const condition = field.expected === undefined ? message : `must be ${field.expected}`
     return field.name in params ? `${field.label}: ${condition}` : `${field.label} is missing`
   })
-  throw new Error(problems.join('\n'))
-}
-
-/** The word that was most likely meant; undefined when none is near. */
-export function nearestOf(typed: string, words: readonly string[]): string | undefined {
-  const near = words.filter((word) => {
-    return (typed !== '' && word.startsWith(typed)) || distance(typed, word) <= Math.max(2, Math.floor(word.length / 3))
-  })
-  return near.length === 0 ? undefined : closest(typed, near)
+  throw new UsageError(problems)
 }
 
 function optionsOf(given: Given): Options {
-  const text = (name: string) => wordsOf(given[camelCase(name)]).at(-1)
-  const texts = {
-    passwordFile: text('password-file'),
-    host: text('host'),
-    port: text('port'),
-    timeout: text('timeout'),
-  }
   return {
-    ...(Object.fromEntries(Object.entries(texts).filter(([, value]) => value !== undefined)) as Partial<Options>),
-    ...{ json: given.json === true, all: given.all === true, keepGoing: given.keepGoing === true },
-    color: given.color !== false,
+    json: given.flag('json') === true,
+    all: given.flag('all') === true,
+    keepGoing: given.flag('keep-going') === true,
+    color: given.flag('color') !== false,
+    passwordFile: given.word('password-file'),
+    host: given.word('host'),
+    port: given.word('port'),
+    timeout: given.word('timeout'),
   }
-}
-
-/** The words that an option was given, each with what was typed. */
-function wordsOf(value: unknown): string[] {
-  if (value === undefined || value === false) return []
-  return [value].flat().map((word) => unmarked(String(word)))
-}
-
-/** What no word can begin with that a system handed over. */
-const MARK = '\0'
-
-/**
- * cac makes a number of what looks like one (00123, 1e5, the empty word), a
- * flag of what is below zero, and a boolean of "true"; what stands behind "--"
- * it puts aside. Marked words it leaves as they were typed. A flag it knows
- * only by its name in camel case; what follows another it takes for a value.
- */
-function asTyped(words: readonly string[]): string[] {
-  const end = endOfOptions(words)
-  const marked = words.slice(0, end).map((word) => {
-    const [, option = '', value = word] = /^(--[^=]+=)(.*)$/s.exec(word) ?? []
-    const plain = !isNumeric(value) && value !== 'true' && value !== 'false'
-    return (plain ? word : option + MARK + value).replace(/(?<=^--)(?!no-)[^=]+/, camelCase)
-  })
-  return [...marked, ...words.slice(end + 1).map((word) => MARK + word)]
-}
-
-function unmarked(word: string): string {
-  return word.startsWith(MARK) ? word.slice(MARK.length) : word
-}
-
-/** Where "--" stands, or would. */
-function endOfOptions(words: readonly string[]): number {
-  return words.includes('--') ? words.indexOf('--') : words.length
-}
-
-function isNumeric(word: string): boolean {
-  return !Number.isNaN(Number(word))
-}
-
-function camelCase(label: string): string {
-  return label.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
 }
 
 function argumentOf({ label, name, list, required, choices }: Field): string {

@@ -6,7 +6,8 @@
 import { script } from '@bomb.sh/tab'
 import { ROLES } from '../operations.ts'
 import { type Candidate, candidatesFor } from './candidates.ts'
-import { Commands, UsageError } from './commands.ts'
+import { Commands } from './commands.ts'
+import { UsageError } from './failure.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 

@@ -5,27 +5,29 @@
 
 import type { Role } from '../operations.ts'
 import { progress } from '../program.ts'
-import type { Progress } from '../progress.ts'
 import { RetryingClient } from '../retrying.ts'
 import { type Address, readAddress } from './address.ts'
-import type { Commands, Options } from './commands.ts'
-import { Interrupted, readPassword } from './password.ts'
+import { failureOf } from './advice.ts'
+import type { Commands, Options, Parsed } from './commands.ts'
+import { type Failure, Interrupted } from './failure.ts'
+import { readPassword } from './password.ts'
 import { Screen } from './screen.ts'
 import { State } from './state.ts'
 
-/** Longer than the server takes to refuse a call. */
-const LONGEST_ATTEMPT_MS = 7_000
+/** A wait that is longer is told of. */
+const WAIT_SHOWN_MS = 50
 
 export class Desk {
   readonly commands: Commands<Role>
   readonly address: Address
   readonly state: State
   readonly screen: Screen
-  readonly progress: Progress = progress
-  /** Where the command stands, said before what goes wrong with it. */
-  place = ''
+  /** Of the script that is carried out. */
+  lineNumber: number | undefined
   #client: RetryingClient<Role>
   #interrupt: (() => void) | undefined
+  /** What was said of the connection since the last answer. */
+  readonly #said = new Set<'lost' | 'again'>()
 
   /** Throws `UsageError`. */
   constructor(commands: Commands<Role>, options: Options) {
@@ -45,53 +47,86 @@ export class Desk {
     return readPassword(isNew)
   }
 
-  /** Is told of every result. */
+  /** Is told of every call that is made, and of every result. */
+  asks(_params: object): void {}
   saw(_result: object): void {}
 
   /** Says something beside the results. */
   say(line: string): void {
-    this.progress.note(line)
+    progress.note(line)
   }
 
-  /** Waits for the work; rejects with `Interrupted` when that comes first. */
-  async interruptible<T>(work: Promise<T>): Promise<T> {
+  /** Waits for an answer; rejects with `Interrupted` when that comes first. */
+  async answer<T>(call: Promise<T>): Promise<T> {
     const interrupted = new Promise<never>((_, reject) => {
-      this.#interrupt = () => reject(new Interrupted())
+      this.#interrupt = () => reject(new Interrupted(true))
     })
     try {
-      return await Promise.race([work, interrupted])
+      const answer = await Promise.race([call, interrupted])
+      this.#said.clear()
+      return answer
     } finally {
       this.#interrupt = undefined
     }
   }
 
-  /** Gives up what is waited for; false if that is nothing. */
+  /** Tells whoever is at the terminal that somebody is waited for. */
+  async shown<T>(wait: Promise<T>): Promise<T> {
+    const { host, port } = this.address
+    const timer = setTimeout(() => progress.begin(`waiting for ${host}:${port}`), WAIT_SHOWN_MS)
+    try {
+      return await wait
+    } finally {
+      clearTimeout(timer)
+      progress.end()
+    }
+  }
+
+  /** Gives up the answer that is waited for; false if there is none. */
   interrupt(): boolean {
     if (this.#interrupt === undefined) return false
     this.#interrupt()
-    void this.#client.close()
+    this.#client.destroy()
     this.#client = this.#connecting()
     return true
   }
 
-  close(): Promise<void> {
-    return this.#client.close()
+  /** What went wrong with a command, or with a line before it was one. Rethrows our own mistakes. */
+  failureOf(error: unknown, { operation, params = {} }: Partial<Parsed<Role>> = {}): Failure {
+    const { commands, address, state, lineNumber } = this
+    const login = state.isGiven
+      ? 'unset SOUK_SESSION'
+      : commands.line(`login ${state.session?.username ?? '<username>'}`)
+    const failure = failureOf(error, { commands, host: address.host, operation, params, login })
+    return lineNumber === undefined ? failure : { ...failure, details: { ...failure.details, line: lineNumber } }
+  }
+
+  /** Prints what went wrong; `document` makes it one of JSON. */
+  tell(failure: Failure, document: ((failure: Failure) => string) | undefined): Failure {
+    const place = this.lineNumber === undefined ? '' : `line ${this.lineNumber}: `
+    if (document === undefined) this.screen.failure(failure, place)
+    else this.screen.line(document(failure))
+    return failure
+  }
+
+  close(): void {
+    this.#client.destroy()
   }
 
   #connecting(): RetryingClient<Role> {
     const { host, port, timeoutMs } = this.address
-    let lost = false
+    const sayOnce = (what: 'lost' | 'again', line: string) => {
+      if (!this.#said.has(what)) this.say(line)
+      this.#said.add(what)
+    }
     return new RetryingClient({
-      ...{ role: this.commands.role, host, port, timeoutMs, attemptMs: Math.min(timeoutMs, LONGEST_ATTEMPT_MS) },
+      role: this.commands.role,
+      host,
+      port,
+      timeoutMs,
       waitForServer: false,
-      onRetry: ({ message }) => {
-        if (!lost) this.say(`souk: ${message}; trying again, for ${timeoutMs / 1_000} s at most`)
-        lost = true
-      },
-      onReconnect: () => {
-        this.say(`souk: connected to ${host}:${port} again`)
-        lost = false
-      },
+      onRetry: ({ message }) => sayOnce('lost', `souk: ${message}; trying again, for ${timeoutMs / 1_000} s at most`),
+      onReconnect: () => sayOnce('again', `souk: connected to ${host}:${port} again`),
     })
   }
 }

@@ -24,7 +24,7 @@ const COMMON = {
   ],
   logout: () => ['logged out'],
   whoami: ({ id, username, name, expires_in_s }: Result<Role, 'whoami'>) => [
-    `${username} (${name}), number ${id}; the session ends at ${timeOf(Date.now() / 1_000 + expires_in_s)} unless it is used`,
+    `${username} (${name}), number ${id}; the session ends at ${localTime(Date.now() / 1_000 + expires_in_s)} unless it is used`,
   ],
   ping: ({ version }: { version: string }) => [`souk ${version}`],
 }
@@ -82,14 +82,16 @@ export const DISPLAYS: Displays = {
       ...listOf('nothing', [ITEM, NAME, UNITS, PRICE, TOTAL], lines.map(lineOf)),
       `purchase ${purchase_id}: total ${amountOf(total_cents)}`,
     ],
-    get_buyer_purchases: ({ purchases }) =>
-      listOf(
+    get_buyer_purchases: ({ items_purchased, purchases }) => [
+      `${items_purchased} items purchased in all`,
+      ...listOf(
         'no purchases',
         [{ title: 'PURCHASE', right: true }, { title: 'TIME' }, ITEM, NAME, UNITS, PRICE, TOTAL],
         purchases.flatMap(({ purchase_id, purchased_at, lines }) =>
-          lines.map((line) => [String(purchase_id), timeOf(purchased_at), ...lineOf(line)]),
+          lines.map((line) => [String(purchase_id), localTime(purchased_at), ...lineOf(line)]),
         ),
       ),
+    ],
     provide_feedback: (_, { item_id, vote }) => [`item ${item_id}: your vote is ${vote}`],
     get_seller_rating: (rating, { seller_id }) => [`seller ${seller_id}: ${ratingOf(rating)}`],
   },
@@ -132,8 +134,8 @@ function ratingOf(rating: Result<'seller', 'get_seller_rating'>): string {
   return `${rating.thumbs_up} up, ${rating.thumbs_down} down, ${rating.items_sold} items sold`
 }
 
-/** Local time, of a time in seconds. */
-export function timeOf(seconds: number): string {
+/** Of a time in seconds. */
+export function localTime(seconds: number): string {
   const time = new Date(seconds * 1_000)
   const two = (number: number) => String(number).padStart(2, '0')
   const day = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join('-')

@@ -24,9 +24,14 @@ export function helpOf<R extends Role>(
   const columns = columnsOfHelp()
   const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
   const wrapped = ({ body, ...rest }: Section) => ({ ...rest, body: inColumns(body, columns) })
-  const [usage, options] = [section('Usage').map(withoutBlanks), section('Options').map(withoutDefaults).map(wrapped)]
+  const [usage, options] = [
+    section('Usage').map(withoutBlanks),
+    section('Options')
+      .map(withoutDefaults(entry === undefined))
+      .map(wrapped),
+  ]
   if (entry === undefined) {
-    const list = wrapped({ title: 'Commands', body: commandsOf(commands) })
+    const list = wrapped({ title: 'Commands', body: listOf(commands) })
     return [{ body: `souk ${VERSION}, for ${commands.role}s` }, ...examplesOf(commands), ...usage, list, ...options]
   }
   const about = { body: wrap(`${entry.about}.`, columns).join('\n') }
@@ -46,7 +51,7 @@ export function helpOfProgram(
   const parts = [
     ...section('Usage').map(withoutBlanks),
     ...section('Commands'),
-    ...section('Options').map(withoutDefaults),
+    ...section('Options').map(withoutDefaults(true)),
   ]
   const rest = parts.map(({ body, ...named }) => ({ ...named, body: inColumns(body, columns) }))
   if (command !== undefined) return [{ body: `${command.description}.` }, ...section('Examples'), ...rest]
@@ -60,9 +65,12 @@ const PROGRAM_EXAMPLES = [
   '  $ souk status',
 ].join('\n')
 
-/** cac says of --no-color that it is on unless it is given. */
-function withoutDefaults({ body, ...rest }: Section): Section {
-  return { ...rest, body: body.replaceAll(' (default: true)', '') }
+/** cac says of --no-color that it is on unless it is given; and --keep-going is for no single command. */
+function withoutDefaults(isForMany: boolean): (section: Section) => Section {
+  return ({ body, ...rest }) => {
+    const lines = body.split('\n').filter((line) => isForMany || !line.includes('--keep-going'))
+    return { ...rest, body: lines.join('\n').replaceAll(' (default: true)', '') }
+  }
 }
 
 function withoutBlanks({ body, ...rest }: Section): Section {
@@ -86,7 +94,7 @@ function examplesOf<R extends Role>(commands: Commands<R>): Section[] {
   ]
 }
 
-function commandsOf<R extends Role>({ entries }: Commands<R>): string {
+function listOf<R extends Role>({ entries }: Commands<R>): string {
   const names = entries.map(({ word, alias }) => (alias === undefined ? word : `${word}, ${alias}`))
   const longest = Math.max(...names.map((name) => name.length))
   return entries.map(({ about }, index) => `  ${names[index]?.padEnd(longest)}  ${inShort(about)}`).join('\n')

@@ -1,32 +1,47 @@
 /** A command as a line: of a person in the shell, or of a script. */
 
 import { split } from 'shlex'
-import { type Failure, failureOf } from './advice.ts'
-import { UsageError } from './commands.ts'
+import type { Options } from './commands.ts'
 import type { Desk } from './desk.ts'
-import { carryOut, isCommand, refuse } from './run.ts'
+import { errorJson, type Failure, UsageError } from './failure.ts'
+import { carryOut, isCommand } from './run.ts'
 
-/** What only lines can say, by its name. */
+/** What only lines can say, by its name. Each is given the words behind it. */
 export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => void | Promise<void>>
+
+/** `leave` is what ends the lines. */
+export function builtinsOf(desk: Desk, { json, timeout }: Options, leave: () => void): Builtins {
+  const help = ([word]: readonly string[]) => {
+    const isThere = word === undefined || desk.commands.named(word) !== undefined
+    desk.commands.parse([word ?? [], isThere ? '--help' : []].flat())
+  }
+  const status = async () => {
+    const { showStatus } = await import('./status.ts')
+    const { host, port } = desk.address
+    const ports = { [desk.commands.role]: String(port) }
+    await desk.answer(desk.shown(showStatus(desk.screen, { json, host, ports, timeout })))
+  }
+  return new Map(Object.entries({ help, status, exit: leave, quit: leave }))
+}
 
 /** Resolves to what went wrong, when that has been told; help, comments and empty lines are no failure. */
 export async function carryOutLine(
   desk: Desk,
   line: string,
   json: boolean,
-  builtins: Builtins = new Map(),
+  builtins: Builtins,
 ): Promise<Failure | undefined> {
-  const { commands, address } = desk
+  const { commands } = desk
+  let words: string[] = []
   try {
-    const words = wordsOf(line, commands.role)
+    words = wordsOf(line, commands.role)
     const builtin = builtins.get(words[0] ?? '')
-    if (builtin !== undefined) return void (await builtin(words.slice(1)))
-    const parsed = words.length === 0 ? undefined : commands.parse(words)
+    await builtin?.(words.slice(1))
+    const parsed = builtin !== undefined || words.length === 0 ? undefined : commands.parse(words)
     if (parsed === undefined || !isCommand(parsed)) return undefined
     return await carryOut(desk, { ...parsed, options: { ...parsed.options, json: parsed.options.json || json } })
   } catch (error) {
-    const tried = { commands, ...address, operation: undefined, params: {}, username: undefined }
-    return refuse(desk, failureOf(error, tried), json)
+    return desk.tell(desk.failureOf(error), json || words.includes('--json') ? errorJson : undefined)
   }
 }
 

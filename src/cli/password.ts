@@ -6,17 +6,13 @@
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
-import { UsageError } from './commands.ts'
-
-/** Ctrl-C, or the end of the input, at a prompt. */
-export class Interrupted extends Error {}
-
-const STANDARD_INPUT = 0
+import { Interrupted, UsageError } from './failure.ts'
 
 /** Throws `UsageError` for a file that can't be read, or has no password in it. */
 export function passwordFrom(file: string): string {
   try {
-    return firstLineOf(readFileSync(file, 'utf8'), `--password-file: ${file} is empty`)
+    const [line = ''] = readFileSync(file, 'utf8').split(/\r?\n/)
+    return notEmpty(line, `--password-file: ${file} is empty`)
   } catch (error) {
     if (error instanceof UsageError) throw error
     throw new UsageError([`--password-file: ${(error as Error).message}`])
@@ -30,7 +26,7 @@ export function passwordFrom(file: string): string {
  */
 export async function readPassword(isNew: boolean): Promise<string> {
   const missing = 'the password is missing: give --password-file <file>, or standard input'
-  if (!process.stdin.isTTY) return firstLineOf(readFileSync(STANDARD_INPUT, 'utf8'), missing)
+  if (!process.stdin.isTTY) return notEmpty(await firstLine(), missing)
   if (process.env.CI) throw new UsageError([missing])
   return askPassword(askHidden, isNew)
 }
@@ -49,9 +45,8 @@ async function askHidden(prompt: string): Promise<string> {
   process.stderr.write(prompt)
   try {
     return await new Promise((resolve, reject) => {
-      lines.once('line', resolve)
-      lines.once('SIGINT', () => reject(new Interrupted()))
-      lines.once('close', () => reject(new Interrupted()))
+      const interrupted = () => reject(new Interrupted(false))
+      lines.once('line', resolve).once('SIGINT', interrupted).once('close', interrupted)
     })
   } finally {
     lines.close()
@@ -59,8 +54,16 @@ async function askHidden(prompt: string): Promise<string> {
   }
 }
 
-function firstLineOf(text: string, problem: string): string {
-  const [line = ''] = text.split(/\r?\n/)
+/** Of standard input, as soon as it is there; empty if there is none. */
+async function firstLine(): Promise<string> {
+  const lines = createInterface({ input: process.stdin })
+  const line = await new Promise<string>((resolve) => lines.once('line', resolve).once('close', () => resolve('')))
+  lines.close()
+  process.stdin.destroy() // whoever writes there may go on for long
+  return line
+}
+
+function notEmpty(line: string, problem: string): string {
   if (line === '') throw new UsageError([problem])
   return line
 }

@@ -5,7 +5,8 @@
 
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
 import { Writable } from 'node:stream'
-import { Interrupted } from './password.ts'
+import { Interrupted } from './failure.ts'
+import { LONGEST_HISTORY_LINES } from './state.ts'
 
 export interface PrompterOptions {
   /** Earlier lines, newest last. */
@@ -21,8 +22,6 @@ interface Asked {
   reject(error: Interrupted): void
   hidden: boolean
 }
-
-const LONGEST_HISTORY_LINES = 1_000
 
 export class Prompter {
   readonly #lines: Interface
@@ -80,13 +79,14 @@ export class Prompter {
     })
   }
 
-  /** The next line, which is neither shown nor kept. Rejects with `Interrupted`. */
+  /** The next line, which is neither shown nor kept: what was typed before, and so was seen, is not it. Rejects with `Interrupted`. */
   hidden(prompt: string): Promise<string> {
-    if (this.#ended) return Promise.reject(new Interrupted())
+    for (const line of this.#waiting.splice(0)) this.forget(line)
+    if (this.#ended) return Promise.reject(new Interrupted(false))
     process.stdout.write(prompt)
     return new Promise<string>((resolve, reject) => {
       this.#lines.setPrompt('')
-      const ended = () => reject(new Interrupted())
+      const ended = () => reject(new Interrupted(false))
       this.#asked = { resolve: (line) => (line === undefined ? ended() : resolve(line)), reject, hidden: true }
     }).finally(() => process.stdout.write('\n'))
   }
@@ -139,7 +139,7 @@ export class Prompter {
     }
     if (this.#asked.hidden) {
       const { reject } = this.#asked
-      this.#asked.resolve = () => reject(new Interrupted())
+      this.#asked.resolve = () => reject(new Interrupted(false))
       this.#lines.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
       return
     }

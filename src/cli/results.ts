@@ -4,8 +4,8 @@
  */
 
 import type { Name, Role } from '../operations.ts'
-import type { Failure } from './advice.ts'
 import { DISPLAYS, type Part } from './display.ts'
+import { errorJson, type Failure } from './failure.ts'
 import type { Screen } from './screen.ts'
 import { printable, Table } from './table.ts'
 
@@ -57,26 +57,21 @@ export class Results {
     if (this.#shown.json) this.#screen.line(']}')
   }
 
-  /** Ends the document with what went wrong. */
-  fail(failure: Failure): void {
-    this.#screen.line(this.#pages === 0 ? errorJson(failure) : `],${errorJson(failure).slice(1)}`)
+  /** The end of the document, when something went wrong. */
+  failed(failure: Failure): string {
+    return this.#pages === 0 ? errorJson(failure) : `],${errorJson(failure).slice(1)}`
   }
 
   #print(result: AnyResult): void {
     for (const part of partsOf(this.#shown, result)) {
       if (typeof part === 'string') {
-        this.#screen.line(printable(part))
+        if (this.#pages === 0) this.#screen.line(printable(part)) // it is said of the whole list
         continue
       }
       this.#table ??= new Table(part.columns, this.#screen.columns)
       for (const line of this.#table.lines(part.rows, (text) => this.#screen.heading(text))) this.#screen.line(line)
     }
   }
-}
-
-/** A failure as a document. */
-export function errorJson({ code, message, next, details }: Failure): string {
-  return JSON.stringify({ error: { ...details, code, message, next } })
 }
 
 function partsOf({ role, operation, params }: Shown, result: AnyResult): readonly Part[] {

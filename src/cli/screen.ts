@@ -5,7 +5,7 @@
 
 import { once } from 'node:events'
 import { styleText } from 'node:util'
-import type { Failure } from './advice.ts'
+import type { Failure } from './failure.ts'
 import { printable } from './table.ts'
 
 type Style = Parameters<typeof styleText>[0]

@@ -2,28 +2,27 @@
 
 import { createInterface } from 'node:readline'
 import type { Role } from '../operations.ts'
-import { EXIT, type Failure } from './advice.ts'
-import { Commands, type Options, UsageError } from './commands.ts'
+import { Commands, type Options } from './commands.ts'
 import { Desk } from './desk.ts'
-import { carryOutLine } from './lines.ts'
-import { isUnanswered } from './run.ts'
+import { EXIT, UsageError } from './failure.ts'
+import { builtinsOf, carryOutLine } from './lines.ts'
 
 /** Resolves to the exit code: that of the first command that failed. Throws `UsageError`. */
 export async function runScript(role: Role, options: Options): Promise<number> {
   const desk = new ScriptDesk(new Commands(role, { inShell: true }), options)
   process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
+  const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
+  const builtins = builtinsOf(desk, options, () => lines.close())
   let exitCode = 0
-  let number = 0
-  let failure: Failure | undefined
-  for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
-    number += 1
-    desk.place = `line ${number}: `
-    failure = await carryOutLine(desk, line, options.json)
-    exitCode ||= failure?.exitCode ?? 0
+  desk.lineNumber = 0
+  for await (const line of lines) {
+    desk.lineNumber += 1
+    const failure = await carryOutLine(desk, line, options.json, builtins)
+    exitCode = failure?.code === 'interrupted' ? EXIT.interrupted : exitCode || (failure?.exitCode ?? 0)
     if (failure?.code === 'interrupted' || (failure !== undefined && !options.keepGoing)) break
   }
-  if (isUnanswered(failure)) process.exit(exitCode)
-  await desk.close()
+  desk.close()
+  process.stdin.destroy() // whoever writes there may go on for long
   return exitCode
 }
 

@@ -6,42 +6,38 @@
 
 import { CallRefused } from '../connection.ts'
 import type { Role } from '../operations.ts'
-import { VERSION } from '../program.ts'
-import { type Failure, failureOf } from './advice.ts'
+import { progress, VERSION } from '../program.ts'
 import { candidatesFor } from './candidates.ts'
-import { Commands, nearestOf, type Options } from './commands.ts'
+import { Commands, type Options } from './commands.ts'
 import { Desk } from './desk.ts'
 import { durationOf } from './display.ts'
-import { type Builtins, carryOutLine } from './lines.ts'
+import type { Failure } from './failure.ts'
+import { builtinsOf, carryOutLine } from './lines.ts'
 import { askPassword } from './password.ts'
 import { Prompter } from './prompter.ts'
-import { refuse } from './run.ts'
-import { showStatus } from './status.ts'
+import { nearestOf } from './words.ts'
 
 /** A session's end is told so long before; of a short one in its last third. */
 const WARNING_S = 60
+/** Timers can't be set for longer. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** Resolves to the exit code. Throws `UsageError`. */
 export async function runShell(role: Role, options: Options): Promise<number> {
   const desk = new ShellDesk(new Commands(role, { inShell: true }), options)
   let left = false
-  const leave = () => {
+  const builtins = builtinsOf(desk, options, () => {
     left = true
-  }
-  const help = ([word]: readonly string[]) => {
-    const isThere = word === undefined || desk.commands.named(word) !== undefined
-    desk.commands.parse([word ?? [], isThere ? '--help' : []].flat())
-  }
-  const builtins: Builtins = new Map(
-    Object.entries({ help, status: () => status(desk, options), exit: leave, quit: leave }),
-  )
+  })
   const unreachable = await greet(desk)
   while (unreachable === undefined && !left) {
     const line = await desk.prompter.line(desk.prompt)
-    if (line === undefined) process.stdout.write('\n')
-    if (line === undefined) break
+    if (line === undefined) {
+      process.stdout.write('\n') // the end of the input is typed too
+      break
+    }
     const failure = await carryOutLine(desk, line, options.json, builtins)
-    keepLine(desk, line, failure)
+    desk.keep(line, failure)
     void desk.lookAtSession()
   }
   desk.leave()
@@ -52,54 +48,38 @@ export async function runShell(role: Role, options: Options): Promise<number> {
 async function greet(desk: ShellDesk): Promise<Failure | undefined> {
   const { commands, address, screen } = desk
   try {
-    const { version } = await desk.client.call('ping', {})
-    const where = `${address.host}:${address.port}`
-    screen.line(
-      `souk ${VERSION}, as a ${commands.role} at ${where}${version === VERSION ? '' : `, which is souk ${version}`}`,
-    )
+    const { version } = await desk.answer(desk.shown(desk.client.call('ping', {})))
+    const other = version === VERSION ? '' : `, which is souk ${version}`
+    screen.line(`souk ${VERSION}, as a ${commands.role} at ${address.host}:${address.port}${other}`)
     screen.line('help lists the commands, Tab completes them, exit leaves')
     await desk.lookAtSession()
     return undefined
   } catch (error) {
-    const tried = { commands, ...address, operation: undefined, params: {}, username: undefined }
-    return refuse(desk, failureOf(error, tried), false)
+    return desk.tell(desk.failureOf(error), undefined)
   }
-}
-
-async function status({ commands, screen, address }: Desk, { timeout }: Options): Promise<void> {
-  const port = { [`${commands.role}Port`]: String(address.port) }
-  await showStatus(screen, { host: address.host, ...port, ...(timeout === undefined ? {} : { timeout }) })
-}
-
-/** Lines that can be carried out are kept for later; one that may have a password in it is not even brought back by Up. */
-function keepLine({ state, commands, prompter }: ShellDesk, line: string, failure: Failure | undefined): void {
-  if (failure?.code !== 'usage') {
-    if (line.trim() !== '') state.addToHistory(line)
-    return
-  }
-  const words = line.trim().split(/\s+/)
-  const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
-  const secretive = commands.entries.filter(({ takesPassword }) => takesPassword)
-  const names = secretive.flatMap(({ word, alias }) => [word, alias ?? word])
-  if (nearestOf(first, names) !== undefined) prompter.forget(line)
 }
 
 class ShellDesk extends Desk {
   readonly prompter: Prompter
   readonly #seenItems = new Set<number>()
   #username: string | undefined
-  /** Since it was last looked at. */
-  #isSessionUsed = true
+  /** The one that was last looked at, and whether it was used since. */
+  #session: string | undefined
+  #isSessionUsed = false
   #ends: NodeJS.Timeout[] = []
+  #isLeft = false
+  #hasToldOfHistory = false
   /** Counts looks at the session: an answer to an earlier one says nothing any more. */
   #look = 0
 
   constructor(commands: Commands<Role>, options: Options) {
     super(commands, options)
     this.prompter = new Prompter({
-      history: this.state.history(),
+      history: this.#bestEffort(() => this.state.history()) ?? [],
       complete: (line) => this.#complete(line),
-      interrupt: () => void this.interrupt(),
+      interrupt: () => {
+        this.interrupt()
+      },
     })
   }
 
@@ -112,9 +92,8 @@ class ShellDesk extends Desk {
     return askPassword((prompt) => this.prompter.hidden(prompt), isNew)
   }
 
-  override interruptible<T>(call: Promise<T>): Promise<T> {
-    this.#isSessionUsed = true
-    return super.interruptible(call)
+  override asks(params: object): void {
+    if ('session' in params) this.#isSessionUsed = true
   }
 
   override saw(result: object): void {
@@ -122,14 +101,25 @@ class ShellDesk extends Desk {
   }
 
   override say(line: string): void {
-    this.progress.end()
-    this.prompter.say(line)
+    progress.end()
+    if (!this.#isLeft) this.prompter.say(line)
+  }
+
+  /** Lines that can be carried out are kept for later; one that may have a password in it is not even brought back by Up. */
+  keep(line: string, failure: Failure | undefined): void {
+    const words = line.trim().split(/\s+/)
+    const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
+    const secretive = this.commands.entries.filter(({ takesPassword }) => takesPassword)
+    const names = secretive.flatMap(({ word, alias }) => [word, alias ?? word])
+    if (failure?.code !== 'usage' && first !== '') this.#bestEffort(() => this.state.addToHistory(line))
+    else if (nearestOf(first, names) !== undefined) this.prompter.forget(line)
   }
 
   /** Learns whose session it is and until when: only when it was just used, so that this prolongs nothing. */
   async lookAtSession(): Promise<void> {
     const remembered = this.state.session
-    if (remembered !== undefined && !this.#isSessionUsed) return
+    if (remembered?.session === this.#session && !this.#isSessionUsed) return
+    this.#session = remembered?.session
     this.#isSessionUsed = false
     this.#look += 1
     const look = this.#look
@@ -147,19 +137,33 @@ class ShellDesk extends Desk {
   }
 
   leave(): void {
+    this.#isLeft = true
+    this.#look += 1
     for (const timer of this.#ends) clearTimeout(timer)
     this.prompter.close()
-    void this.close()
+    this.close()
   }
 
   #awaitEnd(username: string, expiresInS: number): void {
     this.#username = username
     const warningS = Math.min(WARNING_S, Math.floor(expiresInS / 3))
     const warn = () => this.say(`souk: the session ends in ${durationOf(warningS)}, unless it is used`)
+    if (expiresInS * 1_000 > LONGEST_TIMER_MS) return
     this.#ends = [
       setTimeout(warn, (expiresInS - warningS) * 1_000),
       setTimeout(() => this.#ended(username), expiresInS * 1_000),
     ]
+  }
+
+  /** For what the shell can do without; why it can't be had is told once. */
+  #bestEffort<T>(work: () => T): T | undefined {
+    try {
+      return work()
+    } catch (error) {
+      if (!this.#hasToldOfHistory) this.screen.note(`souk: lines are not kept: ${(error as Error).message}`)
+      this.#hasToldOfHistory = true
+      return undefined
+    }
   }
 
   #ended(username: string | undefined): void {

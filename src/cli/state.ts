@@ -15,7 +15,7 @@ export interface Remembered {
   username: string | undefined
 }
 
-const LONGEST_HISTORY_LINES = 1_000
+export const LONGEST_HISTORY_LINES = 1_000
 
 export class State {
   readonly #folder: string
@@ -27,6 +27,11 @@ export class State {
     this.#folder = join(environment.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'souk')
     this.#name = `${role}-${encodeURIComponent(host)}-${port}`
     this.#given = environment.SOUK_SESSION || undefined
+  }
+
+  /** Whether the session comes from the environment. */
+  get isGiven(): boolean {
+    return this.#given !== undefined
   }
 
   get session(): Remembered | undefined {

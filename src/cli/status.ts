@@ -3,8 +3,8 @@
 import { CallRefused, type Connection, ConnectionLost, connect } from '../connection.ts'
 import { ROLES, type Role } from '../operations.ts'
 import { readAddress } from './address.ts'
-import { EXIT } from './advice.ts'
-import { timeOf } from './display.ts'
+import { localTime } from './display.ts'
+import { EXIT } from './failure.ts'
 import type { Screen } from './screen.ts'
 import { State } from './state.ts'
 import { Table } from './table.ts'
@@ -24,13 +24,12 @@ interface ServerStatus {
   session_ends_at?: number
 }
 
-/** As cac has them: what looks like a number is one. */
 export interface StatusOptions {
-  json?: boolean
-  host?: string
-  sellerPort?: string
-  buyerPort?: string
-  timeout?: string
+  json: boolean
+  host: string | undefined
+  /** Of each role, where it is another than usual. */
+  ports: { readonly [R in Role]?: string | undefined }
+  timeout: string | undefined
 }
 
 const PINGS = 5
@@ -45,9 +44,10 @@ const COLUMNS = [
 
 /** Resolves to the exit code. Throws `UsageError`. */
 export async function showStatus(screen: Screen, options: StatusOptions): Promise<number> {
-  const { sellerPort, buyerPort, ...others } = options
-  const ports = { seller: sellerPort, buyer: buyerPort }
-  const addresses = ROLES.map((role) => ({ role, ...readAddress(role, { ...others, port: ports[role] }, process.env) }))
+  const addresses = ROLES.map((role) => {
+    const where = { ...options, port: options.ports[role] }
+    return { role, ...readAddress(role, where, process.env, `--${role}-port`) }
+  })
   const servers = await Promise.all(addresses.map(statusOf))
   if (options.json) screen.line(JSON.stringify({ servers }))
   else
@@ -66,7 +66,7 @@ async function statusOf({ role, host, port, timeoutMs }: ReturnType<typeof readA
     if (!(error instanceof ConnectionLost || error instanceof CallRefused)) throw error
     status.problem = error.message
   }
-  void connection?.close()
+  connection?.destroy()
   return status
 }
 
@@ -107,6 +107,6 @@ function rowOf({
   return [
     ...[role, `${host}:${port}`, reachable ? `souk ${version}` : (problem ?? '')],
     ...[round_trip_ms === undefined ? '' : `${round_trip_ms} ms`, username ?? ''],
-    session_ends_at === undefined ? '' : timeOf(session_ends_at),
+    session_ends_at === undefined ? '' : localTime(session_ends_at),
   ]
 }
