@@ -252,17 +252,25 @@ describe('Tab', () => {
     await customer.shows(new RegExp(`> add ${id} 1$`))
   })
 
-  it('does nothing where a password is asked for', async () => {
+  it('does nothing where a password is asked for, and changes nothing of it', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
-    enter(shell, 'login ann')
-    await shell.shows(/Password:$/)
+    enter(shell, 'signup secret Secret')
+    for (const prompt of [/New password:$/, /Once more:$/]) {
+      await shell.shows(prompt)
+      enter(shell, 'whoami-really')
+    }
+    await shell.shows(/^buyer \d+\nbuyer>$/m)
+    enter(shell, 'login secret')
+    await shell.shows(/\nPassword:$/)
     const before = shell.raw
-    for (const typed of ['\t', 'log', '\t', '\t']) {
+    for (const typed of ['\t', 'whoam', '\t', '\t']) {
       shell.type(typed)
       await sleep(50)
     }
     assert.equal(shell.raw, before)
+    enter(shell, 'i-really')
+    await shell.shows(/secret@buyer>$/)
   })
 })
 
