@@ -158,7 +158,7 @@ describe('a person in the shell', () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     assert.match(await answer(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
-    assert.match(await answer(shell, 'help search'), /search-items <category> \[\.\.\.keywords\]/)
+    assert.match(await answer(shell, 'help search'), /^ {2}\$ search-items <category> \[\.\.\.keywords\]/m)
     assert.match(await answer(shell, 'help serach'), /^souk: there is no command "serach": search$/)
     assert.match(
       await answer(shell, 'status'),

@@ -78,13 +78,13 @@ export interface OptionEntry {
 export class Commands<R extends Role> {
   readonly role: R
   readonly entries: readonly CommandEntry<R>[]
-  readonly #inShell: boolean
+  readonly inShell: boolean
   #elsewhere = ''
 
   /** In the shell a line is a command, without the program and the role. */
   constructor(role: R, { inShell }: { inShell: boolean }) {
     this.role = role
-    this.#inShell = inShell
+    this.inShell = inShell
     this.entries = [...operationsOf(role)].map(([name, { about, params }]) => {
       const operation = name as Name<R>
       const { alias, positional = [], examples } = (FORMS[role] as Record<string, Form<string>>)[name] as Form<string>
@@ -100,7 +100,7 @@ export class Commands<R extends Role> {
 
   /** What somebody has to type for it: where the program was told of another server, once more with that. */
   line(words: string): string {
-    return this.#inShell ? words : `souk ${this.role} ${words}${this.#elsewhere}`
+    return this.inShell ? words : `souk ${this.role} ${words}${this.#elsewhere}`
   }
 
   /** Lines to type will lead to the same server as these options. */
@@ -144,13 +144,13 @@ export class Commands<R extends Role> {
   }
 
   #program(): CAC {
-    const program = cac(this.#inShell ? this.role : `souk ${this.role}`)
+    const program = cac(this.inShell ? this.role : `souk ${this.role}`)
     program.option('--json', 'print one JSON document')
-    if (!this.#inShell) addProgramOptions(program, { port: aboutPort(this.role) })
-    if (!this.#inShell) program.option('--keep-going', 'go on after a command of standard input that failed')
+    if (!this.inShell) addProgramOptions(program, { port: aboutPort(this.role) })
+    if (!this.inShell) program.option('--keep-going', 'go on after a command of standard input that failed')
     for (const entry of this.entries) this.#add(program, entry)
     program.help((sections) => helpOf(this, this.named(program.matchedCommand?.name), sections))
-    if (!this.#inShell) program.version(VERSION)
+    if (!this.inShell) program.version(VERSION)
     return program
   }
 

@@ -24,12 +24,11 @@ export function helpOf<R extends Role>(
   const columns = columnsOfHelp()
   const section = (wanted: string) => sections.filter(({ title }) => title === wanted)
   const wrapped = ({ body, ...rest }: Section) => ({ ...rest, body: inColumns(body, columns) })
-  const [usage, options] = [
-    section('Usage').map(withoutBlanks),
-    section('Options')
-      .map(withoutDefaults(entry === undefined))
-      .map(wrapped),
-  ]
+  const typed = ({ body, ...rest }: Section) => ({ ...rest, body: body.replace(`$ ${commands.role} `, '$ ') }) // in a shell
+  const usage = section('Usage').map(withoutBlanks).map(typed)
+  const options = section('Options')
+    .map(withoutDefaults(entry === undefined))
+    .map(wrapped)
   if (entry === undefined) {
     const list = wrapped({ title: 'Commands', body: listOf(commands) })
     return [{ body: `souk ${VERSION}, for ${commands.role}s` }, ...examplesOf(commands), ...usage, list, ...options]
@@ -94,10 +93,20 @@ function examplesOf<R extends Role>(commands: Commands<R>): Section[] {
   ]
 }
 
-function listOf<R extends Role>({ entries }: Commands<R>): string {
-  const names = entries.map(({ word, alias }) => (alias === undefined ? word : `${word}, ${alias}`))
-  const longest = Math.max(...names.map((name) => name.length))
-  return entries.map(({ about }, index) => `  ${names[index]?.padEnd(longest)}  ${inShort(about)}`).join('\n')
+/** What only the lines of a shell and of a script can say. */
+const OF_LINES = [
+  ['help', 'List the commands, or tell about one'],
+  ['status', 'Tell which servers answer and how fast'],
+  ['exit, quit', 'Leave'],
+] as const
+
+function listOf<R extends Role>({ entries, inShell }: Commands<R>): string {
+  const named = entries.map(
+    ({ word, alias, about }) => [alias === undefined ? word : `${word}, ${alias}`, about] as const,
+  )
+  const rows = [...named, ...(inShell ? OF_LINES : [])]
+  const longest = Math.max(...rows.map(([name]) => name.length))
+  return rows.map(([name, about]) => `  ${name.padEnd(longest)}  ${inShort(about)}`).join('\n')
 }
 
 /** Up to where the details begin, which a command's own help has. */
