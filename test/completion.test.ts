@@ -93,7 +93,6 @@ for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
           terminal.press('tab')
         }
         for (const word of words) await terminal.shows(new RegExp(`^.*\n[\\s\\S]*\\b${word}\\b`))
-        terminal.press('ctrl-c')
       }
     })
 
