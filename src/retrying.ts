@@ -148,7 +148,7 @@ function by<T>(deadlineMs: number, work: Promise<T>, outcome: ConnectionLost['ou
   let timer: NodeJS.Timeout | undefined
   const expiry = new Promise<never>((_, reject) => {
     const expire = () => reject(new ConnectionLost('the call was not answered in time', outcome))
-    timer = setTimeout(expire, deadlineMs - performance.now())
+    timer = setTimeout(expire, Math.ceil(deadlineMs - performance.now())) // timers cut fractions off, and would be early
   })
   return Promise.race([work, expiry]).finally(() => clearTimeout(timer))
 }

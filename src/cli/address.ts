@@ -28,10 +28,10 @@ export function readAddress(
   portOption = '--port',
 ): Address {
   const variable = `SOUK_${role.toUpperCase()}_PORT`
-  const port = Number(options.port ?? (environment[variable] || DEFAULT_PORTS[role]))
+  const port = wholeNumber(String(options.port ?? (environment[variable] || DEFAULT_PORTS[role])))
   const timeoutS = Number(options.timeout ?? TIMEOUT_S)
   const problems: string[] = []
-  if (!(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
+  if (!(port >= 1 && port <= 65_535)) {
     problems.push(`${options.port === undefined ? variable : portOption}: must be a whole number from 1 to 65535`)
   }
   if (!(timeoutS > 0 && timeoutS <= LONGEST_TIMEOUT_S)) {
@@ -43,6 +43,11 @@ export function readAddress(
     port,
     timeoutMs: timeoutS * 1_000,
   }
+}
+
+/** Not a number for whatever has more than digits. */
+function wholeNumber(text: string): number {
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN
 }
 
 /** Whether it is this machine, where a server can be started. */
