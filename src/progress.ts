@@ -31,6 +31,7 @@ const TICK_MS = 1_000
 /** Between two draws, and the least time that a rate is computed from. */
 const BETWEEN_DRAWS_MS = 100
 const USUAL_COLUMNS = 80
+const MOMENT_MS = 50
 const SEPARATOR = ' · '
 
 interface Work {
@@ -102,6 +103,17 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
       isShown = false
       process.off('exit', clear)
     },
+  }
+}
+
+/** Shows what is waited for, unless that comes in a moment. */
+export async function whileWaiting<T>(progress: Progress, what: string, work: Promise<T>): Promise<T> {
+  const timer = setTimeout(() => progress.begin(what), MOMENT_MS)
+  try {
+    return await work
+  } finally {
+    clearTimeout(timer)
+    progress.end()
   }
 }
 

@@ -5,6 +5,7 @@
 
 import type { Role } from '../operations.ts'
 import { progress } from '../program.ts'
+import { whileWaiting } from '../progress.ts'
 import { RetryingClient } from '../retrying.ts'
 import { type Address, readAddress } from './address.ts'
 import { failureOf } from './advice.ts'
@@ -13,9 +14,6 @@ import { type Failure, Interrupted } from './failure.ts'
 import { readPassword } from './password.ts'
 import { Screen } from './screen.ts'
 import { State } from './state.ts'
-
-/** A wait that is longer is told of. */
-const WAIT_SHOWN_MS = 50
 
 export class Desk {
   readonly commands: Commands<Role>
@@ -70,16 +68,10 @@ export class Desk {
     }
   }
 
-  /** Tells whoever is at the terminal that somebody is waited for. */
-  async shown<T>(wait: Promise<T>): Promise<T> {
+  /** Tells whoever is at the terminal that the server is waited for. */
+  shown<T>(wait: Promise<T>): Promise<T> {
     const { host, port } = this.address
-    const timer = setTimeout(() => progress.begin(`waiting for ${host}:${port}`), WAIT_SHOWN_MS)
-    try {
-      return await wait
-    } finally {
-      clearTimeout(timer)
-      progress.end()
-    }
+    return whileWaiting(progress, `waiting for ${host}:${port}`, wait)
   }
 
   /** Gives up the answer that is waited for; false if there is none. */

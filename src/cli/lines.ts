@@ -19,7 +19,7 @@ export function builtinsOf(desk: Desk, { json, timeout }: Options, leave: () => 
     const { showStatus } = await import('./status.ts')
     const { host, port } = desk.address
     const ports = { [desk.commands.role]: String(port) }
-    await desk.answer(desk.shown(showStatus(desk.screen, { json, host, ports, timeout })))
+    await desk.answer(showStatus(desk.screen, { json, host, ports, timeout }))
   }
   return new Map(Object.entries({ help, status, exit: leave, quit: leave }))
 }

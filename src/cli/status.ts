@@ -2,6 +2,8 @@
 
 import { CallRefused, type Connection, ConnectionLost, connect } from '../connection.ts'
 import { ROLES, type Role } from '../operations.ts'
+import { progress } from '../program.ts'
+import { whileWaiting } from '../progress.ts'
 import { readAddress } from './address.ts'
 import { localTime } from './display.ts'
 import { EXIT } from './failure.ts'
@@ -48,7 +50,7 @@ export async function showStatus(screen: Screen, options: StatusOptions): Promis
     const where = { ...options, port: options.ports[role] }
     return { role, ...readAddress(role, where, process.env, `--${role}-port`) }
   })
-  const servers = await Promise.all(addresses.map(statusOf))
+  const servers = await whileWaiting(progress, 'asking the servers', Promise.all(addresses.map(statusOf)))
   if (options.json) screen.line(JSON.stringify({ servers }))
   else
     for (const line of new Table(COLUMNS, screen.columns).lines(servers.map(rowOf), (text) => screen.heading(text)))
