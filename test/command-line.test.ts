@@ -100,6 +100,7 @@ describe('a command', () => {
     const nothing = { passwordFile: undefined, host: undefined, port: undefined, timeout: undefined }
     const where = { host: 'h', port: '1', timeout: '2.5' }
     assert.deepEqual(options, { ...nothing, ...where, json: true, all: true, keepGoing: false, color: false })
+    assert.equal(parse('seller', split('ping --json --json'))?.options.json, true)
     const { options: others } = parse('seller', split('--keep-going')) ?? {}
     assert.deepEqual(others, { ...nothing, json: false, all: false, keepGoing: true, color: true })
   })

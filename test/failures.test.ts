@@ -158,12 +158,15 @@ describe('what can’t be understood', () => {
       'buyer cart --limit.x 3': 'there is no option --limit.x: souk buyer display-cart --help',
       'buyer item 1 2': '"2" is too much: souk buyer get-item --help',
       sttus: 'there is no command "sttus": souk status',
+      'item 1': 'there is no command "item": souk buyer item',
       'status now': '"now" is too much: souk status --help',
       'status --__proto__ x': 'there is no option --__proto__: souk status --help',
       'completion tcsh': 'which shell? bash, zsh, fish: souk completion bash',
       '': 'who are you, a seller or a buyer?: souk --help',
     }
     for (const [typed, expected] of Object.entries(cases)) assert.equal(await failure(typed, 2), `souk: ${expected}\n`)
+    assert.match(await bob.result('--json buyer ping'), /^\{"ok":true,"version":".*"\}\n$/) // options may stand first
+    assert.equal(await bob.result('help buyer item'), await bob.result('buyer item --help'))
     for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await errorOf(typed, 2)).code, 'usage')
   })
 })

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { anItem } from './clients.ts'
 import { until } from './marketplace.ts'
 import { FaultyLink } from './proxy.ts'
@@ -126,7 +127,7 @@ describe('a whole list', () => {
     assert.deepEqual(Object.keys(documentIn(stdout)), ['error'])
   })
 
-  it('whose reader has had enough ends at once, and quietly', async () => {
+  it('whose reader has had enough ends at once and quietly, and is a whole document however it ends', async () => {
     const rich = await shop.newSeller()
     await shop.register(rich, ...Array.from({ length: MANY }, () => anItem({ category: 9 })))
     for (const json of ['', '--json']) {
@@ -136,6 +137,14 @@ describe('a whole list', () => {
       assert.deepEqual([exitCode, stderr], [141, ''])
       assert.ok(stdout.length > 0 && stdout.length < MANY * 50, String(stdout.length))
     }
+    const reading = ann.start('seller items --all --limit 1000 --json', as(rich))
+    reading.child.stdout?.pause() // until it is interrupted: far more than a pipe holds is on its way then
+    await sleep(1_000)
+    reading.child.kill('SIGINT')
+    reading.child.stdout?.resume()
+    const { exitCode, stdout: cut } = await reading.ended
+    assert.equal(exitCode, 130)
+    assert.equal((documentIn(cut).error as { code: string }).code, 'interrupted')
     const all = await ann.result('seller items --all --limit 500', as(rich))
     assert.equal(new Set(numbersIn(all)).size, MANY)
   })

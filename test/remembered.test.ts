@@ -4,8 +4,9 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openShop, type Shop } from './shop.ts'
-import { documentIn, Somebody } from './souk.ts'
+import { documentIn, type Ended, PASSWORD, type RunningSouk, Somebody } from './souk.ts'
 
 let shop: Shop
 let other: { role: 'buyer'; port: number }
@@ -132,6 +133,11 @@ describe('a session', () => {
   })
 })
 
+async function outcomeOf({ ended }: RunningSouk): Promise<Partial<Ended>> {
+  const { exitCode, stderr } = await ended
+  return { exitCode, stderr }
+}
+
 describe('a password', () => {
   it('is the first line of a file or of standard input, and never an argument', async () => {
     ann = new Somebody([shop.buyers])
@@ -147,6 +153,14 @@ describe('a password', () => {
     for (const flag of ['--password x', '--password=x', '-p x']) {
       assert.match(await failure(`buyer login ann ${flag}`, 2), /^souk: there is no option -/)
     }
+  })
+
+  it('is taken as soon as its line is there, from whoever is slow and goes on', async () => {
+    ann = new Somebody([shop.buyers])
+    const signingUp = ann.open('buyer signup slow Slow')
+    await sleep(500) // far longer than a program needs to look for it
+    signingUp.child.stdin?.write(`${PASSWORD}\n`)
+    assert.deepEqual(await outcomeOf(signingUp), { exitCode: 0, stderr: '' })
   })
 })
 

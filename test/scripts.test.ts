@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { anItem } from './clients.ts'
 import { openShop, type Party, type Shop } from './shop.ts'
-import { Somebody } from './souk.ts'
+import { documentIn, Somebody } from './souk.ts'
 
 let shop: Shop
 let bob: Somebody
@@ -166,6 +166,25 @@ describe('a script', () => {
     const { exitCode, stdout } = await running.ended
     assert.equal(exitCode, 0)
     assert.match(stdout, /: 3 in the cart\n$/)
+  })
+
+  it('that has failed ends, also when more lines might come', async () => {
+    const running = bob.open('buyer')
+    running.child.stdin?.write('item x\n')
+    const { exitCode, stderr } = await running.ended
+    assert.deepEqual([exitCode, stderr], [2, 'souk: line 1: item-id: must be a whole number from 1: get-item --help\n'])
+  })
+
+  it('ends with exit, as the shell does, and has its help and status', async () => {
+    const { exitCode, stdout } = await script(['help item', 'status', 'exit', 'clear'])
+    assert.equal(exitCode, 0)
+    assert.match(stdout, /^Show one item\.\n[\s\S]*\nROLE .*\nseller .*\nbuyer .*\n$/)
+  })
+
+  it('says as JSON on which line it failed, also where that asks for JSON alone', async () => {
+    const { stdout } = await script(['', 'item x --json'])
+    const message = 'item-id: must be a whole number from 1'
+    assert.deepEqual(documentIn(stdout), { error: { line: 2, code: 'usage', message, next: 'get-item --help' } })
   })
 
   it('that waits for its next line ends with Ctrl-C, with 130', async () => {

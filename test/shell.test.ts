@@ -182,6 +182,12 @@ describe('a person in the shell', () => {
     }
   })
 
+  it('leaves while it still learns how long the session lasts', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'leaves')
+    shell.type('whoami\rexit\r')
+    assert.equal(await shell.ended, 0)
+  })
+
   it('pastes several lines, which are carried out in order', async () => {
     const shell = await loggedIn(ann, 'buyer', 'pastes')
     shell.type('add 1 1\nget-item 2\nping\nwhoami\ncart\n')
@@ -299,6 +305,16 @@ describe('lines of before', () => {
     await second.shows(/> ping$/)
   })
 
+  it('are all that is lost where they can’t be kept, and that is told once', async () => {
+    const env = { XDG_STATE_HOME: '/dev/null', SOUK_BUYER_PORT: String(buyer.port) }
+    const started = { command: process.execPath, args: [SOUK, 'buyer'], cwd: marketplace.home, env }
+    const shell = openTerminal({ ...started, columns: 120, rows: 40 })
+    await shell.shows(/buyer>$/)
+    shell.type('ping\rping\rexit\r')
+    assert.equal(await shell.ended, 0)
+    assert.equal(shell.raw.match(/lines are not kept: ENOTDIR/g)?.length, 1)
+  })
+
   it('have no password in them, however it was typed', async () => {
     const shell = await loggedIn(ann, 'buyer', 'secretive')
     const wrong = [
@@ -340,6 +356,25 @@ describe('Ctrl-C', () => {
     shell.press('ctrl-c')
     await shell.shows(/^buyer> search 3\^C\nbuyer> x{73}\nx{80}\nx{47}\^C\nbuyer>$/m)
     assert.match(await answer(shell, 'ping'), /^souk \d/)
+  })
+
+  it('gives up the shell that waits for its server', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
+    const shell = ann.open(['buyer', '--port', String(link.port)])
+    await shell.shows(/^waiting for/)
+    const beganMs = performance.now()
+    shell.press('ctrl-c')
+    assert.equal(await shell.ended, 130)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 15 s, it would be
+  })
+
+  it('gives up a new password, when nothing can have been carried out', async () => {
+    const oneShot = ann.open(['buyer', 'signup', 'nobody', 'Nobody'])
+    await oneShot.shows(/^New password:$/)
+    oneShot.press('ctrl-c')
+    assert.equal(await oneShot.ended, 130)
+    assert.equal(oneShot.screen(), 'New password:\nsouk: interrupted')
   })
 
   it('gives up a password, of which nothing is seen', async () => {

@@ -171,21 +171,14 @@ export class Commands<R extends Role> {
   }
 
   #params({ operation, positional, options }: CommandEntry<R>, args: readonly string[], given: Given) {
-    const words = new Map<Field, readonly string[]>()
-    for (const [index, field] of positional.entries()) {
-      words.set(field, args.slice(index, field.list ? undefined : index + 1))
-    }
-    const params: Record<string, unknown> = {}
-    for (const field of options) {
-      if (field.kind !== 'flag')
-        words.set(
-          field,
-          field.list ? given.words(field.label) : [given.word(field.label)].flatMap((word) => word ?? []),
-        )
-      else if (given.flag(field.label)) params[field.name] = true
-    }
-    for (const [field, typed] of words) {
-      const values = typed.map((word) => valueFrom(field, word))
+    const flags = options.filter(({ kind, label }) => kind === 'flag' && given.flag(label))
+    const params: Record<string, unknown> = Object.fromEntries(flags.map(({ name }) => [name, true]))
+    const typed = [
+      ...positional.map((field, index) => [field, args.slice(index, field.list ? undefined : index + 1)] as const),
+      ...options.map((field) => [field, field.list ? given.words(field.label) : given.atMostOne(field.label)] as const),
+    ]
+    for (const [field, words] of typed) {
+      const values = words.map((word) => valueFrom(field, word))
       if (field.list && (values.length > 0 || field.required)) params[field.name] = values
       else if (values.length > 0) params[field.name] = values[0]
     }

@@ -12,14 +12,18 @@ export async function runScript(role: Role, options: Options): Promise<number> {
   const desk = new ScriptDesk(new Commands(role, { inShell: true }), options)
   process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
   const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
-  const builtins = builtinsOf(desk, options, () => lines.close())
+  let isOver = false
+  const builtins = builtinsOf(desk, options, () => {
+    isOver = true
+  })
   let exitCode = 0
   desk.lineNumber = 0
   for await (const line of lines) {
     desk.lineNumber += 1
     const failure = await carryOutLine(desk, line, options.json, builtins)
     exitCode = failure?.code === 'interrupted' ? EXIT.interrupted : exitCode || (failure?.exitCode ?? 0)
-    if (failure?.code === 'interrupted' || (failure !== undefined && !options.keepGoing)) break
+    isOver ||= failure?.code === 'interrupted' || (failure !== undefined && !options.keepGoing)
+    if (isOver) break
   }
   desk.close()
   process.stdin.destroy() // whoever writes there may go on for long

@@ -37,11 +37,15 @@ export class Given {
       .map((value) => unmarked(String(value)))
   }
 
-  /** The word of an option that can be given once. */
+  /** The word of an option that can be given once, if it is. */
+  atMostOne(name: string): string[] {
+    const words = this.words(name)
+    if (words.length > 1) throw new UsageError([`--${name} is given more than once`])
+    return words
+  }
+
   word(name: string): string | undefined {
-    const [word, other] = this.words(name)
-    if (other !== undefined) throw new UsageError([`--${name} is given more than once`])
-    return word
+    return this.atMostOne(name)[0]
   }
 }
 
