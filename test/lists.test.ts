@@ -10,7 +10,7 @@ import { openShop, type Party, type Shop } from './shop.ts'
 import { documentIn, Somebody } from './souk.ts'
 
 const CATEGORY = 7
-const MANY = 3_000
+const MANY = 12_000 // about 2 MB as JSON, many times what lies between a program and its reader
 
 let shop: Shop
 let ann: Somebody
@@ -138,7 +138,7 @@ describe('a whole list', () => {
       assert.ok(stdout.length > 0 && stdout.length < MANY * 50, String(stdout.length))
     }
     const reading = ann.start('seller items --all --limit 1000 --json', as(rich))
-    reading.child.stdout?.pause() // until it is interrupted: far more than a pipe holds is on its way then
+    reading.child.stdout?.pause() // until it is interrupted
     await sleep(1_000)
     reading.child.kill('SIGINT')
     reading.child.stdout?.resume()
