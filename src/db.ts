@@ -3,12 +3,13 @@
  * pools and lanes, transactions, idempotency keys, retries and deadlines, once
  * for all operations, and knows no operation.
  *
- * Each database has three pools: one that reads, one that writes, and one for
- * writes that may wait for a lock, so that those who wait leave lanes to those
- * who need not. A *lane* is a pooled connection held by one batch, which
- * pipelines its statements over it. Connections that write run with autocommit off: a statement piped behind
- * one that failed can then never commit by itself. A batch's writes go out in
- * one pipe, and COMMIT only after all of them have answered.
+ * Each database has four pools: one that reads, one that writes, one for writes
+ * that may wait for a lock, and one that watches rows which others hold for
+ * long, so that those who wait leave lanes to those who need not. A *lane* is a
+ * pooled connection held by one batch, which pipelines its statements over it.
+ * Connections that write run with autocommit off: a statement piped behind one
+ * that failed can then never commit by itself. A batch's writes go out in one
+ * pipe, and COMMIT only after all of them have answered.
  *
  * What an error means decides what happens next:
  *   - surely nothing happened (no connection, deadlock, lock wait, connection
@@ -48,6 +49,9 @@ export interface Row {
 /** What becomes of a call: its answer, or the row that it needs and that somebody else has locked. */
 export type Decision<R> = Answer<R> | { held: Row }
 
+/** What comes of a call; `again`: nothing yet, for another one with its key, of the same batch, was in its way. */
+export type Outcome<R> = Decision<R> | { again: true }
+
 /** What a batch of writes comes to: a decision for each call, in order, and what must be written for them. */
 export interface Plan<R> {
   answers: readonly Decision<R>[]
@@ -78,6 +82,7 @@ const KEY_LIFE_S = 24 * 3_600
 const KEYS_FORGOTTEN_AT_ONCE = 1_000
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
+const WATCH_TURN_S = 0.1
 
 /** How every connection talks to the database. */
 export const POOL: PoolConfig = {
@@ -111,14 +116,16 @@ export class Database {
   readonly #reading: Pool
   readonly #writing: Pool
   readonly #waiting: Pool
+  readonly #watching: Pool
 
   constructor({ url, connections }: DatabaseOptions) {
     const options = { ...connectionOptions(url), ...POOL, connectionLimit: connections }
     this.#reading = createPool({ ...options, initSql: READING })
     this.#writing = createPool({ ...options, initSql: WRITING })
     this.#waiting = createPool({ ...options, initSql: WRITING, minimumIdle: 0 })
+    this.#watching = createPool({ ...options, initSql: WRITING, minimumIdle: 0 })
     // The pool replaces what it loses, and whoever asks gets the error; unheard, one of these would end the process.
-    for (const pool of [this.#reading, this.#writing, this.#waiting]) {
+    for (const pool of this.#pools) {
       pool.on('connection', (connection: Connection) => connection.on('error', () => {}))
       pool.on('error' as 'connection', () => {})
     }
@@ -129,17 +136,32 @@ export class Database {
     return again(this.#reading, deadlineMs, (connection) => ask(laneOf(connection, false)))
   }
 
-  /** Waits until nobody holds the row, holding nothing itself. Rejects as `read` does. */
-  freed({ table, key, id }: Row, deadlineMs: number): Promise<void> {
-    return again(this.#waiting, deadlineMs, async (connection) => {
-      await connection.query(`SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`, [id])
-      await connection.rollback()
-    })
+  /**
+   * Waits until nobody holds the row, holding nothing itself: no lane either,
+   * but for turns, since more rows may be held, and for long, than there are
+   * lanes. Rows that are held for longer than a turn have lanes of their own.
+   * Rejects as `read` does.
+   */
+  async freed({ table, key, id }: Row, deadlineMs: number): Promise<void> {
+    const lock = `SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`
+    const turn = async (connection: PoolConnection): Promise<boolean> => {
+      try {
+        await connection.query(`SET STATEMENT max_statement_time = ${WATCH_TURN_S} FOR ${lock}`, [id])
+        return true
+      } catch (error) {
+        if ((error as SqlError).errno === STATEMENT_TIMEOUT) return false
+        throw error
+      } finally {
+        await connection.rollback()
+      }
+    }
+    if (await again(this.#waiting, deadlineMs, turn)) return
+    while (!(await again(this.#watching, deadlineMs, turn)));
   }
 
   /**
    * Decides the calls together and commits what they come to as one
-   * transaction. Resolves to a decision for each call, in order, once it is
+   * transaction. Resolves to an outcome for each call, in order, once it is
    * durable; a call with a key has one effect however often it comes. `decide`
    * may be called again, with fewer calls. Locks are waited for if `waiting`
    * says so, but not again after a wait that was too long.
@@ -149,14 +171,30 @@ export class Database {
     decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
     deadlineMs: number,
     waiting = false,
-  ): Promise<readonly Decision<R>[]> {
-    const pool = waiting ? this.#waiting : this.#writing
+  ): Promise<readonly Outcome<R>[]> {
     const { first, repeats } = foldEqualKeys(calls)
+    const decisions = await this.#writeDistinct(first, decide, deadlineMs, waiting)
+    return calls.map((call) => {
+      const original = repeats.get(call) ?? call
+      const decision = decisions.get(original) as Decision<R>
+      if (call.key?.fingerprint === original.key?.fingerprint) return decision
+      return 'ok' in decision ? { refused: MISMATCH } : { again: true } // a refused call does not use its key up
+    })
+  }
+
+  /** Writes calls of which no two have the same key. */
+  async #writeDistinct<C extends Keyed, R>(
+    calls: readonly C[],
+    decide: (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>,
+    deadlineMs: number,
+    waiting: boolean,
+  ): Promise<ReadonlyMap<C, Decision<R>>> {
+    const pool = waiting ? this.#waiting : this.#writing
     const answers = new Map<C, Decision<R>>()
     let uncertain = false // whether a COMMIT was sent and not answered
     let refused: readonly C[] = [] // by `decide`, though they carry a key
-    for (let attempt = 0; answers.size < first.length; attempt += 1) {
-      const open = first.filter((call) => !answers.has(call))
+    for (let attempt = 0; answers.size < calls.length; attempt += 1) {
+      const open = calls.filter((call) => !answers.has(call))
       const progress = { commitSent: false }
       const waits = waiting && attempt % 2 === 0
       try {
@@ -198,11 +236,7 @@ export class Database {
         if (answer !== undefined) answers.set(call, answer)
       }
     }
-    return calls.map((call) => {
-      const original = repeats.get(call) ?? call
-      const same = call.key?.fingerprint === original.key?.fingerprint
-      return same ? (answers.get(original) as Decision<R>) : { refused: MISMATCH }
-    })
+    return answers
   }
 
   /** Commits statements that need no decision, as one transaction. Rejects with `Refused` `timeout`. */
@@ -219,7 +253,11 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#reading, this.#writing, this.#waiting].map((pool) => pool.end()))
+    await Promise.allSettled(this.#pools.map((pool) => pool.end()))
+  }
+
+  get #pools(): readonly Pool[] {
+    return [this.#reading, this.#writing, this.#waiting, this.#watching]
   }
 
   /** What earlier calls with the same keys were answered; undefined when that could not be read in time. */
@@ -297,6 +335,7 @@ async function onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnec
       return await work(connection)
     } finally {
       await connection.release()
+      await new Promise<void>((resolve) => process.nextTick(resolve)) // only then the pool hands it on: nobody overtakes
     }
   })()
   return Promise.race([working, expiry]).finally(() => clearTimeout(timer))
@@ -387,9 +426,10 @@ async function pause(attempt: number, deadlineMs: number): Promise<boolean> {
 }
 
 const TAKEN = 1062
+const STATEMENT_TIMEOUT = 1969
 const NOTHING_HAPPENED = new Set<string | number>([
   ...[1020, 1205, 1213], // record changed, lock wait, deadlock: rolled back by the server or by us
-  ...[1317, 1969], // interrupted, statement time exceeded
+  ...[1317, STATEMENT_TIMEOUT], // interrupted, statement time exceeded
   ...[1040, 1047, 1203, 45012, 45013, 45027, 45028, 45029], // no connection to be had
   ...['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH'],
 ])

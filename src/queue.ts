@@ -29,6 +29,8 @@ export interface QueueOptions<Q, A> {
   inFlight: number
   /** How much may wait, in weight; beyond it requests are refused as `overloaded`. */
   bound?: number
+  /** How long the oldest may have waited; beyond it requests are refused as `overloaded`. */
+  longestWaitMs?: number
   /** 1 for every request unless given. */
   weigh?(request: Q): number
   /** Whether `run` changes anything: what became of a request that it does not answer in time is unknown then. */
@@ -48,7 +50,7 @@ export interface Queue<Q, A> {
 }
 
 const BOUND = 10_000
-const OLDEST_WAIT_MS = 1_000
+const LONGEST_WAIT_MS = 1_000
 const SWEEP_MS = 100
 
 interface Waiter<Q, A> {
@@ -64,7 +66,7 @@ type Outcome<A> = { answer: A } | { error: unknown }
 
 export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   const { run, cap, inFlight, bound = BOUND, weigh = () => 1, changes = false, alone = () => false } = options
-  const { endOfTurn = setImmediate, now = () => performance.now() } = options
+  const { longestWaitMs = LONGEST_WAIT_MS, endOfTurn = setImmediate, now = () => performance.now() } = options
   let waiting: Waiter<Q, A>[] = []
   let waitingWeight = 0
   const underWay = new Set<readonly Waiter<Q, A>[]>()
@@ -77,7 +79,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     const askedMs = now()
     const weight = weigh(request)
     const oldestWaitMs = waiting.length === 0 ? 0 : askedMs - (waiting[0] as Waiter<Q, A>).askedMs
-    if (waitingWeight + weight > bound || oldestWaitMs > OLDEST_WAIT_MS) return Promise.reject(overloaded(oldestWaitMs))
+    if (waitingWeight + weight > bound || oldestWaitMs > longestWaitMs) return Promise.reject(overloaded(oldestWaitMs))
     return new Promise((resolve, reject) => {
       waiting.push({ request, weight, askedMs, deadlineMs, resolve, reject })
       waitingWeight += weight

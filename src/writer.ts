@@ -7,7 +7,7 @@
  * sits on a row.
  */
 
-import type { Database, Decision, Keyed, Lane, Plan, Row } from './db.ts'
+import type { Database, Keyed, Lane, Outcome, Plan, Row } from './db.ts'
 import type { Answer } from './protocol.ts'
 import { createQueue, type Queue, type QueueOptions } from './queue.ts'
 
@@ -17,25 +17,25 @@ type Decide<C, R> = (lane: Lane, calls: readonly C[], deadlineMs: number) => Pro
 export function createWriter<C extends Keyed, R>(
   database: Database,
   decide: Decide<C, R>,
-  queueOptions: Omit<QueueOptions<C, Decision<R>>, 'run' | 'changes'>,
+  queueOptions: Omit<QueueOptions<C, Outcome<R>>, 'run' | 'changes'>,
 ): (call: C, deadlineMs: number) => Promise<Answer<R>> {
   const [passing, waiting] = [false, true].map((waits) =>
-    createQueue<C, Decision<R>>({
+    createQueue<C, Outcome<R>>({
       ...queueOptions,
       changes: true,
       run: (calls, deadlineMs) =>
         database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, waits),
     }),
-  ) as [Queue<C, Decision<R>>, Queue<C, Decision<R>>]
+  ) as [Queue<C, Outcome<R>>, Queue<C, Outcome<R>>]
   const untilFree = createWaitingRooms(database)
 
   return async (call, deadlineMs) => {
-    let decision = await passing.ask(call, deadlineMs)
-    while ('held' in decision) {
-      await untilFree(decision.held, deadlineMs)
-      decision = await waiting.ask(call, deadlineMs)
+    let outcome = await passing.ask(call, deadlineMs)
+    while ('held' in outcome || 'again' in outcome) {
+      if ('held' in outcome) await untilFree(outcome.held, deadlineMs)
+      outcome = await waiting.ask(call, deadlineMs)
     }
-    return decision
+    return outcome
   }
 }
 
@@ -56,11 +56,12 @@ function createWaitingRooms(database: Database): (row: Row, deadlineMs: number) 
   }
 }
 
-/** All who wait for one row: the wait of one is the wait of all. */
+/** All who wait for one row: the wait of one is the wait of all. That it is long says nothing of the load. */
 function createRoom(database: Database): Queue<Row, void> {
   return createQueue({
     cap: Number.POSITIVE_INFINITY,
     inFlight: 1,
+    longestWaitMs: Number.POSITIVE_INFINITY,
     async run(rows, deadlineMs) {
       await database.freed(rows[0] as Row, deadlineMs)
       return rows.map(() => undefined)

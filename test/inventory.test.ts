@@ -263,6 +263,29 @@ describe('a key', () => {
     assert.deepEqual(await change(item, -2, key), { quantity: 0 })
   })
 
+  it('of a change that was refused is free also for a change that came together with it', async () => {
+    const item = await registerOne({ quantity: 5 })
+    const changes = (...all: number[]) =>
+      together(
+        shop.sellers,
+        all.map((by) => [
+          'update_units_for_sale',
+          { session: ann.session, item_id: item, change: by, idempotency_key: 'refused together' },
+        ]),
+      )
+    const outcomes = async (...all: number[]) => (await changes(...all)).map(outcomeOf)
+    const mismatch = 'idempotency_mismatch'
+    assert.deepEqual(await outcomes(-6, -7, -2, -6, -3), [
+      'out_of_stock',
+      'out_of_stock',
+      { quantity: 3 },
+      'out_of_stock',
+      mismatch,
+    ])
+    assert.deepEqual(await outcomes(-6, -2, -1), [mismatch, { quantity: 3 }, mismatch])
+    assert.equal((await shop.item(item)).quantity, 3)
+  })
+
   it('repeated within a batch has one effect', async () => {
     const item = await registerOne({ quantity: 5 })
     const params = { session: ann.session, item_id: item, change: -2, idempotency_key: 'one batch' }

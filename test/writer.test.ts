@@ -6,9 +6,10 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Row } from '../src/db.ts'
 import { withConnection } from '../src/schema.ts'
-import { anItem, Wire } from './clients.ts'
+import { anItem, Caller, Wire } from './clients.ts'
 import type { RunningServer } from './marketplace.ts'
 import {
   type BareCall,
@@ -212,6 +213,22 @@ describe('a row that somebody else holds', () => {
     wire.destroy()
   })
 
+  it('is waited for as long as there is time, also by who comes late', async () => {
+    const item = await itemOf(ann)
+    const wire = await Wire.connect(shop.sellers)
+    const raise = () =>
+      sendTogether(wire, times(1, 'update_units_for_sale', { session: ann.session, item_id: item, change: 1 }))
+    await holding(shop.marketplace, [rowOf.item(item)], async () => {
+      for (let comes = 0; comes < 4; comes += 1) {
+        raise()
+        await sleep(600)
+      }
+    })
+    const replies = [await wire.reply(), await wire.reply(), await wire.reply(), await wire.reply()]
+    assert.deepEqual(replies.map((reply) => reply?.result?.quantity).toSorted(), [1_001, 1_002, 1_003, 1_004])
+    wire.destroy()
+  })
+
   it('for too long is answered timeout in time, and then nothing has been done', async () => {
     const [sellers, buyers] = await Promise.all([
       shop.marketplace.serve('seller', { ...SHOP, limitRequestMs: 500 }),
@@ -280,7 +297,7 @@ describe('a row that somebody else holds', () => {
       ...buyers.map((party, index) => goOn(() => shop.purchase(party, [items[4 + index] as number, 1]))),
     ]
     const wires = [await Wire.connect(shop.sellers), await Wire.connect(shop.buyers)] as const
-    const lasts = () => new Promise((resolve) => setTimeout(resolve, 200))
+    const lasts = () => sleep(200)
     for (let round = 0; round < 5; round += 1) {
       window = 'free'
       await lasts()
@@ -332,7 +349,7 @@ describe('several rows that are held', () => {
   it('in turns, by those who take them again at once, are got one after the other', async () => {
     const items = await plenty(6)
     const [bob] = (await buyersWith(1, ...items.map((item): [number, number] => [item, 1]))) as [Party]
-    const hold = () => new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 30))
+    const hold = () => sleep(10 + Math.random() * 30)
     let over = false
     async function holdAgainAndAgain(item: number): Promise<void> {
       await withConnection(shop.marketplace.urls.product, async (connection) => {
@@ -371,6 +388,53 @@ describe('several rows that are held', () => {
     for (const { result } of rest.values()) assert.deepEqual(result, { quantity: 1_001 })
     wire.destroy()
     await small.program.end()
+  })
+
+  it('more than there are connections are each got when they are free, whoever waits for the others', async () => {
+    const small = await shop.marketplace.serve('seller', { ...SHOP, dbConnections: 2 })
+    const [last, ...held] = (await plenty(1 + 7)) as [number, ...number[]]
+    const wire = await Wire.connect(small)
+    await holding(shop.marketplace, held.map(rowOf.item), async () => {
+      await holding(shop.marketplace, [rowOf.item(last)], async () => {
+        const raise = { session: ann.session, change: 1 }
+        const calls = [...held, last].map((item_id): BareCall => ['update_units_for_sale', { ...raise, item_id }])
+        sendTogether(wire, calls)
+        await sleep(1_000) // longer than anybody keeps a connection to wait with
+      })
+      assert.equal((await wire.reply())?.id, 7)
+    })
+    assert.equal((await wire.replies(7)).size, 7)
+    wire.destroy()
+    await small.program.end()
+  })
+
+  it('more than there are connections keep nobody from what others have for a moment only', async () => {
+    const settings = { ...SHOP, dbConnections: 2 }
+    const small = await Promise.all([1, 2].map(() => shop.marketplace.serve('seller', settings)))
+    const [wanted, ...held] = (await plenty(1 + 7)) as [number, ...number[]]
+    const { session } = ann
+    const wires = await Promise.all(small.map((server) => Wire.connect(server)))
+    const callers = await Promise.all([...small, ...small, ...small, ...small].map((server) => Caller.connect(server)))
+    // Whoever holds rows for ten seconds is cut off, which fails the test.
+    await holding(shop.marketplace, held.map(rowOf.item), async () => {
+      for (const wire of wires) {
+        const calls = held.map((item_id): BareCall => ['update_units_for_sale', { session, item_id, change: 1 }])
+        sendTogether(wire, calls)
+      }
+      await Promise.all(
+        callers.map(async (caller) => {
+          for (let price_cents = 1; price_cents <= 50; price_cents += 1) {
+            await caller.call('change_item_price', { session, item_id: wanted, price_cents })
+            await caller.call('update_units_for_sale', { session, item_id: wanted, change: 1 })
+          }
+        }),
+      )
+    })
+    for (const wire of wires) for (const { error } of (await wire.replies(7)).values()) assert.equal(error, undefined)
+    assert.equal((await shop.item(wanted)).quantity, 1_000 + callers.length * 50)
+    await Promise.all(callers.map((caller) => caller.close()))
+    for (const wire of wires) wire.destroy()
+    await Promise.all(small.map(({ program }) => program.end()))
   })
 })
 
