@@ -4,7 +4,8 @@
  * such a row waits until it is free, holding nothing, together with the others
  * that want the same one. Then it goes to a second queue, whose batches wait
  * for their locks: what they wait for then are other batches, not somebody who
- * sits on a row.
+ * sits on a row. A call whose key another one of its batch had first, with
+ * other parameters, and did not use up, comes there as well.
  */
 
 import type { Database, Keyed, Lane, Outcome, Plan, Row } from './db.ts'
