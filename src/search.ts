@@ -6,6 +6,8 @@
  *
  * A search of several keywords ranks long lists. So it first glances at the
  * newest of each: most keywords have no more, or these settle which are best.
+ * A search of two looks deeper by steps: it is settled as soon as a page of
+ * items with both has been found.
  */
 
 import { ANY_KEYWORD, type ItemsById, itemsById } from './catalogue.ts'
@@ -20,6 +22,8 @@ type Page = Result<'buyer', 'search_items'>
 const RANKED = 2_000
 /** How many of them it looks at first: one more than there are on the longest page. */
 const GLANCED = 101
+/** How many a search of two keywords looks at next: a page of both is among them when every fiftieth has both. */
+const LOOKED_FOR_TWO = 700
 
 export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
@@ -27,32 +31,43 @@ export const buyerSearch: Handlers<'buyer', 'search_items'> = {
     cap: 25,
     inFlight: 2,
     async ask(lane, calls) {
-      const found = await find(lane, calls, RANKED)
-      return found.map((page) => ({ ok: page as Page }))
+      const found = await findAll(lane, calls)
+      return found.map((page) => ({ ok: page }))
     },
     glance: {
       cap: 50,
       inFlight: 2,
       async ask(lane, calls) {
-        const found = await find(lane, calls, GLANCED)
+        const found = await find(lane, calls, () => GLANCED)
         return found.map((page) => (page === undefined ? undefined : { ok: page }))
       },
     },
   },
 }
 
-/** A page for each search; undefined where the newest `depth` of its keywords don't settle what is on it. */
+/** A page for each search, as deep as it takes. */
+async function findAll(lane: Lane, calls: readonly { params: Search }[]): Promise<readonly Page[]> {
+  const found = await find(lane, calls, ({ keywords }) => (keywords.length === 2 ? LOOKED_FOR_TWO : RANKED))
+  const open = calls.filter((_, index) => found[index] === undefined)
+  const rest = (open.length === 0 ? [] : await find(lane, open, () => RANKED)).values()
+  return found.map((page) => page ?? (rest.next().value as Page))
+}
+
+/** A page for each search; undefined where the newest of its keywords, to this depth, don't settle what is on it. */
 async function find(
   lane: Lane,
   calls: readonly { params: Search }[],
-  depth: number,
+  depthOf: (search: Search) => number,
 ): Promise<readonly (Page | undefined)[]> {
-  const searches = calls.map(({ params }) => ({ search: params, lists: postingListsOf(params, depth) }))
+  const searches = calls.map(({ params }) => {
+    const depth = depthOf(params)
+    return { search: params, depth, lists: postingListsOf(params, depth) }
+  })
   const postings = await askPostings(
     lane,
     searches.flatMap(({ lists }) => lists),
   )
-  const hits = searches.map(({ search, lists }) => {
+  const hits = searches.map(({ search, depth, lists }) => {
     const known = lists.map((list) => postings.get(keyOf(list)) ?? [])
     return rank(search, known, depth)
   })
