@@ -14,7 +14,7 @@ export interface Progress {
    * tell how many are done: `done` asks, once a second.
    */
   begin(what: string, total?: Total, unit?: string, done?: () => number): void
-  /** So many are done of the piece begun. Drawn at most ten times a second. */
+  /** So many are done of the piece begun. Drawn at most ten times a second, and when all are. */
   advance(done: number): void
   /** The pieces that follow are parts of so many steps, which are drawn before them: `runs 3/30, 0:41 left`. */
   plan(what: string, steps: number): void
@@ -80,7 +80,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     advance(done) {
       if (!isDrawn) return
       count(current, done)
-      if (performance.now() - drawnMs >= BETWEEN_DRAWS_MS) draw()
+      if (performance.now() - drawnMs >= BETWEEN_DRAWS_MS || done === current?.total) draw()
     },
     plan(what, steps) {
       planned = newWork(what, steps, undefined)
