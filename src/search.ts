@@ -22,8 +22,8 @@ type Page = Result<'buyer', 'search_items'>
 const RANKED = 2_000
 /** How many of them it looks at first: one more than there are on the longest page. */
 const GLANCED = 101
-/** How many a search of two keywords looks at next: a page of both is among them when every fiftieth has both. */
-const LOOKED_FOR_TWO = 700
+/** How many a search of two keywords looks at next, for each item that it wants: mostly enough when every fiftieth has both. */
+const LOOKED_AT_PER_ITEM = 60
 
 export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
@@ -47,7 +47,9 @@ export const buyerSearch: Handlers<'buyer', 'search_items'> = {
 
 /** A page for each search, as deep as it takes. */
 async function findAll(lane: Lane, calls: readonly { params: Search }[]): Promise<readonly Page[]> {
-  const found = await find(lane, calls, ({ keywords }) => (keywords.length === 2 ? LOOKED_FOR_TWO : RANKED))
+  const found = await find(lane, calls, ({ keywords, limit }) =>
+    keywords.length === 2 ? Math.min(RANKED, LOOKED_AT_PER_ITEM * (limit + 1)) : RANKED,
+  )
   const open = calls.filter((_, index) => found[index] === undefined)
   const rest = (open.length === 0 ? [] : await find(lane, open, () => RANKED)).values()
   return found.map((page) => page ?? (rest.next().value as Page))
