@@ -64,7 +64,9 @@ describe('progress on a terminal', () => {
   it('shows the time that has passed, or the time left of a span, which go on without being told', async () => {
     await work(`progress.begin('waiting'); await sleep(100_000)`).shows(/^waiting · 0:0[2-9]$/)
     await terminal?.close()
-    await work(`progress.begin('waiting', { seconds: 63 }); await sleep(100_000)`).shows(/^waiting · (1:0[0-2]|0:5\d) left$/)
+    await work(`progress.begin('waiting', { seconds: 63 }); await sleep(100_000)`).shows(
+      /^waiting · (1:0[0-2]|0:5\d) left$/,
+    )
   })
 
   it('is drawn at most ten times a second, however often it is told', async () => {
