@@ -22,9 +22,9 @@ checkNode()
 installPackages()
 compile()
 // The programs know what they need, and where to look for it.
-const { NEEDS, howToInstall } = await import('../dist/needs.js')
-const { findPrograms } = await import('../dist/mariadbd.js')
-const { findPython } = await import('../dist/load/systems.js')
+const { NEEDS, howToInstall } = await import('../dist/process/needs.js')
+const { findPrograms } = await import('../dist/db/private.js')
+const { findPython } = await import('../dist/loadgen/systems.js')
 const searches = { server: findPrograms, baseline: findPython, shells: findShells }
 const missing = process.argv.slice(2).filter((name) => isMissing(searches[name]))
 if (missing.length > 0) await installSystemPackages(missing.map((name) => NEEDS[name]))

@@ -6,15 +6,15 @@
  */
 
 import { cac } from 'cac'
-import { aboutPort, addProgramOptions, Commands } from './cli/commands.ts'
-import { Desk } from './cli/desk.ts'
-import { EXIT, errorJson, UsageError, usageFailure } from './cli/failure.ts'
-import { helpOfProgram } from './cli/help.ts'
-import { type Command, carryOut, isCommand } from './cli/run.ts'
-import { Screen } from './cli/screen.ts'
-import { nearestOf, readWords } from './cli/words.ts'
-import { ROLES, type Role } from './operations.ts'
-import { loadDotEnv, VERSION } from './program.ts'
+import { nearestOf, readWords } from './client/argv.ts'
+import { type Command, carryOut, isCommand } from './client/call.ts'
+import { aboutPort, addProgramOptions, Commands } from './client/commands.ts'
+import { Desk } from './client/context.ts'
+import { EXIT, errorJson, UsageError, usageFailure } from './client/failures.ts'
+import { helpOfProgram } from './client/help.ts'
+import { Screen } from './client/screen.ts'
+import { ROLES, type Role } from './contract/operations.ts'
+import { loadDotEnv, VERSION } from './process/start.ts'
 
 /** What the program can be told first, and what that is about. */
 const WORDS = {
@@ -53,8 +53,8 @@ async function actAs(role: Role, words: readonly string[]): Promise<number> {
   const parsed = commands.parse(words[0] === 'help' ? [...words.slice(1), '--help'] : words)
   if (parsed === undefined) return 0
   if (isCommand(parsed)) return carryOutOnly(new Desk(commands, parsed.options), parsed)
-  if (!process.stdin.isTTY) return (await import('./cli/script.ts')).runScript(role, parsed.options)
-  if (process.stdout.isTTY && !process.env.CI) return (await import('./cli/shell.ts')).runShell(role, parsed.options)
+  if (!process.stdin.isTTY) return (await import('./client/script.ts')).runScript(role, parsed.options)
+  if (process.stdout.isTTY && !process.env.CI) return (await import('./client/shell.ts')).runShell(role, parsed.options)
   throw new UsageError(['a command is missing: the shell needs a terminal'], commands.line('--help'))
 }
 
@@ -80,11 +80,11 @@ async function actForAll(words: readonly string[]): Promise<number> {
   if (read === undefined) return 0
   const { command, args, options } = read
   if (command === undefined) throw new UsageError(['who are you, a seller or a buyer?'], help(command))
-  if (command.name === 'completion') return (await import('./cli/completion.ts')).printScript(args)
+  if (command.name === 'completion') return (await import('./client/completion.ts')).printScript(args)
   const ports = { seller: options.word('seller-port'), buyer: options.word('buyer-port') }
   const [host, timeout, json] = [options.word('host'), options.word('timeout'), options.flag('json') === true]
   const screen = new Screen(options.flag('color') !== false, process.env)
-  return (await import('./cli/status.ts')).showStatus(screen, { json, host, ports, timeout })
+  return (await import('./client/status.ts')).showStatus(screen, { json, host, ports, timeout })
 }
 
 /** Perhaps it is a command of one of the roles. */
@@ -96,7 +96,7 @@ function unknownWord(word: string): UsageError {
 
 /** Answers one of the scripts of `souk completion`; the words follow "--". */
 async function complete([, ...words]: readonly string[]): Promise<number> {
-  const { printCandidates } = await import('./cli/completion.ts')
+  const { printCandidates } = await import('./client/completion.ts')
   const programs = Object.entries(WORDS).map(([word, about]) => ({ word, about }))
   return printCandidates(words, programs)
 }

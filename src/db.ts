@@ -24,8 +24,8 @@
  */
 
 import { type Connection, createPool, type Pool, type PoolConfig, type PoolConnection, type SqlError } from 'mariadb'
-import type { Role } from './operations.ts'
-import { type Answer, type Refusal, Refused } from './protocol.ts'
+import type { Role } from './contract/operations.ts'
+import { type Answer, type Refusal, Refused } from './contract/protocol.ts'
 
 export type Value = string | number | null
 

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { z } from 'zod'
-import { Commands } from '../src/cli/commands.ts'
-import { operationsOf, ROLES, type Role } from '../src/operations.ts'
-import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
-import { FaultyLink } from './proxy.ts'
-import { documentIn, PASSWORD, Somebody } from './souk.ts'
+import { Commands } from '../src/client/commands.ts'
+import { operationsOf, ROLES, type Role } from '../src/contract/operations.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from './support/marketplace.ts'
+import { FaultyLink } from './support/proxy.ts'
+import { documentIn, PASSWORD, Somebody } from './support/souk.ts'
 
 let marketplace: TestMarketplace
 let servers: RunningServer[]

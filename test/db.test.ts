@@ -6,11 +6,11 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import type { Answer } from '../src/contract/protocol.ts'
+import { withConnection } from '../src/db/schema.ts'
 import { Database, type IdempotencyKey, type Keyed, type Lane, type Plan } from '../src/db.ts'
-import type { Answer } from '../src/protocol.ts'
-import { withConnection } from '../src/schema.ts'
-import { anItem, Caller, line, type OpenAccount, openAccount, type Reply, Wire } from './clients.ts'
-import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './marketplace.ts'
+import { anItem, Caller, line, type OpenAccount, openAccount, type Reply, Wire } from './support/clients.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './support/marketplace.ts'
 
 let marketplace: TestMarketplace
 let one: RunningServer<'seller'>

@@ -8,10 +8,10 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { startPrivateDatabase } from '../src/mariadbd.ts'
-import { applySchema, createDatabase, withConnection } from '../src/schema.ts'
-import { anItem, Caller, type OpenAccount, openAccount, Wire } from './clients.ts'
-import { ServerProgram, startTestMarketplace, type TestMarketplace, temporaryHome } from './marketplace.ts'
+import { startPrivateDatabase } from '../src/db/private.ts'
+import { applySchema, createDatabase, withConnection } from '../src/db/schema.ts'
+import { anItem, Caller, type OpenAccount, openAccount, Wire } from './support/clients.ts'
+import { ServerProgram, startTestMarketplace, type TestMarketplace, temporaryHome } from './support/marketplace.ts'
 
 let marketplace: TestMarketplace
 let ann: OpenAccount

@@ -1,0 +1,192 @@
+/**
+ * The client's end of a connection: sends requests, matches replies to them by
+ * id, and fails what is unanswered when the connection is gone. Calls pipeline;
+ * those made in one turn of the event loop leave in one write.
+ */
+
+import { createConnection, type Socket } from 'node:net'
+import type { Name, Params, Result, Role } from '../contract/operations.ts'
+import { type ErrorCode, encodeRequest, LIMITS, LineDecoder } from '../contract/protocol.ts'
+
+/** The server refused a call. */
+export class CallRefused extends Error {
+  readonly code: ErrorCode
+  /** All of the reply's `error.data`. */
+  readonly details: Readonly<Record<string, unknown>>
+  constructor(message: string, details: { code: ErrorCode } & Record<string, unknown>) {
+    super(message)
+    this.code = details.code
+    this.details = details
+  }
+}
+
+/** No reply came: the connection was lost, could not be made, or was silent too long. */
+export class ConnectionLost extends Error {
+  /** As a `timeout` says it: `none`, the call was never sent; `unknown`, it may have been carried out. */
+  readonly outcome: 'none' | 'unknown'
+  constructor(message: string, outcome: 'none' | 'unknown') {
+    super(message)
+    this.outcome = outcome
+  }
+}
+
+/** Parameters as callers give them: what has a default may be left out. */
+export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
+
+export interface ConnectionOptions {
+  host: string
+  port: number
+  /** How long a connection may take to be made, and a call to be answered. */
+  timeoutMs?: number
+}
+
+interface Pending {
+  resolve(result: unknown): void
+  reject(error: Error): void
+  askedMs: number
+}
+
+interface Reply {
+  id: number | null
+  result?: unknown
+  error?: { message: string; data: { code: ErrorCode } }
+}
+
+const TIMEOUT_MS = 10_000
+const SWEEP_MS = 500
+/** A reply may be as long as a listing of 10,000 items; only a broken server sends more. */
+const LONGEST_REPLY_BYTES = LIMITS.lineBytes * 256
+
+/** Resolves when connected; rejects with `ConnectionLost`. */
+export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: ConnectionOptions) {
+  return new Promise<Connection<R>>((resolve, reject) => {
+    const socket = createConnection({ host, port, noDelay: true, timeout: timeoutMs })
+    const fail = (reason: string) => {
+      socket.destroy()
+      reject(new ConnectionLost(`no connection to ${host}:${port}: ${reason}`, 'none'))
+    }
+    socket.once('timeout', () => fail('timed out'))
+    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
+    socket.once('connect', () => {
+      socket.removeAllListeners()
+      socket.setTimeout(0)
+      resolve(new Connection<R>(socket, timeoutMs))
+    })
+  })
+}
+
+export class Connection<R extends Role> {
+  readonly #socket: Socket
+  readonly #timeoutMs: number
+  readonly #decoder = new LineDecoder(LONGEST_REPLY_BYTES)
+  readonly #pending = new Map<number, Pending>() // oldest first
+  readonly #sweep: NodeJS.Timeout
+  readonly #closed: Promise<void>
+  #nextId = 1
+  #output = ''
+  #lost: ConnectionLost | CallRefused | undefined
+
+  constructor(socket: Socket, timeoutMs: number) {
+    this.#socket = socket
+    this.#timeoutMs = timeoutMs
+    this.#sweep = setInterval(() => this.#giveUpOnLate(), SWEEP_MS).unref()
+    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(lost(error.code ?? error.message)))
+    this.#closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#fail(lost('closed'))
+        resolve()
+      })
+    })
+  }
+
+  /** Rejects with `CallRefused` or `ConnectionLost`. */
+  call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
+    if (this.#lost instanceof ConnectionLost) return Promise.reject(new ConnectionLost(this.#lost.message, 'none'))
+    if (this.#lost !== undefined) return Promise.reject(this.#lost)
+    const id = this.#nextId++
+    if (this.#output === '') process.nextTick(() => this.#flush())
+    this.#output += encodeRequest(id, method, params)
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject, askedMs: performance.now() })
+    })
+  }
+
+  /** Ends the connection after what is being answered; resolves when it is gone. */
+  async close(): Promise<void> {
+    this.#flush()
+    this.#lost ??= lost('closed')
+    this.#socket.end()
+    this.#socket.setTimeout(this.#timeoutMs, () => this.#socket.destroy()) // a server that hangs never ends its side
+    await this.#closed
+  }
+
+  /** Ends the connection at once, and whatever is under way on it. */
+  destroy(): void {
+    this.#fail(lost('closed'))
+  }
+
+  /** Resolves when the connection is gone, whoever ended it. */
+  get closed(): Promise<void> {
+    return this.#closed
+  }
+
+  #flush(): void {
+    const output = this.#output
+    this.#output = ''
+    if (output !== '' && this.#socket.writable) this.#socket.write(output)
+  }
+
+  #read(chunk: Buffer): void {
+    this.#decoder.push(chunk)
+    for (let line = this.#decoder.next(); line !== undefined; line = this.#decoder.next()) this.#take(line)
+    if (this.#decoder.overlong) this.#socket.destroy()
+  }
+
+  #take(line: Buffer): void {
+    const reply = replyOf(line)
+    if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
+    const { id, result, error } = reply
+    if (id === null) {
+      // A server that has too many connections has read nothing of this one.
+      const refused = error?.data.code === 'overloaded'
+      this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error?.message ?? 'a reply to nobody'))
+      return
+    }
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return // a notification
+    this.#pending.delete(id)
+    if (error === undefined) pending.resolve(result)
+    else pending.reject(new CallRefused(error.message, error.data))
+  }
+
+  #giveUpOnLate(): void {
+    const [oldest] = this.#pending.values()
+    if (oldest !== undefined && performance.now() - oldest.askedMs > this.#timeoutMs) {
+      this.#fail(lost('no reply in time'))
+    }
+  }
+
+  /** The one way the connection ends that we did not ask for, and everything pending with it. */
+  #fail(error: ConnectionLost | CallRefused): void {
+    this.#lost ??= error
+    clearInterval(this.#sweep)
+    for (const { reject } of this.#pending.values()) reject(this.#lost)
+    this.#pending.clear()
+    this.#socket.destroy()
+  }
+}
+
+function lost(reason: string): ConnectionLost {
+  return new ConnectionLost(`the connection was lost: ${reason}`, 'unknown')
+}
+
+/** Undefined for what no server of ours would send. */
+function replyOf(line: Buffer): Reply | undefined {
+  try {
+    const reply: Reply = JSON.parse(line.toString())
+    return reply.error === undefined || reply.error.data?.code !== undefined ? reply : undefined
+  } catch {
+    return undefined
+  }
+}

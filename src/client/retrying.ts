@@ -1,0 +1,166 @@
+/**
+ * The client that does not give up: it keeps one connection, makes a new one
+ * when that is lost, and sends a call again until it is answered or its time
+ * is over. Sending again is harmless: operations that add something carry an
+ * idempotency key, the same at every attempt, so that they happen once; the
+ * others set a value or only read.
+ *
+ * What is told in the end is true of all attempts. A call that may have been
+ * carried out at one of them, and that no later one settled, rejects with that
+ * attempt's error, whose outcome is `unknown`.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Name, operationsOf, type Result, type Role } from '../contract/operations.ts'
+import type { ErrorCode } from '../contract/protocol.ts'
+import { type Arguments, CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
+
+export interface RetryingClientOptions<R extends Role> {
+  role: R
+  host: string
+  port: number
+  /** How long a call may take, with all its attempts. */
+  timeoutMs?: number
+  /** How long a connection may take to be made, and an attempt to be answered: longer than the server takes to refuse it. */
+  attemptMs?: number
+  /** Whether a server that was never reached is waited for, as one is that was lost (true). */
+  waitForServer?: boolean
+  /** An attempt that came to nothing; another one follows. */
+  onRetry?: (error: CallRefused | ConnectionLost) => void
+  /** There is a connection again, after one was lost. */
+  onReconnect?: () => void
+}
+
+const TIMEOUT_MS = 15_000
+/** Two attempts that nobody answers fit into the whole time, and the server can refuse what it did not get to. */
+const ATTEMPT_SHARE = 7 / 15
+const RETRY_FIRST_MS = 20
+const RETRY_LONGEST_MS = 1_000
+const KEY_BYTES = 16
+/** Refusals that pass: the same call may well be answered next time. */
+const PASSING: readonly ErrorCode[] = ['overloaded', 'timeout', 'shutting_down']
+/** Refusals that come before a call's key is looked at, and so say nothing of its earlier attempts. */
+const BEFORE_KEYS: readonly ErrorCode[] = ['unauthenticated', 'internal']
+
+export class RetryingClient<R extends Role> {
+  readonly #options: RetryingClientOptions<R>
+  readonly #operations: ReturnType<typeof operationsOf>
+  /** Made, or being made: calls at the same time share the attempt. */
+  #connection: Promise<Connection<R>> | undefined
+  readonly #closing = new AbortController()
+  #reached = false
+
+  constructor(options: RetryingClientOptions<R>) {
+    this.#options = options
+    this.#operations = operationsOf(options.role)
+  }
+
+  /**
+   * Rejects with `CallRefused` or `ConnectionLost`. If `details.outcome` of the
+   * one, or `outcome` of the other, is `unknown`, the call may have been
+   * carried out; otherwise it was not, or calling again does no harm.
+   */
+  async call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
+    const deadlineMs = performance.now() + (this.#options.timeoutMs ?? TIMEOUT_MS)
+    const keyed = this.#operations.get(method)?.keyed === true
+    const sent = keyed ? withKey(params) : params
+    let unsettled: CallRefused | ConnectionLost | undefined
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await this.#attempt(method, sent, deadlineMs)
+      } catch (error) {
+        if (unsettled !== undefined) {
+          if (method === 'logout' && isRefused(error, ['unauthenticated'])) return { ok: true } as Result<R, N>
+          if (keyed && isRefused(error, BEFORE_KEYS)) throw unsettled
+        }
+        if (!(error instanceof ConnectionLost || isRefused(error, PASSING))) throw error
+        if (outcomeOf(error) === 'unknown') unsettled = error
+        const hopeless = this.#closing.signal.aborted || !(this.#reached || (this.#options.waitForServer ?? true))
+        const again = hopeless ? undefined : this.#pause(attempt, retryAfterMs(error), deadlineMs)
+        if (again === undefined) throw unsettled ?? error
+        this.#options.onRetry?.(error)
+        await again
+      }
+    }
+  }
+
+  /** Resolves when what was sent is answered and the connection gone. What is not sent by then, or not again, rejects. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    const connection = await this.#connection?.catch(() => undefined)
+    await connection?.close()
+  }
+
+  /** Ends at once, and rejects whatever is under way. */
+  destroy(): void {
+    this.#closing.abort()
+    this.#connection?.then(
+      (connection) => connection.destroy(),
+      () => {}, // there is none
+    )
+  }
+
+  async #attempt<N extends Name<R>>(method: N, params: Arguments<R, N>, deadlineMs: number): Promise<Result<R, N>> {
+    const connection = await by(deadlineMs, this.#connected(), 'none')
+    return await by(deadlineMs, connection.call(method, params), 'unknown')
+  }
+
+  /**
+   * Sleeps before attempt + 1: as long as the server asks, and beyond that
+   * doubling, with full jitter. Undefined when the deadline leaves no time.
+   */
+  #pause(attempt: number, leastMs: number, deadlineMs: number): Promise<void> | undefined {
+    const waitMs = leastMs + Math.random() * Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
+    if (performance.now() + waitMs >= deadlineMs) return undefined
+    return sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {}) // closed: the next attempt says so
+  }
+
+  #connected(): Promise<Connection<R>> {
+    if (this.#closing.signal.aborted) return Promise.reject(new ConnectionLost('this client is closed', 'none'))
+    this.#connection ??= this.#connect()
+    return this.#connection
+  }
+
+  async #connect(): Promise<Connection<R>> {
+    const { host, port, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
+    try {
+      const connection = await connect<R>({ host, port, timeoutMs: attemptMs })
+      void connection.closed.then(() => {
+        this.#connection = undefined
+      })
+      if (this.#reached) this.#options.onReconnect?.()
+      this.#reached = true
+      return connection
+    } catch (error) {
+      this.#connection = undefined
+      throw error
+    }
+  }
+}
+
+function withKey<P extends { idempotency_key?: string | undefined }>(params: P): P {
+  return { ...params, idempotency_key: params.idempotency_key ?? randomBytes(KEY_BYTES).toString('base64url') }
+}
+
+/** Rejects at the deadline, whatever becomes of the work. */
+function by<T>(deadlineMs: number, work: Promise<T>, outcome: ConnectionLost['outcome']): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const expiry = new Promise<never>((_, reject) => {
+    const expire = () => reject(new ConnectionLost('the call was not answered in time', outcome))
+    timer = setTimeout(expire, Math.ceil(deadlineMs - performance.now())) // timers cut fractions off, and would be early
+  })
+  return Promise.race([work, expiry]).finally(() => clearTimeout(timer))
+}
+
+function isRefused(error: unknown, codes: readonly ErrorCode[]): error is CallRefused {
+  return error instanceof CallRefused && codes.includes(error.code)
+}
+
+function outcomeOf(error: CallRefused | ConnectionLost): unknown {
+  return error instanceof ConnectionLost ? error.outcome : error.details.outcome
+}
+
+function retryAfterMs(error: CallRefused | ConnectionLost): number {
+  return error instanceof CallRefused ? Number(error.details.retry_after_ms ?? 0) : 0
+}

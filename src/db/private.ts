@@ -1,0 +1,262 @@
+/**
+ * A private MariaDB: finds the server's binaries, makes a data folder, starts
+ * the server on a Unix socket only, waits until it answers, and stops it by
+ * its own pid. One owner at a time, by a lock file; a server whose owner was
+ * killed is adopted.
+ */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { delimiter, join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createConnection } from 'mariadb'
+import { howToInstall, NEEDS } from '../process/needs.ts'
+
+/** Where package managers put servers that are not on everybody's PATH. */
+const FOLDERS = [
+  '/usr/sbin',
+  '/usr/local/sbin',
+  '/usr/libexec',
+  '/opt/homebrew/bin',
+  '/usr/local/bin',
+  '/usr/local/opt/mariadb/bin',
+]
+export const BUFFER_POOL_MIB = 512
+const READY_MS = 30_000
+const LONGEST_SOCKET_PATH_BYTES = 107
+
+/** Something the one who started souk can mend; its message is a clear line. */
+export class SetUpError extends Error {}
+
+export interface PrivateDatabase {
+  pid: number
+  /** Whether it was running already, left behind by an owner that was killed. */
+  adopted: boolean
+  url(database: string): string
+  /** Resolves when the server has ended, for whatever reason. */
+  ended: Promise<void>
+  stop(): Promise<void>
+}
+
+/** MariaDB's programs that a private database needs, each with the names it goes by. The last is called by the second. */
+const PROGRAMS = {
+  mariadbd: ['mariadbd', 'mysqld'],
+  'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
+  my_print_defaults: ['my_print_defaults'],
+}
+
+type Programs = Record<keyof typeof PROGRAMS, string>
+
+/** The paths of MariaDB's programs. Throws `SetUpError`, which tells what to install, when one is in none of the folders. */
+export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]): Programs {
+  const find = (names: readonly string[]) =>
+    names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
+  const found = Object.entries(PROGRAMS).map(([program, names]) => [program, find(names)] as const)
+  const missing = found.flatMap(([program, path]) => (path === undefined ? [program] : []))
+  if (missing.length > 0) throw new SetUpError(`${missing.join(', ')} not found; ${howToInstall(NEEDS.server)}`)
+  return Object.fromEntries(found) as Programs
+}
+
+/** Takes a home folder for this process. Throws `SetUpError` when another owner lives; returns how to give it back. */
+export function lockHome(home: string): () => void {
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const path = join(home, 'owner')
+  for (;;) {
+    try {
+      const file = openSync(path, 'wx', 0o600)
+      writeSync(file, identityOf(process.pid) ?? '')
+      closeSync(file)
+      return () => unlinkSync(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+    const owner = readFileSync(path, 'utf8')
+    const pid = Number.parseInt(owner, 10)
+    if (identityOf(pid) === owner) throw new SetUpError(`${home} is in use by another souk, process ${pid}`)
+    rmSync(path, { force: true }) // its owner was killed; MariaDB's own lock guards the data if two of us come here
+  }
+}
+
+/**
+ * Starts the server of this home, or adopts the one that is running. Throws `SetUpError`. The home is locked by the
+ * caller, who is told what takes long when it begins.
+ */
+export async function startPrivateDatabase(
+  home: string,
+  bufferPoolMib = BUFFER_POOL_MIB,
+  begins: (what: string) => void = () => {},
+): Promise<PrivateDatabase> {
+  const paths = pathsOf(home)
+  const orphan = await findOrphan(home)
+  if (orphan !== undefined) return { ...handleOn(paths.socket, orphan, endOfStranger(orphan)), adopted: true }
+  const programs = findPrograms()
+  mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
+  if (!existsSync(paths.data)) {
+    begins('making the private database')
+    await makeDataFolder(programs['mariadb-install-db'], paths)
+  }
+  begins('starting the private database')
+  const child = startServer(programs.mariadbd, paths, bufferPoolMib)
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  await becomesReady(paths, child)
+  return { ...handleOn(paths.socket, child.pid as number, ended), adopted: false }
+}
+
+/** The URL of a database of the private server that runs in this home; undefined when none answers. */
+export async function findRunning(home: string): Promise<PrivateDatabase['url'] | undefined> {
+  return (await findOrphan(home)) === undefined ? undefined : urlOn(pathsOf(home).socket)
+}
+
+interface Paths {
+  data: string
+  /** Each server needs one of its own: when it starts, it deletes what it takes for its own leftovers. */
+  temporary: string
+  socket: string
+  pid: string
+  log: string
+}
+
+function pathsOf(home: string): Paths {
+  const data = resolve(home, 'mariadb')
+  const inside = join(data, 'socket')
+  const name = `souk-${createHash('sha256').update(data).digest('hex').slice(0, 16)}.sock`
+  const socket = Buffer.byteLength(inside) <= LONGEST_SOCKET_PATH_BYTES ? inside : join(tmpdir(), name)
+  return { data, temporary: resolve(home, 'tmp'), socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
+}
+
+/** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
+async function makeDataFolder(program: string, { data, temporary }: Paths): Promise<void> {
+  const unfinished = `${data}.new`
+  rmSync(unfinished, { recursive: true, force: true })
+  mkdirSync(unfinished, { mode: 0o700 })
+  const folders = [`--datadir=${unfinished}`, `--tmpdir=${temporary}`]
+  const options = ['--no-defaults', ...folders, '--auth-root-authentication-method=normal', '--skip-test-db']
+  const { status, output } = await runToEnd(program, [...options, ...asUser()])
+  if (status !== 0) throw new SetUpError(`mariadb-install-db failed: ${output.trim()}`)
+  renameSync(unfinished, data)
+}
+
+/** Its exit code, and what it wrote to stderr, or else to stdout; not before its own children have ended too. */
+async function runToEnd(program: string, rest: readonly string[]): Promise<{ status: number | null; output: string }> {
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const [written, problems] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  return { status: child.exitCode, output: problems || written }
+}
+
+function startServer(
+  program: string,
+  { data, temporary, socket, pid, log }: Paths,
+  bufferPoolMib: number,
+): ChildProcess {
+  const options = {
+    ...{ datadir: data, tmpdir: temporary, socket, 'pid-file': pid, 'log-error': log },
+    'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash
+    'innodb-buffer-pool-size': `${bufferPoolMib}M`,
+    'innodb-log-file-size': '256M',
+    'innodb-lock-wait-timeout': 2,
+    'idle-transaction-timeout': 10,
+    'max-connections': 2_000, // far above the sum of lanes: idle ones cost little
+    'local-infile': 0,
+    'character-set-server': 'utf8mb4',
+    'collation-server': 'utf8mb4_nopad_bin',
+  }
+  const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
+  // In a session of its own: Ctrl-C is for us, and we stop the database last.
+  return spawn(program, ['--no-defaults', '--skip-networking', ...asUser(), ...flags], {
+    detached: true,
+    stdio: 'ignore',
+  })
+}
+
+function asUser(): string[] {
+  return userInfo().uid === 0 ? ['--user=root'] : []
+}
+
+async function becomesReady({ socket, data, log }: Paths, child: ChildProcess): Promise<void> {
+  const untilMs = performance.now() + READY_MS
+  while (performance.now() < untilMs) {
+    if (child.exitCode !== null || child.pid === undefined) break
+    if ((await dataFolderServedOn(socket)) === data) return
+    await sleep(20)
+  }
+  child.kill('SIGKILL')
+  const lastLines = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n') : ''
+  throw new SetUpError(`MariaDB did not start; ${log} ends with:\n${lastLines}`)
+}
+
+/** The pid of a server that runs in this home. */
+async function findOrphan(home: string): Promise<number | undefined> {
+  const paths = pathsOf(home)
+  if (!existsSync(paths.pid) || (await dataFolderServedOn(paths.socket)) !== paths.data) return undefined
+  return Number.parseInt(readFileSync(paths.pid, 'utf8'), 10)
+}
+
+async function dataFolderServedOn(socketPath: string): Promise<string | undefined> {
+  try {
+    const connection = await createConnection({ socketPath, user: 'root', connectTimeout: 2_000 })
+    connection.on('error', () => {})
+    const [row] = await connection.query<{ folder: string }[]>('SELECT @@datadir AS folder')
+    connection.destroy()
+    return row === undefined ? undefined : resolve(row.folder)
+  } catch {
+    return undefined
+  }
+}
+
+function handleOn(socket: string, pid: number, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
+  return {
+    pid,
+    ended,
+    url: urlOn(socket),
+    async stop() {
+      if (identityOf(pid) !== undefined) process.kill(pid, 'SIGTERM')
+      await ended
+    },
+  }
+}
+
+function urlOn(socket: string): PrivateDatabase['url'] {
+  return (database) => `mariadb://root@localhost/${database}?socketPath=${encodeURIComponent(socket)}`
+}
+
+/** Only a parent is told of a process's end; of others we have to ask. */
+async function endOfStranger(pid: number): Promise<void> {
+  while (identityOf(pid) !== undefined) await sleep(50)
+}
+
+/** `pid start-time` of a live process, so that a pid used again is not taken for its predecessor; undefined when dead. */
+function identityOf(pid: number): string | undefined {
+  const [state = 'Z', started] = existsSync('/proc/self/stat') ? fromProc(pid) : fromPs(pid)
+  return state.startsWith('Z') ? undefined : `${pid} ${started}`
+}
+
+/** State and start time; nothing for a process that is gone. */
+function fromProc(pid: number): string[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name before it may hold anything
+    return [fields[0] as string, fields[19] as string]
+  } catch {
+    return []
+  }
+}
+
+function fromPs(pid: number): string[] {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { encoding: 'utf8' })
+  const [state, ...started] = stdout.trim().split(/\s+/)
+  return state === undefined || state === '' ? [] : [state, started.join(' ')]
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+/**
+ * A seller who lists all items again and again, in a process of its own, for
+ * parsing a long listing would keep the load generator from its other clients.
+ * Says so when the first listing has come; ends with its parent.
+ */
+
+import { connect } from '../../client/connection.ts'
+import { onStop } from '../../process/start.ts'
+
+const { port, session, limit } = JSON.parse(process.env.SOUK_LISTER ?? '{}')
+const connection = await connect<'seller'>({ host: '127.0.0.1', port })
+onStop(async () => process.exit(0))
+
+for (let listings = 1; ; listings += 1) {
+  const { items } = await connection.call('display_items_for_sale', { session, limit })
+  if (items.length !== limit) throw new Error(`a listing of ${items.length} items, not of ${limit}`)
+  if (listings === 1) process.stdout.write('listing\n')
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+
+/**
+ * The null server: the wire of a souk server and nothing behind it. It answers
+ * each operation at once with one canned result, given to it as JSON by
+ * operation in SOUK_NULL_RESULTS. What a load generator reaches against it is
+ * the ceiling of that load generator on that machine.
+ */
+
+import { encodeRefusal, encodeResult, LIMITS, type Request } from '../../contract/protocol.ts'
+import { onStop } from '../../process/start.ts'
+import { listen } from '../../server/listener.ts'
+
+const GRACE_MS = 1_000
+
+const canned: Record<string, unknown> = JSON.parse(process.env.SOUK_NULL_RESULTS ?? '{}')
+const results = new Map(Object.entries(canned).map(([operation, result]) => [operation, JSON.stringify(result)]))
+
+function answer({ id = null, method }: Request) {
+  const result = results.get(method)
+  if (result !== undefined) return { weight: 1, reply: encodeResult(id, result) }
+  return { weight: 1, reply: encodeRefusal(id, { code: 'unknown_method', message: 'nothing canned for it' }) }
+}
+
+const listener = await listen({ host: '127.0.0.1', port: 0, limits: LIMITS, answer, log: console.error })
+process.stdout.write(`null server accepts connections on 127.0.0.1:${listener.port}\n`)
+onStop(async () => {
+  await listener.drain(GRACE_MS)
+  process.exit(0)
+})

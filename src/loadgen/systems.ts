@@ -1,0 +1,169 @@
+/**
+ * The systems under comparison: how each is started, on the same databases,
+ * and what its processes have used. Each has a server for sellers and one for
+ * buyers, in processes of their own.
+ */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { ROLES, type Role } from '../contract/operations.ts'
+import { SetUpError } from '../db/private.ts'
+import { howToInstall, NEEDS } from '../process/needs.ts'
+import { programArguments } from '../process/start.ts'
+import type { Urls } from './databases.ts'
+
+export const SYSTEMS = {
+  souk: 'souk: one event loop, requests gathered',
+  'queue-off': 'souk with the queue off: the same handlers, one statement a request',
+  threads: "threads.py: the report's architecture, a thread per connection, in Python",
+  pinned: 'threads.py on one CPU: the same, its interpreter lock kept from wandering between CPUs',
+  null: "the null server: souk's wire, no database, a canned reply at once",
+} as const
+export type SystemName = keyof typeof SYSTEMS
+export const SYSTEM_NAMES = Object.keys(SYSTEMS) as SystemName[]
+
+export interface System {
+  name: SystemName
+  host: string
+  ports: Record<Role, number>
+  /** Process ids by what the process is. */
+  processes: Record<Role, number>
+  /** How long the loop of a watched server was kept from turning, at most, since this was asked last. */
+  longestStallMs(role: Role): Promise<number>
+  stop(): Promise<void>
+}
+
+export interface SystemOptions {
+  urls: Urls
+  /** What the null server answers, by operation. */
+  nullResults?: object
+  /** Connections of each pool of the systems that don't gather. */
+  poolSize?: number
+  /** Whether souk watches its event loops, for `longestStallMs`. */
+  watched?: boolean
+}
+
+const HOST = '127.0.0.1'
+/** Where the two servers of the pinned system run: not in each other's way if there is more than one CPU. */
+const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), buyer: '0' }
+/** Clients log in once, and some wait for long. */
+export const SESSION_IDLE_S = 3_600
+const START_MS = 15_000
+const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
+/** The unit of times in /proc, on every Linux that Node runs on. */
+const TICKS_PER_S = 100
+
+/** Starts both servers of a system on free ports. Throws `SetUpError`. */
+export async function startSystem(name: SystemName, options: SystemOptions): Promise<System> {
+  const children = ROLES.map((role) => startServer(name, role, options))
+  try {
+    const [seller, buyer] = (await Promise.all(children.map(portOf))) as [number, number]
+    const [sellerPid, buyerPid] = children.map((child) => child.pid) as [number, number]
+    return {
+      ...{ name, host: HOST, ports: { seller, buyer }, processes: { seller: sellerPid, buyer: buyerPid } },
+      longestStallMs: (role) => longestStallMs(children[ROLES.indexOf(role)] as ChildProcess),
+      stop: () => stopAll(children),
+    }
+  } catch (error) {
+    await stopAll(children)
+    throw error
+  }
+}
+
+/** Seconds of processor time a process has used, in user and kernel mode; undefined where the system doesn't tell. */
+export function cpuSecondsOf(pid: number): number | undefined {
+  if (!existsSync('/proc/self/stat')) return undefined
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+}
+
+/**
+ * A Python that has the MariaDB driver: the first on PATH need not be the one
+ * that Debian's package belongs to. Throws `SetUpError`.
+ */
+export function findPython(): { program: string; version: string } {
+  for (const program of ['/usr/bin/python3', 'python3']) {
+    const question = 'import sys, MySQLdb; print(sys.version.split()[0], "with mysqlclient", MySQLdb.__version__)'
+    const { status, stdout } = spawnSync(program, ['-c', question], { encoding: 'utf8' })
+    if (status === 0) return { program, version: stdout.trim() }
+  }
+  throw new SetUpError(`no Python with MySQLdb found, which threads.py needs; ${howToInstall(NEEDS.baseline)}`)
+}
+
+function startServer(
+  name: SystemName,
+  role: Role,
+  { urls, nullResults, poolSize, watched = false }: SystemOptions,
+): ChildProcess {
+  const [program, ...rest] = commandOf(name, role, watched ? 'loadgen/children/watched' : 'server', poolSize)
+  const environment = {
+    SOUK_HOST: HOST,
+    SOUK_SELLER_PORT: '0',
+    SOUK_BUYER_PORT: '0',
+    SOUK_CUSTOMER_DB_URL: urls.customer,
+    SOUK_PRODUCT_DB_URL: urls.product,
+    SOUK_SESSION_IDLE_S: String(SESSION_IDLE_S),
+    SOUK_NULL_RESULTS: JSON.stringify(nullResults ?? {}),
+  }
+  const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
+  return spawn(program, rest, {
+    env: { ...Object.fromEntries(clean), ...environment },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // a broken channel ends it, should we be killed
+    detached: true, // Ctrl-C is for us
+  })
+}
+
+function commandOf(name: SystemName, role: Role, server: string, poolSize = 16): [string, ...string[]] {
+  const node = process.execPath
+  switch (name) {
+    case 'souk':
+      return [node, ...programArguments(server, role)]
+    case 'queue-off':
+      return [node, ...programArguments(server, role, '--queue', 'off', '--db-connections', String(poolSize))]
+    case 'null':
+      return [node, ...programArguments('loadgen/children/null')]
+    case 'threads':
+      return [findPython().program, THREADS, role, '--pool', String(poolSize)]
+    case 'pinned':
+      return [findPython().program, THREADS, role, '--pool', String(poolSize), '--cpu', CPU[role]]
+  }
+}
+
+/** The port that a server says it accepts connections on. */
+async function portOf(child: ChildProcess): Promise<number> {
+  let said = ''
+  const listening = new Promise<number>((resolve) => {
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+      const port = /accepts connections on \S+:(\d+)/.exec(said)?.[1]
+      if (port !== undefined) resolve(Number(port))
+    })
+  })
+  const timeout = AbortSignal.timeout(START_MS)
+  const failed = Promise.race([once(child, 'exit', { signal: timeout }), once(child, 'error', { signal: timeout })])
+  const port = await Promise.race([listening, failed.catch(() => undefined)])
+  if (typeof port !== 'number') throw new SetUpError(`a server did not start: ${child.spawnargs.join(' ')}`)
+  return port
+}
+
+async function longestStallMs(child: ChildProcess): Promise<number> {
+  const answer = once(child, 'message', { signal: AbortSignal.timeout(START_MS) })
+  child.send('longest stall')
+  const [{ longestStallMs }] = await answer
+  return longestStallMs
+}
+
+async function stopAll(children: readonly ChildProcess[]): Promise<void> {
+  await Promise.all(
+    children.map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
+      const exited = once(child, 'exit')
+      child.kill('SIGTERM')
+      await exited
+    }),
+  )
+}

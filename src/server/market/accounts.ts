@@ -1,0 +1,122 @@
+/**
+ * Accounts: opening one, beginning and ending a session, telling who calls.
+ */
+
+import type { Role } from '../../contract/operations.ts'
+import { type Database, type Lane, placeholders } from '../../db.ts'
+import { createQueue } from '../queue.ts'
+import type { AnyHandler } from './handler.ts'
+import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
+import type { Sessions } from './sessions.ts'
+
+interface Credentials {
+  username: string
+  password: string
+}
+
+interface StoredAccount {
+  id: number
+  username: string
+  name: string
+  hash: string
+}
+
+const GATHERED = { cap: 200, inFlight: 2 } as const
+
+/** The operations that both roles have. `created` says an id as the role's contract does. */
+export function accounts<Created extends object>(
+  role: Role,
+  customer: Database,
+  sessions: Sessions,
+  created: (id: number) => Created,
+  version: string,
+) {
+  const byUsername = createQueue<string, StoredAccount | undefined>({
+    ...GATHERED,
+    run: (usernames, deadlineMs) =>
+      customer.read((lane) => accountsBy('username', (account) => account.username, lane, role, usernames), deadlineMs),
+  })
+
+  const createAccount: AnyHandler<Credentials & { name: string }, Created> = {
+    async answer({ params: { username, password, name } }, deadlineMs) {
+      const earlier = await byUsername.ask(username, deadlineMs)
+      const hash = earlier === undefined ? await hashPassword(password, deadlineMs) : undefined
+      if (hash !== undefined) await insertAccount(customer, role, { username, name, hash }, deadlineMs)
+      const account = await byUsername.ask(username, deadlineMs) // ours, or of someone who was faster
+      if (account === undefined) throw new Error('an account that was written is not there')
+      const same = account.hash === hash || (await verifyPassword(password, account.hash, deadlineMs))
+      return same
+        ? { ok: created(account.id) }
+        : { refused: { code: 'username_taken', message: 'this user name is taken' } }
+    },
+  }
+
+  const login: AnyHandler<Credentials, { session: string; expires_in_s: number }> = {
+    async answer({ params: { username, password } }, deadlineMs) {
+      const account = await byUsername.ask(username, deadlineMs)
+      const right = await verifyPassword(password, account?.hash, deadlineMs)
+      if (!right || account === undefined) {
+        return { refused: { code: 'unauthenticated', message: 'wrong user name or password' } }
+      }
+      if (isOutdated(account.hash)) {
+        const hash = await hashPassword(password, deadlineMs)
+        const sql = `UPDATE ${role} SET password = ? WHERE id = ?`
+        await customer.change([{ sql, values: [hash, account.id] }], deadlineMs)
+      }
+      return { ok: await sessions.open(account.id, deadlineMs) }
+    },
+  }
+
+  const logout: AnyHandler<{ session: string }, { ok: true }> = {
+    async answer({ params: { session } }, deadlineMs) {
+      await sessions.close(session, deadlineMs)
+      return { ok: { ok: true } }
+    },
+  }
+
+  const whoami: AnyHandler<object, { id: number; username: string; name: string; expires_in_s: number }> = {
+    reads: 'customer',
+    ...GATHERED,
+    async ask(lane, calls) {
+      const ids = calls.map((call) => call.account.id)
+      const found = await accountsBy('id', (account) => account.id, lane, role, ids)
+      return calls.map((call, index) => {
+        const { id, username, name } = found[index] as StoredAccount
+        return { ok: { id, username, name, expires_in_s: sessions.expiresInS(call.account) } }
+      })
+    },
+  }
+
+  const ping: AnyHandler<object, { ok: true; version: string }> = { answer: () => ({ ok: { ok: true, version } }) }
+
+  return { create_account: createAccount, login, logout, whoami, ping }
+}
+
+/** The account for each of the keys, in their order, undefined where there is none. */
+async function accountsBy<K extends string | number>(
+  column: 'id' | 'username',
+  keyOf: (account: StoredAccount) => K,
+  lane: Lane,
+  role: Role,
+  keys: readonly K[],
+): Promise<readonly (StoredAccount | undefined)[]> {
+  const distinct = [...new Set(keys)]
+  const rows = await lane.rows<[number, string, string, string]>(
+    `SELECT id, username, name, password FROM ${role} WHERE ${column} IN (${placeholders(distinct)})`,
+    distinct,
+  )
+  const found = rows.map(([id, username, name, hash]) => ({ id, username, name, hash }))
+  const byKey = new Map(found.map((account) => [keyOf(account), account]))
+  return keys.map((key) => byKey.get(key))
+}
+
+/** Writes a new account; does nothing when the user name is taken. */
+function insertAccount(
+  customer: Database,
+  role: Role,
+  { username, name, hash }: Omit<StoredAccount, 'id'>,
+  deadlineMs: number,
+): Promise<void> {
+  const sql = `INSERT INTO ${role} (username, name, password) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE id = id`
+  return customer.change([{ sql, values: [username, name, hash] }], deadlineMs)
+}

@@ -1,0 +1,209 @@
+/**
+ * Scores: what sellers and items are worth to buyers, and how much was sold and
+ * purchased. They are sums over feedback and purchases, and move in the same
+ * transactions. A score is only ever changed by an amount, so a row that two
+ * transactions find missing can be made by both.
+ */
+
+import type { Params, Result } from '../../contract/operations.ts'
+import type { Answer } from '../../contract/protocol.ts'
+import { lockRows } from '../../db/locks.ts'
+import { type Database, type Decision, type Lane, placeholders, type Statement } from '../../db.ts'
+import type { Call, Handlers } from './handler.ts'
+import { lockStock } from './stock.ts'
+
+type Rating = Result<'buyer', 'get_seller_rating'>
+
+const GATHERED = { reads: 'product', cap: 500, inFlight: 2 } as const
+const SELLER_SCORE = { name: 'seller_score', key: 'seller_id', columns: 'seller_id' }
+const BUYER_SCORE = { name: 'buyer_score', key: 'buyer_id', columns: 'buyer_id' }
+const NO_SCORE: Rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+
+export const sellerRatings: Handlers<'seller', 'get_seller_rating'> = {
+  get_seller_rating: {
+    ...GATHERED,
+    async ask(lane, calls) {
+      const scores = await scoresOf(lane, calls, (call) => call.account.id)
+      return calls.map((call) => ({ ok: scores.get(call.account.id) ?? NO_SCORE }))
+    },
+  },
+}
+
+/** A seller without a score is looked for among the accounts, which stand in the other database. */
+export function buyerRatings(customer: Database): Handlers<'buyer', 'get_seller_rating'> {
+  return {
+    get_seller_rating: {
+      ...GATHERED,
+      async ask(lane, calls, deadlineMs) {
+        const scores = await scoresOf(lane, calls, (call) => call.params.seller_id)
+        const unscored = calls.map((call) => call.params.seller_id).filter((id) => !scores.has(id))
+        const sellers =
+          unscored.length === 0 ? [] : await customer.read((lane) => sellersAmong(lane, unscored), deadlineMs)
+        for (const id of sellers) scores.set(id, NO_SCORE)
+        return calls.map((call): Answer<Rating> => {
+          const rating = scores.get(call.params.seller_id)
+          return rating === undefined ? { refused: { code: 'not_found', message: 'no such seller' } } : { ok: rating }
+        })
+      },
+    },
+  }
+}
+
+type Vote = Params<'buyer', 'provide_feedback'>['vote']
+
+/**
+ * Whoever changes votes on an item holds the item's lock, so that votes that
+ * are read after it are the last ones. Only purchased items get any: their
+ * seller has a score.
+ */
+export const buyerFeedback: Handlers<'buyer', 'provide_feedback'> = {
+  provide_feedback: {
+    writes: 'product',
+    cap: 200,
+    inFlight: 1,
+    async decide(lane, calls) {
+      const stock = await lockStock(
+        lane,
+        calls.map((call) => call.params.item_id),
+      )
+      const [scores, purchased, votes] = await Promise.all([
+        lockSellerScores(
+          lane,
+          [...stock.values()].map((item) => item.seller_id),
+        ),
+        purchasesAmong(lane, calls),
+        votesAmong(lane, calls),
+      ])
+      const changes: VoteChange[] = []
+      const answers = calls.map((call): Decision<{ ok: true }> => {
+        const { item_id: itemId, vote } = call.params
+        const item = stock.get(itemId)
+        const held = stock.heldAmong([itemId]) ?? (item && scores.heldAmong([item.seller_id]))
+        if (held !== undefined) return { held }
+        if (item === undefined) return { refused: { code: 'not_found', message: 'no such item' } }
+        if (!purchased.has(nameOf(call))) {
+          return { refused: { code: 'not_purchased', message: 'only what you purchased can be voted on' } }
+        }
+        const before = votes.get(nameOf(call))
+        if (vote !== before) changes.push({ buyerId: call.account.id, itemId, sellerId: item.seller_id, before, vote })
+        votes.set(nameOf(call), vote)
+        return { ok: { ok: true } }
+      })
+      return { answers, writes: moveVotes(changes) }
+    },
+  },
+}
+
+interface VoteChange {
+  buyerId: number
+  itemId: number
+  sellerId: number
+  before: Vote | undefined
+  vote: Vote
+}
+
+type Feedback = Call<Params<'buyer', 'provide_feedback'>>
+
+function nameOf({ account, params }: Feedback): string {
+  return `${account.id} ${params.item_id}`
+}
+
+/** Which of the items the buyers have purchased, by `nameOf`. */
+async function purchasesAmong(lane: Lane, calls: readonly Feedback[]): Promise<ReadonlySet<string>> {
+  const rows = await lane.rows<[number, number]>(
+    `SELECT DISTINCT buyer_id, item_id FROM purchase_line WHERE ${ofBuyersAndItems(calls)}`,
+    calls.flatMap((call) => [call.account.id, call.params.item_id]),
+  )
+  return new Set(rows.map((row) => row.join(' ')))
+}
+
+/** The votes that the buyers have on the items, by `nameOf`. */
+async function votesAmong(lane: Lane, calls: readonly Feedback[]): Promise<Map<string, Vote>> {
+  const rows = await lane.rows<[number, number, Vote]>(
+    `SELECT buyer_id, item_id, vote FROM feedback WHERE ${ofBuyersAndItems(calls)}`,
+    calls.flatMap((call) => [call.account.id, call.params.item_id]),
+  )
+  return new Map(rows.map(([buyerId, itemId, vote]) => [`${buyerId} ${itemId}`, vote]))
+}
+
+function ofBuyersAndItems(calls: readonly Feedback[]): string {
+  return `(buyer_id, item_id) IN (${placeholders(calls, '(?, ?)')})`
+}
+
+/** One row a change, in their order: of several votes of one buyer on one item the last one stays. */
+function moveVotes(changes: readonly VoteChange[]): Statement[] {
+  const moves = changes.map(({ itemId, sellerId, before, vote }) => ({
+    ...{ itemId, sellerId },
+    up: Number(vote === 'up') - Number(before === 'up'),
+    down: Number(vote === 'down') - Number(before === 'down'),
+  }))
+  return [
+    {
+      sql: 'INSERT INTO feedback (buyer_id, item_id, vote) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE vote = VALUES(vote)',
+      rows: changes.map(({ buyerId, itemId, vote }) => [buyerId, itemId, vote]),
+    },
+    {
+      sql: 'UPDATE item SET thumbs_up = thumbs_up + ?, thumbs_down = thumbs_down + ? WHERE id = ?',
+      rows: moves.map(({ up, down, itemId }) => [up, down, itemId]),
+    },
+    {
+      sql: 'UPDATE seller_score SET thumbs_up = thumbs_up + ?, thumbs_down = thumbs_down + ? WHERE seller_id = ?',
+      rows: moves.map(({ up, down, sellerId }) => [up, down, sellerId]),
+    },
+  ]
+}
+
+export function lockSellerScores(lane: Lane, sellerIds: readonly number[]) {
+  return lockRows<number, [number]>(lane, SELLER_SCORE, sellerIds)
+}
+
+export function lockBuyerScores(lane: Lane, buyerIds: readonly number[]) {
+  return lockRows<number, [number]>(lane, BUYER_SCORE, buyerIds)
+}
+
+interface Sale {
+  sellerId: number
+  buyerId: number
+  units: number
+}
+
+/** Counts units for those who sold and those who purchased them. Missing scores are made, in the order of their ids. */
+export function countSold(sales: readonly Sale[]): Statement[] {
+  return [
+    {
+      sql:
+        'INSERT INTO seller_score (seller_id, items_sold) VALUES (?, ?) ' +
+        'ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)',
+      rows: unitsBy(sales, ({ sellerId }) => sellerId),
+    },
+    {
+      sql:
+        'INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (?, ?) ' +
+        'ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)',
+      rows: unitsBy(sales, ({ buyerId }) => buyerId),
+    },
+  ]
+}
+
+function unitsBy(sales: readonly Sale[], idOf: (sale: Sale) => number): [number, number][] {
+  const units = new Map<number, number>()
+  for (const sale of sales) units.set(idOf(sale), (units.get(idOf(sale)) ?? 0) + sale.units)
+  return [...units].sort(([a], [b]) => a - b)
+}
+
+async function scoresOf<P>(lane: Lane, calls: readonly Call<P>[], sellerOf: (call: Call<P>) => number) {
+  const ids = [...new Set(calls.map(sellerOf))]
+  const rows = await lane.rows<[number, number, number, number]>(
+    `SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (${placeholders(ids)})`,
+    ids,
+  )
+  return new Map<number, Rating>(
+    rows.map(([id, thumbs_up, thumbs_down, items_sold]) => [id, { thumbs_up, thumbs_down, items_sold }]),
+  )
+}
+
+async function sellersAmong(lane: Lane, ids: readonly number[]): Promise<readonly number[]> {
+  const distinct = [...new Set(ids)]
+  const rows = await lane.rows<[number]>(`SELECT id FROM seller WHERE id IN (${placeholders(distinct)})`, distinct)
+  return rows.map(([id]) => id)
+}

@@ -1,0 +1,211 @@
+/**
+ * The request queue: gathers requests of one kind into batches. It knows no
+ * SQL and no sockets; what a batch does, how large it may be and how many may
+ * be under way at once are given to it.
+ *
+ * When does a batch leave? When none is under way: at the end of this turn of
+ * the event loop, so that everything one round of reading sockets brought
+ * travels together, and a lone request waits for nobody. When a batch comes
+ * back: at once, before its answers are handed out, so that the database works
+ * while this process writes replies. Beside one that is under way, up to
+ * `inFlight`: as soon as it holds as many requests as the last one did; a
+ * smaller one would cost its neighbours a round trip and gather nothing. There
+ * is no timer; batches grow because the work before them takes time, which is
+ * to say with the load.
+ *
+ * Every waiter is settled exactly once, and at its own deadline at the latest:
+ * a batch has until the last of its requests' deadlines. What waits is bounded,
+ * in weight and in age: beyond that a request is refused at once, not late.
+ */
+
+import { Refused } from '../contract/protocol.ts'
+
+export interface QueueOptions<Q, A> {
+  /** Does a batch: as many answers as requests, in their order, by the deadline (of `now`'s clock). */
+  run(batch: readonly Q[], deadlineMs: number): Promise<readonly A[]>
+  /** The largest batch, in weight. A request heavier than that travels alone. */
+  cap: number
+  /** How many batches may be under way at once. */
+  inFlight: number
+  /** How much may wait, in weight; beyond it requests are refused as `overloaded`. */
+  bound?: number
+  /** How long the oldest may have waited; beyond it requests are refused as `overloaded`. */
+  longestWaitMs?: number
+  /** 1 for every request unless given. */
+  weigh?(request: Q): number
+  /** Whether `run` changes anything: what became of a request that it does not answer in time is unknown then. */
+  changes?: boolean
+  /** Whether after this error the batch's requests are to be run one by one, once. */
+  alone?(error: unknown): boolean
+  endOfTurn?(go: () => void): void
+  now?(): number
+}
+
+export interface Queue<Q, A> {
+  /** Rejects with `Refused`: `overloaded` at once, `timeout` when not sent, or not answered, in time; or with what `run` threw. */
+  ask(request: Q, deadlineMs: number): Promise<A>
+  readonly waiting: number
+  /** Resolves when nothing waits and nothing is under way. */
+  drained(): Promise<void>
+}
+
+const BOUND = 10_000
+const LONGEST_WAIT_MS = 1_000
+const SWEEP_MS = 100
+
+interface Waiter<Q, A> {
+  request: Q
+  weight: number
+  askedMs: number
+  deadlineMs: number
+  resolve(answer: A): void
+  reject(error: unknown): void
+}
+
+type Outcome<A> = { answer: A } | { error: unknown }
+
+export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
+  const { run, cap, inFlight, bound = BOUND, weigh = () => 1, changes = false, alone = () => false } = options
+  const { longestWaitMs = LONGEST_WAIT_MS, endOfTurn = setImmediate, now = () => performance.now() } = options
+  let waiting: Waiter<Q, A>[] = []
+  let waitingWeight = 0
+  const underWay = new Set<readonly Waiter<Q, A>[]>()
+  let lastCount = 0
+  let dispatchPlanned = false
+  let sweep: NodeJS.Timeout | undefined
+  let onDrained: (() => void)[] = []
+
+  function ask(request: Q, deadlineMs: number): Promise<A> {
+    const askedMs = now()
+    const weight = weigh(request)
+    const oldestWaitMs = waiting.length === 0 ? 0 : askedMs - (waiting[0] as Waiter<Q, A>).askedMs
+    if (waitingWeight + weight > bound || oldestWaitMs > longestWaitMs) return Promise.reject(overloaded(oldestWaitMs))
+    return new Promise((resolve, reject) => {
+      waiting.push({ request, weight, askedMs, deadlineMs, resolve, reject })
+      waitingWeight += weight
+      sweep ??= setInterval(sweepLate, SWEEP_MS).unref()
+      planDispatch()
+    })
+  }
+
+  function planDispatch(): void {
+    if (dispatchPlanned || underWay.size >= inFlight) return
+    dispatchPlanned = true
+    endOfTurn(() => {
+      dispatchPlanned = false
+      while (underWay.size < inFlight && hasWork() && (underWay.size === 0 || waiting.length >= lastCount)) {
+        void dispatch(takeBatch())
+      }
+    })
+  }
+
+  /** One that is late already would take its batch's deadline with it. */
+  function hasWork(): boolean {
+    takeBackLate()
+    return waiting.length > 0
+  }
+
+  function takeBatch(): Waiter<Q, A>[] {
+    let weight = 0
+    let count = 0
+    for (const waiter of waiting) {
+      if (count > 0 && weight + waiter.weight > cap) break
+      weight += waiter.weight
+      count += 1
+    }
+    waitingWeight -= weight
+    lastCount = count
+    const batch = waiting.slice(0, count)
+    waiting = waiting.slice(count)
+    return batch
+  }
+
+  async function dispatch(batch: readonly Waiter<Q, A>[]): Promise<void> {
+    underWay.add(batch)
+    const outcomes = await runBatch(batch)
+    underWay.delete(batch)
+    if (hasWork()) void dispatch(takeBatch())
+    settle(batch, outcomes)
+    if (underWay.size === 0 && waiting.length === 0) becomeIdle()
+  }
+
+  async function runBatch(batch: readonly Waiter<Q, A>[]): Promise<readonly Outcome<A>[]> {
+    const deadlineMs = Math.max(...batch.map((waiter) => waiter.deadlineMs))
+    try {
+      const answers = await run(
+        batch.map((waiter) => waiter.request),
+        deadlineMs,
+      )
+      if (answers.length !== batch.length) throw new Error(`${answers.length} answers to ${batch.length} requests`)
+      return answers.map((answer) => ({ answer }))
+    } catch (error) {
+      if (batch.length === 1 || !alone(error)) return batch.map(() => ({ error }))
+    }
+    const outcomes: Outcome<A>[] = []
+    for (const waiter of batch) outcomes.push(...(await runBatch([waiter])))
+    return outcomes
+  }
+
+  function settle(batch: readonly Waiter<Q, A>[], outcomes: readonly Outcome<A>[]): void {
+    batch.forEach((waiter, index) => {
+      const outcome = outcomes[index] as Outcome<A>
+      if ('answer' in outcome) waiter.resolve(outcome.answer)
+      else waiter.reject(outcome.error)
+    })
+  }
+
+  function sweepLate(): void {
+    takeBackLate()
+    giveUpLate()
+    if (underWay.size > 0 || waiting.length > 0) return
+    clearInterval(sweep)
+    sweep = undefined
+    becomeIdle()
+  }
+
+  /** Of requests under way, those whose neighbours have more time; a batch that is late as a whole says more itself. */
+  function giveUpLate(): void {
+    const longLateMs = now() - SWEEP_MS
+    for (const batch of underWay) {
+      for (const { deadlineMs, reject } of batch)
+        if (deadlineMs <= longLateMs) reject(late(changes ? 'unknown' : 'none'))
+    }
+  }
+
+  function takeBackLate(): void {
+    const nowMs = now()
+    const overdue = waiting.filter((waiter) => waiter.deadlineMs <= nowMs)
+    if (overdue.length === 0) return
+    waiting = waiting.filter((waiter) => waiter.deadlineMs > nowMs)
+    for (const waiter of overdue) {
+      waitingWeight -= waiter.weight
+      waiter.reject(late('none'))
+    }
+  }
+
+  function becomeIdle(): void {
+    for (const resolve of onDrained) resolve()
+    onDrained = []
+  }
+
+  return {
+    ask,
+    get waiting() {
+      return waiting.length
+    },
+    drained: () =>
+      underWay.size === 0 && waiting.length === 0
+        ? Promise.resolve()
+        : new Promise((resolve) => onDrained.push(resolve)),
+  }
+}
+
+function late(outcome: 'none' | 'unknown'): Refused {
+  return new Refused({ code: 'timeout', message: 'not done in time', details: { outcome } })
+}
+
+function overloaded(oldestWaitMs: number): Refused {
+  const retryAfterMs = Math.max(100, Math.round(oldestWaitMs))
+  const details = { retry_after_ms: retryAfterMs }
+  return new Refused({ code: 'overloaded', message: 'too much is waiting', details })
+}

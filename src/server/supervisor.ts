@@ -1,0 +1,141 @@
+/**
+ * The whole marketplace on one machine: the private database, unless real ones
+ * are set, and the two servers. What ends unasked is started again; at the end
+ * everything that was started here is stopped, the servers before the database.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ROLES, type Role } from '../contract/operations.ts'
+import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from '../db/private.ts'
+import { createDatabase, type DatabaseName } from '../db/schema.ts'
+import { writeLine } from '../process/progress.ts'
+import { onStop, programArguments, progress, type Remaining, showStopping } from '../process/start.ts'
+import { asEnvironment, type Settings } from './settings.ts'
+
+const RESTART_MS = 200
+const LONGEST_STOP_MS = 11_000
+
+/** Runs until told to stop, then ends the process. Throws `SetUpError`. */
+export async function runMarketplace(settings: Settings): Promise<void> {
+  const servers = new Map<Role, ChildProcess>()
+  let database: Promise<PrivateDatabase> | undefined // also while it starts
+  let unlock = () => {}
+  let stopping = false
+  const remaining = new Map<Role, Remaining>()
+
+  /** What begins in spite of being told to stop is not what is waited for. */
+  function begins(what: string): void {
+    if (!stopping) progress.begin(what)
+  }
+
+  async function stop(exitCode: number): Promise<void> {
+    stopping = true
+    showStopping([])
+    await Promise.all([...servers.values()].map(endOf))
+    if (database !== undefined) progress.begin('stopping the private database')
+    const running = await database?.catch(() => undefined)
+    await running?.stop()
+    unlock()
+    process.exit(exitCode)
+  }
+
+  async function start(): Promise<void> {
+    const urls = await databaseUrls()
+    if (stopping) return
+    begins('starting the servers')
+    await Promise.all(ROLES.map((role) => keepServer(role, urls)))
+  }
+
+  async function databaseUrls(): Promise<Record<DatabaseName, string>> {
+    if (settings.customerDbUrl !== undefined && settings.productDbUrl !== undefined) {
+      return { customer: settings.customerDbUrl, product: settings.productDbUrl }
+    }
+    unlock = lockHome(settings.home)
+    const { url } = await keepDatabase()
+    const urls = { customer: url('souk_customer'), product: url('souk_product') }
+    begins('creating databases')
+    await Promise.all(Object.values(urls).map(createDatabase))
+    return urls
+  }
+
+  async function keepDatabase(): Promise<PrivateDatabase> {
+    database = startPrivateDatabase(settings.home, BUFFER_POOL_MIB, begins)
+    const running = await database
+    if (running.adopted) say(`database of an earlier souk found running, taken over (process ${running.pid})`)
+    void running.ended.then(restartDatabase)
+    return running
+  }
+
+  async function restartDatabase(): Promise<void> {
+    while (!stopping) {
+      say('database ended; starting it again')
+      await sleep(RESTART_MS)
+      try {
+        if (!stopping) await keepDatabase()
+        if (!stopping) progress.end()
+        return
+      } catch (error) {
+        say((error as Error).message)
+      }
+    }
+  }
+
+  /** Resolves when the server accepts connections; afterwards starts it again whenever it ends. */
+  async function keepServer(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+    const environment = asEnvironment({ ...settings, customerDbUrl: urls.customer, productDbUrl: urls.product })
+    const server = spawn(process.execPath, programArguments('server', role), {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      detached: true, // Ctrl-C is for us; we tell it, or its channel to us breaks
+    })
+    servers.set(role, server)
+    server.on('message', (told: { port: number } | { remaining: Remaining }) => {
+      if (!stopping || !('remaining' in told)) return
+      remaining.set(role, told.remaining)
+      showStopping([...remaining.values()])
+    })
+    server.once('exit', () => remaining.delete(role))
+    const ready = new Promise<boolean>((resolve) => {
+      server.once('message', () => resolve(true))
+      server.once('exit', () => resolve(false))
+    })
+    if (!(await ready)) throw new SetUpError(`the ${role} server did not start`)
+    server.once('exit', () => void restart(role, urls))
+  }
+
+  async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+    while (!stopping) {
+      say(`${role} server ended; starting it again`)
+      await sleep(RESTART_MS)
+      try {
+        if (!stopping) return await keepServer(role, urls)
+      } catch {} // it said why; we go on trying
+    }
+  }
+
+  onStop(() => stop(0))
+  try {
+    await start()
+    if (stopping) return
+    progress.end()
+    say('souk is ready')
+  } catch (error) {
+    if (stopping) return
+    writeLine(process.stderr, `souk: ${(error as Error).message}`)
+    await stop(error instanceof SetUpError ? 2 : 1)
+  }
+}
+
+async function endOf(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return
+  const exited = new Promise((resolve) => server.once('exit', resolve))
+  server.kill('SIGTERM')
+  const overdue = setTimeout(() => server.kill('SIGKILL'), LONGEST_STOP_MS)
+  await exited
+  clearTimeout(overdue)
+}
+
+function say(line: string): void {
+  writeLine(process.stdout, line)
+}

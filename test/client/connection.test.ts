@@ -1,0 +1,58 @@
+/** The client's end of a connection, against servers that do what none of ours does. */
+
+import assert from 'node:assert/strict'
+import { createServer, type Server } from 'node:net'
+import { afterEach, describe, it } from 'node:test'
+import { CallRefused, ConnectionLost, connect } from '../../src/client/connection.ts'
+
+describe('a connection', () => {
+  let server: Server | undefined
+  afterEach(() => server?.close())
+
+  /** A server that answers whatever comes with the same bytes, and may stay when its client has gone. */
+  async function answering(bytes: string, allowHalfOpen = false): Promise<number> {
+    const listening = createServer({ allowHalfOpen }, (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () => socket.write(bytes))
+    })
+    server = listening
+    await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve))
+    return (listening.address() as { port: number }).port
+  }
+
+  const call = async (port: number, timeoutMs = 5_000) => {
+    const connection = await connect<'buyer'>({ host: '127.0.0.1', port, timeoutMs })
+    return connection.call('ping', {}).finally(() => connection.close())
+  }
+
+  it('fails its calls when what comes is no reply', async () => {
+    for (const junk of ['not json\n', '{"jsonrpc":"2.0","id":1,"error":{"message":"x"}}\n', 'null\n']) {
+      await assert.rejects(call(await answering(junk)), ConnectionLost, junk)
+      server?.close()
+    }
+  })
+
+  it('fails its calls with what a server says that refuses the connection', async () => {
+    const error = { code: -32011, message: 'too many connections', data: { code: 'overloaded' } }
+    const line = `${JSON.stringify({ jsonrpc: '2.0', id: null, error })}\n`
+    await assert.rejects(call(await answering(line)), new CallRefused('too many connections', { code: 'overloaded' }))
+  })
+
+  it('fails its calls when no reply comes in time, and can’t tell what became of them', async () => {
+    await assert.rejects(call(await answering('\n'), 100), { message: /no reply in time/, outcome: 'unknown' })
+  })
+
+  it('takes no calls when it is closed, and does not wait for ever to be', async () => {
+    const connection = await connect<'buyer'>({ host: '127.0.0.1', port: await answering('', true), timeoutMs: 100 })
+    const closing = connection.close()
+    await assert.rejects(connection.call('ping', {}), { message: /closed/, outcome: 'none' })
+    await closing
+  })
+
+  it('says where no server listens', async () => {
+    const port = await answering('')
+    await new Promise((resolve) => server?.close(resolve))
+    const message = `no connection to 127.0.0.1:${port}: ECONNREFUSED`
+    await assert.rejects(call(port), new ConnectionLost(message, 'none'))
+  })
+})

@@ -1,0 +1,250 @@
+/** How commands fail: the exit code by which a script knows, one document as JSON, and what to type next, which works. */
+
+import assert from 'node:assert/strict'
+import { createServer, type Server, type Socket } from 'node:net'
+import { after, before, describe, it } from 'node:test'
+import { anItem } from '../support/clients.ts'
+import { until } from '../support/marketplace.ts'
+import { hashOf, openShop, type Party, type Shop } from '../support/shop.ts'
+import { documentIn, Somebody } from '../support/souk.ts'
+
+let shop: Shop
+let seller: Party
+let bob: Somebody
+let mute: MuteServer
+
+before(async () => {
+  shop = await openShop()
+  seller = await shop.newSeller()
+  bob = new Somebody([shop.sellers, shop.buyers])
+  await bob.join('buyer', 'bob')
+  mute = new MuteServer()
+  await until('it listens', () => mute.port > 0)
+})
+after(async () => {
+  await bob?.leave()
+  mute?.close()
+  await shop?.close()
+})
+
+/** Accepts connections and reads, and that is all; or says the same to everybody. */
+class MuteServer {
+  connections = 0
+  says = ''
+  readonly #sockets: Socket[] = []
+  readonly #listener: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    this.connections += 1
+    this.#sockets.push(socket)
+    socket.on('error', () => {}).resume()
+    if (this.says !== '') socket.write(this.says)
+  }).listen(0, '127.0.0.1')
+
+  get port(): number {
+    return (this.#listener.address() as { port: number } | null)?.port ?? 0
+  }
+
+  close(): void {
+    this.#listener.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+}
+
+const newItem = async (fields = {}) => (await shop.register(seller, anItem(fields)))[0] as number
+
+/** What a command that fails says, on standard error only. */
+async function failure(typed: string, exitCode: number, run = {}): Promise<string> {
+  const ended = await bob.souk(typed, run)
+  assert.deepEqual({ typed, exitCode: ended.exitCode, stdout: ended.stdout }, { typed, exitCode, stdout: '' })
+  return ended.stderr
+}
+
+/** What a failure says to type next. */
+function advised(stderr: string): string {
+  return /: (souk[^:]*)\n$/.exec(stderr)?.[1] ?? assert.fail(`no advice: ${stderr}`)
+}
+
+/** What is said of the failure is this, and the line that it says to type next works; resolves to that line's result. */
+async function advice(typed: string, exitCode: number, expected: string): Promise<string> {
+  const stderr = await failure(typed, exitCode)
+  assert.equal(stderr, `${expected}\n`)
+  return bob.result(advised(stderr))
+}
+
+/** The one document that a failing command prints with --json, on standard output only. */
+async function errorOf(typed: string, exitCode: number, run = {}): Promise<Record<string, unknown>> {
+  const ended = await bob.souk(`${typed} --json`, run)
+  assert.deepEqual({ typed, exitCode: ended.exitCode, stderr: ended.stderr }, { typed, exitCode, stderr: '' })
+  const { error, ...others } = documentIn(ended.stdout)
+  assert.deepEqual(others, {})
+  return error as Record<string, unknown>
+}
+
+describe('a refusal', () => {
+  it('for want of stock says what there is, and the line that takes it', async () => {
+    const item = await newItem({ quantity: 3 })
+    const add = `souk buyer add-item-to-cart ${item}`
+    assert.equal(
+      await advice(`buyer add ${item} 5`, 5, `souk: 3 in stock, you asked for 5: ${add} 3`),
+      `item ${item}: 3 in the cart\n`,
+    )
+    await bob.result(`buyer remove ${item} 1`)
+    assert.equal(
+      await advice(`buyer add ${item} 2`, 5, `souk: 3 in stock, the cart has 2, you asked for 2 more: ${add} 1`),
+      `item ${item}: 3 in the cart\n`,
+    )
+    const full = 'souk: 3 in stock, the cart has 3, you asked for 1 more: souk buyer display-cart'
+    await advice(`buyer add ${item} 1`, 5, full)
+    await shop.seller.call('update_units_for_sale', { session: seller.session, item_id: item, change: -2 })
+    await advice(
+      'buyer buy',
+      5,
+      `souk: item ${item}: 1 in stock, the cart has 3: souk buyer remove-item-from-cart ${item} 2`,
+    )
+    await bob.result('buyer buy')
+    assert.equal(await failure(`buyer add ${item} 1`, 5), `souk: item ${item} is sold out\n`)
+    const short = { item_id: item, requested: 1, available: 0 }
+    const error = { ...short, items: [short], code: 'out_of_stock', message: `item ${item} is sold out` }
+    assert.deepEqual(await errorOf(`buyer add ${item} 1`, 5), error)
+  })
+
+  it('of a cart says what is in it', async () => {
+    const [item, other] = [await newItem(), await newItem()]
+    const example = 'souk buyer add-item-to-cart 1 2'
+    const empty = await failure('buyer buy', 5)
+    assert.equal(empty, `souk: the cart is empty; put something into it: ${example}\n`)
+    await bob.result(`buyer add ${item} 2`)
+    await advice(`buyer remove ${other} 1`, 5, `souk: item ${other} is not in the cart: souk buyer display-cart`)
+    const remove = `souk buyer remove-item-from-cart ${item} 2`
+    assert.equal(
+      await advice(`buyer remove ${item} 3`, 5, `souk: the cart has 2 of item ${item}: ${remove}`),
+      `item ${item}: 0 in the cart\n`,
+    )
+    assert.equal((await errorOf(`buyer remove ${other} 1`, 5)).code, 'not_in_cart')
+    assert.equal((await errorOf('buyer buy', 5)).code, 'cart_empty')
+  })
+
+  it('says where to look for what there is not, and for what was purchased', async () => {
+    const item = await newItem()
+    await advice('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
+    await advice(
+      `buyer vote ${item} up`,
+      5,
+      'souk: only what you purchased can be voted on: souk buyer get-buyer-purchases',
+    )
+    assert.equal((await errorOf(`buyer vote ${item} up`, 5)).code, 'not_purchased')
+    assert.deepEqual(await errorOf('buyer rating 999999', 4), { code: 'not_found', message: 'no such seller' })
+    const env = { SOUK_SESSION: seller.session }
+    assert.match(await failure('seller price 999999 1', 4, { env }), /: souk seller display-items-for-sale\n$/)
+    const units = `souk seller update-units-for-sale ${item} -3`
+    const short = await failure(`seller units ${item} -4`, 5, { env })
+    assert.equal(short, `souk: item ${item} has 3 on sale, 4 were to go: ${units}\n`)
+    assert.equal(await bob.result(units, { env }), `item ${item}: 0 on sale\n`)
+  })
+
+  it('of a user name says how to log in, if it is one’s own', async () => {
+    const input = 'another horse\n'
+    const taken = await failure('buyer create-account bob Bob', 5, { input })
+    assert.equal(taken, 'souk: the user name bob is taken; if it is yours, log in: souk buyer login bob\n')
+    await bob.result(`${advised(taken)} --password-file password`)
+    assert.equal((await errorOf('buyer create-account bob Bob', 5, { input })).code, 'username_taken')
+    assert.equal(await failure('buyer login bob', 3, { input }), 'souk: wrong user name or password\n')
+  })
+})
+
+describe('what can’t be understood', () => {
+  it('is told with what to type instead, and nothing is carried out', async () => {
+    const cases = {
+      'buyer serch 3': 'there is no command "serch": souk buyer search',
+      'buyer cart --limit.x 3': 'there is no option --limit.x: souk buyer display-cart --help',
+      'buyer item 1 2': '"2" is too much: souk buyer get-item --help',
+      sttus: 'there is no command "sttus": souk status',
+      'item 1': 'there is no command "item": souk buyer item',
+      'status now': '"now" is too much: souk status --help',
+      'status --__proto__ x': 'there is no option --__proto__: souk status --help',
+      'completion tcsh': 'which shell? bash, zsh, fish: souk completion bash',
+      '': 'who are you, a seller or a buyer?: souk --help',
+    }
+    for (const [typed, expected] of Object.entries(cases)) assert.equal(await failure(typed, 2), `souk: ${expected}\n`)
+    assert.match(await bob.result('--json buyer ping'), /^\{"ok":true,"version":".*"\}\n$/) // options may stand first
+    assert.equal(await bob.result('help buyer item'), await bob.result('buyer item --help'))
+    for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await errorOf(typed, 2)).code, 'usage')
+  })
+})
+
+describe('who is not logged in', () => {
+  it('is told to, by name when it is known, also when the session has ended on the server', async () => {
+    const eve = new Somebody([shop.buyers])
+    assert.deepEqual(await eve.souk('buyer whoami'), {
+      ...{ exitCode: 3, stdout: '', stderr: 'souk: you are not logged in: souk buyer login <username>\n' },
+    })
+    await eve.join('buyer', 'eve')
+    await shop.marketplace.sql('customer', 'DELETE FROM session WHERE token_hash = ?', [hashOf(eve.session('buyer'))])
+    const { exitCode, stderr } = await eve.souk('buyer whoami')
+    assert.deepEqual([exitCode, stderr], [3, 'souk: the session has ended: souk buyer login eve\n'])
+    assert.deepEqual(eve.files, [])
+    await eve.result(`${advised(stderr)} --password-file password`)
+    await eve.result('buyer whoami')
+    await eve.leave()
+  })
+})
+
+describe('a server that can’t be reached', () => {
+  it('where nobody listens is told at once, with what starts one here', async () => {
+    const closed = await closedPort()
+    const refused = `souk: no connection to 127.0.0.1:${closed}: ECONNREFUSED; start a server: souk-server\n`
+    assert.equal(await failure(`buyer ping --port ${closed}`, 6), refused)
+    const { message: _, ...unreachable } = await errorOf(`buyer ping --port ${closed}`, 6)
+    assert.deepEqual(unreachable, { code: 'unreachable', outcome: 'none', next: 'souk-server' })
+  })
+
+  it('that accepts and never answers is given up after --timeout, saying what may have been carried out', async () => {
+    const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
+    const began = performance.now()
+    const stderr = await failure('buyer ping --timeout 1.2', 6, { env })
+    assert.ok(performance.now() - began >= 1_200)
+    assert.match(stderr, /^souk: the call was not answered in time: souk status\n$/m)
+    const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.5 --json', { env })
+    const { outcome, next } = documentIn(stdout).error as Record<string, unknown>
+    assert.deepEqual([exitCode, outcome, next], [6, 'unknown', 'souk buyer get-buyer-purchases'])
+    const account = await failure('buyer signup zoe Zoe --password-file password --timeout 0.5', 6, { env })
+    assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
+  })
+
+  it('that is no souk is given up too', async () => {
+    const env = { SOUK_BUYER_PORT: String(mute.port) }
+    mute.says = 'HTTP/1.1 400 Bad Request\r\n\r\n'
+    const stderr = await failure('buyer ping --timeout 0.5', 6, { env })
+    mute.says = ''
+    assert.match(stderr, /^souk: the connection was lost: .*; trying again, for 0.5 s at most\n/)
+  })
+})
+
+describe('Ctrl-C while nobody answers', () => {
+  const cases = {
+    'buyer ping': ['', 'souk: interrupted\n'],
+    'buyer buy': ['', 'souk: interrupted; it may have been carried out: souk buyer get-buyer-purchases\n'],
+    'buyer ping --json': ['{"error":{"code":"interrupted","message":"interrupted"}}\n', ''],
+    buyer: ['', 'souk: line 2: interrupted\n'],
+  } as const
+  for (const [typed, [stdout, stderr]] of Object.entries(cases)) {
+    it(`ends souk ${typed} at once, with 130`, async () => {
+      const before = mute.connections
+      const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
+      const waiting = bob.start(`${typed} --timeout 60`, { env, input: '\nping\nping\n' })
+      await until('it waits', () => mute.connections > before)
+      await new Promise((resolve) => setTimeout(resolve, 100)) // its call is on the way
+      const began = performance.now()
+      assert.deepEqual(await waiting.end('SIGINT'), { exitCode: 130, stdout, stderr })
+      assert.ok(performance.now() - began < 5_000, 'it waited for the server')
+    })
+  }
+})
+
+/** Where nobody listens. */
+async function closedPort(): Promise<number> {
+  const listener = createServer().listen(0, '127.0.0.1')
+  await until('it listens', () => listener.listening)
+  const { port } = listener.address() as { port: number }
+  await new Promise((resolve) => listener.close(resolve))
+  return port
+}

@@ -1,0 +1,197 @@
+/** Commands on standard input, one a line: what is understood, where it stops, and what it comes to. */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { anItem } from '../support/clients.ts'
+import { openShop, type Party, type Shop } from '../support/shop.ts'
+import { documentIn, Somebody } from '../support/souk.ts'
+
+let shop: Shop
+let bob: Somebody
+let seller: Party
+let item: number
+
+before(async () => {
+  shop = await openShop()
+  seller = await shop.newSeller()
+  item = (await shop.register(seller, anItem({ name: "Ann's lamp", category: 3, quantity: 50 })))[0] as number
+  bob = new Somebody([shop.buyers])
+  await bob.join('buyer', 'bob')
+})
+after(async () => {
+  await bob?.leave()
+  await shop?.close()
+})
+
+/** What lines of standard input come to. */
+function script(lines: readonly string[], options = '') {
+  return bob.souk(`buyer ${options}`, { input: lines.join('\n') })
+}
+
+const documentsIn = (stdout: string) =>
+  stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+describe('a script', () => {
+  it('is carried out line by line, with comments, empty lines, quotes, either name, and whole command lines', async () => {
+    const lines = [
+      '# what Bob buys',
+      '',
+      '   ',
+      '  # and how',
+      'clear',
+      `add ${item} 2   `,
+      `"add-item-to-cart" '${item}' "1"`,
+      `souk buyer remove ${item} 1`,
+      '\tsave-cart\t',
+      `search 3 "la mp" 'x' -- --y`,
+      'cart',
+    ]
+    for (const ending of ['\n', '\r\n']) {
+      for (const last of ['', ending]) {
+        const { exitCode, stdout, stderr } = await bob.souk('buyer', { input: lines.join(ending) + last })
+        assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: '' })
+        assert.deepEqual(stdout.split('\n'), [
+          'the cart is empty',
+          `item ${item}: 2 in the cart`,
+          `item ${item}: 3 in the cart`,
+          `item ${item}: 2 in the cart`,
+          'the cart is kept for your later sessions',
+          'nothing found',
+          'ITEM  NAME        UNITS  PRICE  TOTAL  ON SALE',
+          `   ${item}  Ann's lamp      2  19.99  39.98       50`,
+          'total 39.98',
+          '',
+        ])
+      }
+    }
+  })
+
+  it('of nothing comes to nothing', async () => {
+    for (const lines of [[], ['', '# nothing', '']])
+      assert.deepEqual(await script(lines), { exitCode: 0, stdout: '', stderr: '' })
+  })
+
+  it('stops at the first command that fails, with its exit code, and names the line', async () => {
+    const { exitCode, stdout, stderr } = await script(['# one', 'clear', '', 'item 999999', 'ping'])
+    assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
+    assert.equal(stderr, 'souk: line 4: no such item; look for one: search-items 3 camera lens\n')
+  })
+
+  it('goes on when it is told to, and ends with the exit code of the first that failed', async () => {
+    const lines = [
+      'item 999999',
+      'serch 3',
+      'clear "',
+      "vote 1 'up",
+      'remove 1 1',
+      'item',
+      'login bob',
+      'souk seller items',
+      'clear',
+    ]
+    const { exitCode, stdout, stderr } = await script(lines, '--keep-going')
+    assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
+    assert.deepEqual(stderr.split('\n'), [
+      'souk: line 1: no such item; look for one: search-items 3 camera lens',
+      'souk: line 2: there is no command "serch": search',
+      'souk: line 3: a quote is not closed',
+      'souk: line 4: a quote is not closed',
+      'souk: line 5: item 1 is not in the cart: display-cart',
+      'souk: line 6: item-id is missing: get-item --help',
+      'souk: line 7: among commands of standard input a password needs --password-file <file>',
+      'souk: line 8: there is no command "souk": --help',
+      '',
+    ])
+  })
+
+  it('stops at what is no command, with 2', async () => {
+    for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
+      const { exitCode, stdout, stderr } = await script(['', line, 'clear'])
+      assert.deepEqual({ line, exitCode, stdout }, { line, exitCode: 2, stdout: '' })
+      assert.match(stderr, /^souk: line 2: /)
+    }
+  })
+
+  it('logs in with a password file, and goes on with that session', async () => {
+    const eve = new Somebody([shop.buyers])
+    const lines = [
+      'signup eve Eve --password-file password',
+      'login eve --password-file password',
+      'clear',
+      'logout',
+      'clear',
+    ]
+    const { exitCode, stdout, stderr } = await eve.souk('buyer', { input: lines.join('\n') })
+    assert.equal(exitCode, 3)
+    assert.match(stdout, /^buyer \d+\nlogged in as eve; .*\nthe cart is empty\nlogged out\n$/)
+    assert.equal(stderr, 'souk: line 5: you are not logged in: login <username>\n')
+    await eve.leave()
+  })
+
+  it('gives one document a command as JSON, also for those that fail', async () => {
+    const lines = [
+      'clear',
+      `add ${item} 1`,
+      '# a comment',
+      'item 999999',
+      'clear "',
+      'search 3 --all',
+      'cart --json',
+      'login bob',
+    ]
+    const { exitCode, stdout, stderr } = await script(lines, '--json --keep-going')
+    assert.deepEqual({ exitCode, stderr }, { exitCode: 4, stderr: '' })
+    const documents = documentsIn(stdout)
+    assert.deepEqual(documents.slice(0, 2), [{ ok: true }, { quantity: 1 }])
+    assert.deepEqual(
+      documents.map(({ error }) => error?.code),
+      [undefined, undefined, 'not_found', 'usage', undefined, undefined, 'usage'],
+    )
+    assert.equal(documents[4].items[0].item_id, item)
+    assert.equal(documents[5].lines[0].available, 50)
+    const one = await script(['clear', 'cart --json', 'clear'])
+    assert.equal(one.stdout, 'the cart is empty\n{"lines":[]}\nthe cart is empty\n')
+  })
+
+  it('answers each line before it reads the next', async () => {
+    const running = bob.open('buyer')
+    running.child.stdin?.write(`clear\nadd ${item} 1\n`)
+    await running.says(/^item \d+: 1 in the cart$/m)
+    running.child.stdin?.write(`add ${item} 1\nadd ${item}`)
+    await running.says(/^item \d+: 2 in the cart$/m)
+    running.child.stdin?.end(' 1')
+    const { exitCode, stdout } = await running.ended
+    assert.equal(exitCode, 0)
+    assert.match(stdout, /: 3 in the cart\n$/)
+  })
+
+  it('that has failed ends, also when more lines might come', async () => {
+    const running = bob.open('buyer')
+    running.child.stdin?.write('item x\n')
+    const { exitCode, stderr } = await running.ended
+    assert.deepEqual([exitCode, stderr], [2, 'souk: line 1: item-id: must be a whole number from 1: get-item --help\n'])
+  })
+
+  it('ends with exit, as the shell does, and has its help and status', async () => {
+    const { exitCode, stdout } = await script(['help item', 'status', 'exit', 'clear'])
+    assert.equal(exitCode, 0)
+    assert.match(stdout, /^Show one item\.\n[\s\S]*\nROLE .*\nseller .*\nbuyer .*\n$/)
+  })
+
+  it('says as JSON on which line it failed, also where that asks for JSON alone', async () => {
+    const { stdout } = await script(['', 'item x --json'])
+    const message = 'item-id: must be a whole number from 1'
+    assert.deepEqual(documentIn(stdout), { error: { line: 2, code: 'usage', message, next: 'get-item --help' } })
+  })
+
+  it('that waits for its next line ends with Ctrl-C, with 130', async () => {
+    const running = bob.open('buyer')
+    running.child.stdin?.write('clear\n')
+    await running.says(/the cart is empty/)
+    const { exitCode, stderr } = await running.end('SIGINT')
+    assert.deepEqual([exitCode, stderr], [130, ''])
+  })
+})

@@ -1,0 +1,573 @@
+/**
+ * The shell of a role, as a person at a terminal uses it: the real program in a
+ * pseudo-terminal, against real servers that also go away, hang and come back.
+ */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import widthOf from 'fast-string-truncated-width'
+import type { Role } from '../../src/contract/operations.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../support/marketplace.ts'
+import { FaultyLink } from '../support/proxy.ts'
+import { openTerminal, type Terminal } from '../support/terminal.ts'
+
+const SOUK = fileURLToPath(new URL('../../dist/souk.js', import.meta.url))
+const PASSWORD = 'hunter2secret'
+
+let marketplace: TestMarketplace
+let seller: RunningServer<'seller'>
+let buyer: RunningServer<'buyer'>
+let passwordFile: string
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  ;[seller, buyer] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
+  passwordFile = join(marketplace.home, 'password')
+  writeFileSync(passwordFile, `${PASSWORD}\n`)
+})
+after(() => marketplace.close())
+
+/** Somebody at a terminal, with a state folder of their own. */
+interface Person {
+  state: string
+  /** A program of souk with these words. */
+  open(words: readonly string[], columns?: number): Terminal
+  /** A link to a server, which can break. */
+  linkTo(server: RunningServer): Promise<FaultyLink>
+  close(): Promise<void>
+}
+
+function person(): Person {
+  const state = mkdtempSync(join(marketplace.home, 'state-'))
+  const opened: (Terminal | FaultyLink)[] = []
+  const env = { XDG_STATE_HOME: state, SOUK_SELLER_PORT: String(seller.port), SOUK_BUYER_PORT: String(buyer.port) }
+  return {
+    state,
+    open(words, columns = 80) {
+      const started = { command: process.execPath, args: [SOUK, ...words], cwd: marketplace.home, env }
+      const terminal = openTerminal({ ...started, columns, rows: 40 })
+      opened.push(terminal)
+      return terminal
+    },
+    async linkTo({ port }) {
+      const link = await FaultyLink.start(port)
+      opened.push(link)
+      return link
+    },
+    close: async () => void (await Promise.all(opened.map((one) => one.close()))),
+  }
+}
+
+function enter(terminal: Terminal, line: string): void {
+  terminal.type(line)
+  terminal.press('enter')
+}
+
+/** What the line comes to: all that stands below it when the prompt is there again. */
+async function answer(terminal: Terminal, line: string): Promise<string> {
+  terminal.press('ctrl-l')
+  await terminal.shows(/^\S+>$/)
+  enter(terminal, line)
+  const typed = line.replace(/[^\w ]/g, '\\$&')
+  const [, answered = ''] = await terminal.shows(
+    new RegExp(`^\\S+> ${typed}\\n([\\s\\S]*?)\\n?(?:\\S+@)?(?:seller|buyer)>$`),
+  )
+  return answered
+}
+
+/** A shell, and the person's account, in which it is logged in. */
+async function loggedIn(
+  someone: Person,
+  role: Role,
+  username: string,
+  columns = 80,
+  server: RunningServer = role === 'seller' ? seller : buyer,
+): Promise<Terminal> {
+  const shell = someone.open([role, '--port', String(server.port)], columns)
+  await shell.shows(new RegExp(`${role}>$`))
+  enter(shell, `signup ${username} "Ann Lee" --password-file ${passwordFile}`)
+  await shell.shows(new RegExp(`^${role} \\d+\n`, 'm'))
+  enter(shell, `login ${username} --password-file ${passwordFile}`)
+  await shell.shows(new RegExp(`${username}@${role}>$`))
+  return shell
+}
+
+/** What the shell has kept of what was typed. */
+function historyOf({ state }: Person): string {
+  const folder = join(state, 'souk')
+  const [name = ''] = readdirSync(folder).filter((file) => file.startsWith('history-'))
+  return readFileSync(join(folder, name), 'utf8')
+}
+
+let ann: Person
+beforeEach(() => {
+  ann = person()
+})
+afterEach(() => ann.close())
+
+describe('a person in the shell', () => {
+  it('signs up, logs in, works in it and in others, and logs out; the password is never shown', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/^souk \d.*, as a buyer at 127\.0\.0\.1:\d+\nhelp .*\nbuyer>$/)
+    enter(shell, 'create-account ann "Ann Lee"')
+    for (const prompt of [/New password:$/, /Once more:$/]) {
+      await shell.shows(prompt)
+      enter(shell, PASSWORD)
+    }
+    await shell.shows(/^buyer \d+\nbuyer>$/m)
+    enter(shell, 'login ann')
+    await shell.shows(/^Password:$/m)
+    enter(shell, PASSWORD)
+    await shell.shows(/^logged in as ann;.*\nann@buyer>$/m)
+    assert.match(await answer(shell, 'search 3'), /^nothing found$/)
+
+    const second = ann.open(['buyer'])
+    await second.shows(/\nann@buyer>$/)
+    assert.match(await answer(second, 'whoami'), /^ann \(Ann Lee\), number \d+;/)
+    const oneShot = ann.open(['buyer', 'cart'])
+    assert.equal(await oneShot.ended, 0)
+    assert.equal(oneShot.screen(), 'the cart is empty')
+
+    assert.equal(await answer(shell, 'logout'), 'logged out')
+    await shell.shows(/\nbuyer>$/)
+    assert.match(await answer(second, 'cart'), /^souk: you are not logged in: login <username>$/)
+    await second.shows(/\nbuyer>$/)
+    for (const terminal of [shell, second, oneShot]) assert.doesNotMatch(terminal.raw, /hunter2/)
+  })
+
+  it('is told when the two passwords of a new account differ, and when a password is wrong', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'differs')
+    enter(shell, 'signup other Other')
+    await shell.shows(/New password:$/)
+    enter(shell, PASSWORD)
+    await shell.shows(/Once more:$/)
+    enter(shell, `${PASSWORD}!`)
+    await shell.shows(/^souk: the passwords differ\ndiffers@buyer>$/m)
+    enter(shell, 'login differs')
+    await shell.shows(/Password:$/)
+    enter(shell, `${PASSWORD}!`)
+    await shell.shows(/Password:\nsouk: .*\ndiffers@buyer>$/)
+    assert.doesNotMatch(shell.raw, /hunter2/)
+  })
+
+  it('reads help of all commands and of one, and how the servers are', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    assert.match(await answer(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
+    assert.match(await answer(shell, 'help search'), /^ {2}\$ search-items <category> \[\.\.\.keywords\]/m)
+    assert.match(await answer(shell, 'help serach'), /^souk: there is no command "serach": search$/)
+    assert.match(
+      await answer(shell, 'status'),
+      new RegExp(`^seller .*:${seller.port} .*\nbuyer .*:${buyer.port} .*`, 'm'),
+    )
+  })
+
+  it('reads in status of the servers that the shell talks to, wherever they are', async () => {
+    const link = await ann.linkTo(buyer)
+    const shell = ann.open(['buyer', '--port', String(link.port)])
+    await shell.shows(/buyer>$/)
+    assert.match(await answer(shell, 'status'), new RegExp(`^buyer +127.0.0.1:${link.port} +souk`, 'm'))
+  })
+
+  it('leaves with exit, quit and Ctrl-D, with code 0', async () => {
+    for (const leave of ['exit\r', 'quit\r', '\x04']) {
+      const shell = ann.open(['seller'])
+      await shell.shows(/seller>$/)
+      shell.type(leave)
+      assert.equal(await shell.ended, 0)
+    }
+  })
+
+  it('leaves while it still learns how long the session lasts', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'leaves')
+    shell.type('whoami\rexit\r')
+    assert.equal(await shell.ended, 0)
+  })
+
+  it('pastes several lines, which are carried out in order', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'pastes')
+    shell.type('add 1 1\nget-item 2\nping\nwhoami\ncart\n')
+    const order = [/no such item/, /no such item/, /^souk \d/, /pastes \(Ann Lee\)/, /the cart is empty/].map(
+      ({ source }) => source,
+    )
+    await shell.shows(new RegExp(`${order.join('[\\s\\S]*')}\n[\\s\\S]*pastes@buyer>$`, 'm'))
+  })
+})
+
+describe('Tab', () => {
+  /** Types, and presses Tab once that is seen: what comes in one piece counts as pasted, also its Tabs. */
+  async function tab(shell: Terminal, typed: string, ...times: readonly 1[]): Promise<void> {
+    shell.press('ctrl-u', 'ctrl-l')
+    await shell.shows(/^\S+>$/)
+    shell.type(typed)
+    await shell.shows(new RegExp(`^\\S+> ${typed.trimEnd()}$`))
+    for (const _ of [1, ...times]) {
+      shell.press('tab')
+      await sleep(50) // so that two don't come as one piece
+    }
+  }
+
+  it('completes commands, short names, options and their values', async () => {
+    const shell = ann.open(['seller'])
+    await shell.shows(/seller>$/)
+    for (const [typed, completed] of [
+      ['reg', 'register-item-for-sale'],
+      ['pr', 'price'],
+      ['register x --cat', 'register x --category'],
+      ['register x --condition u', 'register x --condition used'],
+      ['items --incl', 'items --include-sold-out'],
+      ['hel', 'help'],
+    ] as const) {
+      await tab(shell, typed)
+      shell.type('!')
+      await shell.shows(new RegExp(`^seller> ${completed} !$`))
+    }
+  })
+
+  it('shows what may stand there when it is pressed twice', async () => {
+    const shell = ann.open(['seller'])
+    await shell.shows(/seller>$/)
+    await tab(shell, 'register x --condition ', 1)
+    await shell.shows(/^new +used\n+seller> register x --condition$/m)
+    await tab(shell, 'log', 1)
+    await shell.shows(/^login +logout\n+seller> log$/m)
+  })
+
+  it('completes the vote, and the numbers of items that were seen in an answer', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'tabs')
+    const registered = await answer(merchant, 'register Seen --category 77 --price 1 --quantity 1 --condition new')
+    const [, id] = /item (\d+)/.exec(registered) as unknown as [string, string]
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    await tab(shell, `vote ${id} u`)
+    shell.type('!')
+    await shell.shows(new RegExp(`> vote ${id} up !$`))
+    await tab(shell, 'item ', 1)
+    shell.type('!')
+    await shell.shows(/> item !$/)
+    shell.press('ctrl-u')
+
+    const customer = await loggedIn(ann, 'buyer', 'tabs')
+    assert.match(await answer(customer, 'search 77'), /Seen/)
+    await tab(customer, 'add ')
+    customer.type('1')
+    await customer.shows(new RegExp(`> add ${id} 1$`))
+  })
+
+  it('does nothing where a password is asked for, and changes nothing of it', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    enter(shell, 'signup secret Secret')
+    for (const prompt of [/New password:$/, /Once more:$/]) {
+      await shell.shows(prompt)
+      enter(shell, 'whoami-really')
+    }
+    await shell.shows(/^buyer \d+\nbuyer>$/m)
+    enter(shell, 'login secret')
+    await shell.shows(/\nPassword:$/)
+    const before = shell.raw
+    for (const typed of ['\t', 'whoam', '\t', '\t']) {
+      shell.type(typed)
+      await sleep(50)
+    }
+    assert.equal(shell.raw, before)
+    enter(shell, 'i-really')
+    await shell.shows(/secret@buyer>$/)
+  })
+})
+
+describe('lines of before', () => {
+  it('come back by Up, also in another shell, and are in a file that only its owner can read', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    await answer(shell, 'ping')
+    await answer(shell, 'serach 3 camera')
+    await answer(shell, 'get-seller-rating')
+    shell.press('up')
+    await shell.shows(/> get-seller-rating$/)
+    shell.press('up')
+    await shell.shows(/> serach 3 camera$/)
+    shell.press('ctrl-u')
+    assert.match(await answer(shell, 'search 3 camera'), /not logged in/)
+    const [name = ''] = readdirSync(join(ann.state, 'souk'))
+    assert.equal(name, `history-buyer-127.0.0.1-${buyer.port}`)
+    assert.equal(statSync(join(ann.state, 'souk')).mode & 0o777, 0o700)
+    assert.equal(statSync(join(ann.state, 'souk', name)).mode & 0o777, 0o600)
+    const second = ann.open(['buyer'])
+    await second.shows(/buyer>$/)
+    second.press('up')
+    await second.shows(/> search 3 camera$/)
+    second.press('up')
+    await second.shows(/> ping$/)
+  })
+
+  it('are all that is lost where they can’t be kept, and that is told once', async () => {
+    const env = { XDG_STATE_HOME: '/dev/null', SOUK_BUYER_PORT: String(buyer.port) }
+    const started = { command: process.execPath, args: [SOUK, 'buyer'], cwd: marketplace.home, env }
+    const shell = openTerminal({ ...started, columns: 120, rows: 40 })
+    await shell.shows(/buyer>$/)
+    shell.type('ping\rping\rexit\r')
+    assert.equal(await shell.ended, 0)
+    assert.equal(shell.raw.match(/lines are not kept: ENOTDIR/g)?.length, 1)
+  })
+
+  it('have no password in them, however it was typed', async () => {
+    const shell = await loggedIn(ann, 'buyer', 'secretive')
+    const wrong = [
+      `login ann ${PASSWORD}`,
+      `lgoin ann ${PASSWORD}`,
+      `souk buyer login ann ${PASSWORD}`,
+      `login --password ${PASSWORD} ann`,
+      `login ann "${PASSWORD}`,
+      `signup ann Ann ${PASSWORD}`,
+    ]
+    for (const line of wrong) assert.match(await answer(shell, line), /^souk: /)
+    enter(shell, 'login secretive')
+    await shell.shows(/Password:$/)
+    enter(shell, PASSWORD)
+    await shell.shows(/^logged in as secretive;.*\nsecretive@buyer>$/m)
+    shell.press('up')
+    await shell.shows(/> login secretive$/)
+    shell.press('up')
+    await shell.shows(/> login secretive --password-file .*$/)
+    const second = ann.open(['buyer'])
+    await second.shows(/secretive@buyer>$/)
+    second.press('up')
+    await second.shows(/> login secretive$/)
+    assert.doesNotMatch(historyOf(ann), /hunter2/)
+  })
+})
+
+describe('Ctrl-C', () => {
+  it('drops a line that was begun, however long it is', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    shell.type('search 3')
+    await shell.shows(/> search 3$/)
+    shell.press('ctrl-c')
+    await shell.shows(/^buyer> search 3\^C\nbuyer>$/m)
+    const long = 'x'.repeat(200)
+    shell.type(long)
+    await shell.shows(/x{47}$/)
+    shell.press('ctrl-c')
+    await shell.shows(/^buyer> search 3\^C\nbuyer> x{73}\nx{80}\nx{47}\^C\nbuyer>$/m)
+    assert.match(await answer(shell, 'ping'), /^souk \d/)
+  })
+
+  it('gives up the shell that waits for its server', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
+    const shell = ann.open(['buyer', '--port', String(link.port)])
+    await shell.shows(/^waiting for/)
+    const beganMs = performance.now()
+    shell.press('ctrl-c')
+    assert.equal(await shell.ended, 130)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 15 s, it would be
+  })
+
+  it('gives up a new password, when nothing can have been carried out', async () => {
+    const oneShot = ann.open(['buyer', 'signup', 'nobody', 'Nobody'])
+    await oneShot.shows(/^New password:$/)
+    oneShot.press('ctrl-c')
+    assert.equal(await oneShot.ended, 130)
+    assert.equal(oneShot.screen(), 'New password:\nsouk: interrupted')
+  })
+
+  it('gives up a password, of which nothing is seen', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    enter(shell, 'login ann')
+    await shell.shows(/Password:$/)
+    shell.type(PASSWORD)
+    shell.press('ctrl-c')
+    await shell.shows(/Password:\nsouk: interrupted\nbuyer>$/)
+    assert.match(await answer(shell, 'ping'), /^souk \d/)
+    assert.doesNotMatch(shell.raw, /hunter2/)
+  })
+
+  it('gives up a call that nobody answers: it may have been carried out; the next one is', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'gives-up')
+    const link = await ann.linkTo(seller)
+    writeFileSync(
+      join(ann.state, 'souk', `session-seller-127.0.0.1-${link.port}`),
+      readFileSync(join(ann.state, 'souk', `session-seller-127.0.0.1-${seller.port}`)),
+    )
+    const shell = ann.open(['seller', '--port', String(link.port)])
+    await shell.shows(/gives-up@seller>$/)
+    link.cut('silence')
+    enter(shell, 'register Film --category 3 --price 9 --quantity 1 --condition new')
+    await shell.shows(new RegExp(`^waiting for 127.0.0.1:${link.port}`, 'm'))
+    shell.press('ctrl-c')
+    await shell.shows(/^souk: interrupted; it may have been carried out: display-items-for-sale\ngives-up@seller>$/m)
+    assert.equal(await answer(shell, 'display-items-for-sale'), 'no items')
+    link.cut('silence')
+    enter(shell, 'items')
+    await shell.shows(/^waiting for/m)
+    shell.press('ctrl-c')
+    await shell.shows(/^souk: interrupted\ngives-up@seller>$/m)
+    const beganMs = performance.now()
+    enter(shell, 'exit')
+    assert.equal(await shell.ended, 0)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 7 s, it would be
+    assert.equal(await answer(merchant, 'items'), 'no items')
+  })
+})
+
+describe('a server that goes away', () => {
+  it('and is back when the next command comes: the shell says that it is connected again', async () => {
+    let server = await marketplace.serve('buyer')
+    const { port } = server
+    const shell = ann.open(['buyer', '--port', String(port)], 120)
+    await shell.shows(/buyer>$/)
+    await server.program.end()
+    server = await marketplace.serve('buyer', { buyerPort: port })
+    assert.match(
+      await answer(shell, 'ping'),
+      new RegExp(`^souk: connected to 127\\.0\\.0\\.1:${port} again\\nsouk \\d.*$`),
+    )
+    assert.match(await answer(shell, 'ping'), /^souk \d.*$/)
+
+    process.kill(server.program.pid, 'SIGSTOP')
+    enter(shell, 'ping')
+    await shell.shows(/^waiting for/m)
+    await server.program.end('SIGKILL')
+    await shell.shows(/^souk: .*; trying again, for 15 s at most$/m)
+    await marketplace.serve('buyer', { buyerPort: port })
+    await shell.shows(/again\nsouk \d.*\nbuyer>$/)
+  })
+
+  it('for longer than a command may take: that fails, and the shell goes on', async () => {
+    const server = await marketplace.serve('buyer')
+    const shell = ann.open(['buyer', '--port', String(server.port), '--timeout', '2'], 120)
+    await shell.shows(/buyer>$/)
+    await server.program.end()
+    const told = await answer(shell, 'ping')
+    assert.match(told, /^souk: .*ECONNREFUSED; trying again, for 2 s at most\nsouk: .*; start a server: souk-server$/)
+    await marketplace.serve('buyer', { buyerPort: server.port })
+    assert.match(await answer(shell, 'ping'), /again\nsouk \d.*$/)
+  })
+
+  it('before the shell begins: it says what to do, and ends', async () => {
+    const server = await marketplace.serve('buyer')
+    await server.program.end()
+    const shell = ann.open(['buyer', '--port', String(server.port)], 120)
+    assert.equal(await shell.ended, 6)
+    assert.match(shell.screen(), /^souk: no connection to .*: ECONNREFUSED; start a server: souk-server$/)
+  })
+
+  it('is waited for by a command on a terminal, which says so and then takes it back', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: { delayMs: 1_500 } })
+    const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
+    await oneShot.shows(new RegExp(`^waiting for 127.0.0.1:${link.port}$`))
+    assert.equal(await oneShot.ended, 0)
+    assert.match(oneShot.screen(), /^souk \d\S+$/)
+  })
+
+  it('and a command is given up by Ctrl-C at once', async () => {
+    const link = await ann.linkTo(buyer)
+    link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
+    const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
+    await oneShot.shows(/^waiting for/)
+    const beganMs = performance.now()
+    oneShot.press('ctrl-c')
+    assert.equal(await oneShot.ended, 130)
+    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for')
+    assert.match(oneShot.screen(), /^(\^C)?souk: interrupted$/)
+  })
+})
+
+describe('a session that is not used', { concurrency: true }, () => {
+  let server: RunningServer<'buyer'>
+  before(async () => {
+    server = await marketplace.serve('buyer', { sessionIdleS: 6 })
+  })
+
+  it('ends, and not later because a shell is there: it warns, says so, and what to type', async (t) => {
+    const someone = person()
+    t.after(() => someone.close())
+    const shell = await loggedIn(someone, 'buyer', 'idle', 80, server)
+    await shell.shows(/^souk: the session ends in 2 s, unless it is used\nidle@buyer>$/m)
+    await shell.shows(/^souk: the session has ended: login idle\nbuyer>$/m)
+    const left =
+      "SELECT 1 FROM session JOIN buyer ON buyer.id = account_id WHERE username = 'idle' AND role = 'buyer' AND expires_at > UNIX_TIMESTAMP()"
+    await until('the session has ended', async () => (await marketplace.sql('customer', left)).length === 0)
+    assert.equal(await answer(shell, 'cart'), 'souk: the session has ended: login idle')
+    assert.equal(await answer(shell, 'cart'), 'souk: you are not logged in: login <username>')
+  })
+
+  it('is told of above what is being typed, and goes on when it is used', async (t) => {
+    const someone = person()
+    t.after(() => someone.close())
+    const shell = await loggedIn(someone, 'buyer', 'typing', 80, server)
+    shell.type(`search 3 ${'x'.repeat(100)}`)
+    await shell.shows(/ 6 s\nsouk: the session ends in 2 s, unless it is used\ntyping@buyer> search 3 x{57}\nx{43}$/)
+    shell.type('y')
+    await shell.shows(/ 6 s\nsouk: .* is used\ntyping@buyer> search 3 x{57}\nx{43}y$/)
+    shell.press('ctrl-u')
+    const endsMs = performance.now() + 2_000
+    assert.match(await answer(shell, 'cart'), /empty$/)
+    while (performance.now() < endsMs) await sleep(50)
+    assert.equal(shell.screen(), 'typing@buyer> cart\nthe cart is empty\ntyping@buyer>')
+    await shell.shows(/souk: the session ends in 2 s/)
+  })
+})
+
+describe('a list in the shell', () => {
+  const wide = 'カメラ'.repeat(10).concat('レフ')
+  const cyrillic = 'Фотоаппарат «Зенит» — с чехлом'
+  const keywords = ['カメラカメラレフ', 'abcdefgh', 'bcdefghi', 'cdefghij', 'defghijk']
+
+  it('fits the terminal, in columns or upright, whatever its width becomes', async () => {
+    const merchant = await loggedIn(ann, 'seller', 'fits', 200)
+    const given = [
+      '--category 5 --price 249.90 --quantity 20 --condition used',
+      ...keywords.map((word) => `--keyword ${word}`),
+    ]
+    for (const name of [wide, `"${cyrillic}"`, 'N'.repeat(32)]) enter(merchant, `register ${name} ${given.join(' ')}`)
+    await merchant.shows(/N{32} on sale/)
+    for (const columns of [200, 80]) {
+      merchant.resize(columns, 40)
+      const [heading = '', ...rows] = (await answer(merchant, 'items')).split('\n')
+      assert.equal(rows.length, 3, rows.join('\n'))
+      for (const line of [heading, ...rows]) assert.ok(widthOf(line).width <= columns, line)
+      for (const [title, cell] of [
+        ['PRICE', /249\.90$/],
+        ['CONDITION', /used {5,}$/],
+        ['KEYWORDS', /./],
+      ] as const) {
+        const [start, end] = [heading.indexOf(title), heading.indexOf(title) + title.length]
+        for (const row of rows) assert.match(cells(row, title === 'PRICE' ? start - 1 : start, end), cell)
+      }
+      for (const row of rows) assert.equal(row.includes('…'), columns === 80)
+      if (columns === 200)
+        for (const text of [wide, cyrillic, 'N'.repeat(32), keywords.join(' ')]) assert.ok(rows.join().includes(text))
+    }
+    merchant.resize(40, 40)
+    const upright = (await answer(merchant, 'items')).split('\n')
+    for (const line of upright) assert.ok(widthOf(line).width <= 40, line)
+    assert.equal(upright.filter((line) => /^NAME {7}\S/.test(line)).length, 3)
+    assert.equal(upright.filter((line) => line === 'PRICE      249.90').length, 3)
+  })
+
+  /** What stands between two columns of the terminal. */
+  function cells(line: string, start: number, end: number): string {
+    const places = [...line].flatMap((character) => (widthOf(character).width === 2 ? [character, ''] : [character]))
+    return places.slice(start, end).join('')
+  }
+})
+
+describe('commands from standard input', () => {
+  it('are carried out without a prompt, also on a terminal', async () => {
+    const env = `XDG_STATE_HOME=${ann.state} SOUK_BUYER_PORT=${buyer.port}`
+    const script = `printf 'ping\\nping\\n' | ${env} ${process.execPath} ${SOUK} buyer`
+    const terminal = openTerminal({ command: 'sh', args: ['-c', script], cwd: marketplace.home })
+    assert.equal(await terminal.ended, 0)
+    assert.match(terminal.raw, /^souk \d\S+\r\nsouk \d\S+\r\n$/)
+    await terminal.close()
+  })
+})

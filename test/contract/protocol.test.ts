@@ -1,0 +1,304 @@
+/**
+ * The codec, fed raw bytes: the same stream must give the same lines however
+ * it was cut, and whatever stands in a line gives a request or a refusal,
+ * never an exception and never an echo.
+ */
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import {
+  decodeRequest,
+  ERROR_NUMBERS,
+  type ErrorCode,
+  encodeNotification,
+  encodeRefusal,
+  encodeRequest,
+  encodeResult,
+  encodeSlices,
+  isLong,
+  LineDecoder,
+  type Malformed,
+  type RequestId,
+} from '../../src/contract/protocol.ts'
+
+const LIMIT_BYTES = 16
+
+/** All that a decoder gives for these chunks: whole lines, then what is left at the end of the stream. */
+function decode(chunks: readonly Buffer[], limitBytes = LIMIT_BYTES) {
+  const decoder = new LineDecoder(limitBytes)
+  const lines: string[] = []
+  for (const chunk of chunks) {
+    decoder.push(chunk)
+    for (let line = decoder.next(); line !== undefined; line = decoder.next()) lines.push(line.toString('latin1'))
+  }
+  return { lines, overlong: decoder.overlong, rest: decoder.rest().toString('latin1') }
+}
+
+/** The same bytes in two chunks, cut at every offset, and byte by byte. */
+function everyCut(bytes: Buffer): Buffer[][] {
+  const cuts = Array.from({ length: bytes.length + 1 }, (_, at) => [bytes.subarray(0, at), bytes.subarray(at)])
+  return [[bytes], ...cuts, Array.from(bytes, (byte) => Buffer.from([byte]))]
+}
+
+const streams: { about: string; bytes: string; lines: string[]; overlong?: boolean; rest?: string }[] = [
+  { about: 'one line', bytes: 'abc\n', lines: ['abc'] },
+  { about: 'two lines', bytes: 'abc\nde\n', lines: ['abc', 'de'] },
+  { about: 'CRLF', bytes: 'abc\r\nde\r\n', lines: ['abc', 'de'] },
+  { about: 'a carriage return within a line', bytes: 'a\rb\n', lines: ['a\rb'] },
+  { about: 'empty lines of both kinds', bytes: '\n\r\n\nabc\n\n', lines: ['abc'] },
+  { about: 'no final newline', bytes: 'abc\nde', lines: ['abc'], rest: 'de' },
+  { about: 'nothing', bytes: '', lines: [] },
+  { about: 'NUL bytes', bytes: 'a\0b\n\0\n', lines: ['a\0b', '\0'] },
+  {
+    about: 'a line exactly at the limit',
+    bytes: `${'x'.repeat(LIMIT_BYTES)}\na\n`,
+    lines: ['x'.repeat(LIMIT_BYTES), 'a'],
+  },
+  {
+    about: 'a line one byte over the limit',
+    bytes: `a\n${'x'.repeat(LIMIT_BYTES + 1)}\nb\n`,
+    lines: ['a'],
+    overlong: true,
+  },
+  { about: 'a begun line over the limit', bytes: `a\n${'x'.repeat(LIMIT_BYTES + 1)}`, lines: ['a'], overlong: true },
+  {
+    about: 'split UTF-8',
+    bytes: Buffer.from('"é€😀"\n').toString('latin1'),
+    lines: [Buffer.from('"é€😀"').toString('latin1')],
+  },
+]
+
+describe('a line decoder', () => {
+  for (const { about, bytes, lines, overlong = false, rest = '' } of streams) {
+    it(`cuts ${about} the same at every offset`, () => {
+      for (const chunks of everyCut(Buffer.from(bytes, 'latin1'))) {
+        assert.deepEqual(decode(chunks), { lines, overlong, rest })
+      }
+    })
+  }
+
+  it('gives the same lines whatever the chunks are', () => {
+    const byte = fc.constantFrom(...Buffer.from('ab\n\r\0\xff', 'latin1'))
+    fc.assert(
+      fc.property(fc.array(fc.array(byte, { maxLength: 24 }), { maxLength: 12 }), (pieces) => {
+        const chunks = pieces.map((piece) => Buffer.from(piece))
+        assert.deepEqual(decode(chunks), decode([Buffer.concat(chunks)]))
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  it('keeps the lines that nobody has pulled yet when more comes', () => {
+    const decoder = new LineDecoder(LIMIT_BYTES)
+    decoder.push(Buffer.from('a\nb\nc'))
+    assert.equal(decoder.next()?.toString(), 'a')
+    assert.equal(decoder.more, true)
+    decoder.push(Buffer.from('d\n'))
+    assert.deepEqual([decoder.next()?.toString(), decoder.next()?.toString(), decoder.next()], ['b', 'cd', undefined])
+    assert.equal(decoder.more, false)
+  })
+
+  it('says whether a line is begun', () => {
+    const decoder = new LineDecoder(LIMIT_BYTES)
+    decoder.push(Buffer.from('a\nb'))
+    decoder.next()
+    decoder.next()
+    assert.equal(decoder.unfinished, true)
+    decoder.push(Buffer.from('\n'))
+    decoder.next()
+    assert.equal(decoder.unfinished, false)
+  })
+})
+
+/** Something no refusal may repeat. */
+const CANARY = 'canary'
+
+function refusalOf(line: string | Buffer): Malformed {
+  const request = decodeRequest(Buffer.from(line))
+  assert.ok('refusal' in request, `a refusal was expected for ${line.toString().slice(0, 80)}`)
+  assert.ok(!JSON.stringify(request.refusal).includes(CANARY), 'a refusal repeats what the line said')
+  return request
+}
+
+const request = (fields: string) => `{"jsonrpc":"2.0","id":1,"method":"ping"${fields}}`
+const withId = (id: string) => `{"jsonrpc":"2.0","id":${id},"method":"${CANARY}"}`
+
+const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: RequestId }[] = [
+  { about: 'no JSON', line: CANARY, code: 'parse_error' },
+  { about: 'cut off JSON', line: `{"jsonrpc":"2.0","id":1,"method":"${CANARY}`, code: 'parse_error' },
+  { about: 'two JSON texts', line: `${request('')} "${CANARY}"`, code: 'parse_error' },
+  {
+    about: 'a byte order mark',
+    line: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(request(''))]),
+    code: 'parse_error',
+  },
+  { about: 'a NUL byte', line: `${request('')}\0`, code: 'parse_error' },
+  { about: 'UTF-8 cut off', line: Buffer.from('"é"').subarray(0, 2), code: 'parse_error' },
+  { about: 'overlong UTF-8', line: Buffer.from([0x22, 0xc0, 0xaf, 0x22]), code: 'parse_error' },
+  { about: 'a surrogate in UTF-8', line: Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), code: 'parse_error' },
+  { about: 'Latin-1', line: Buffer.from(request(`,"params":{"name":"é"}`), 'latin1'), code: 'parse_error' },
+  { about: 'open brackets without end', line: '['.repeat(65_536), code: 'parse_error' },
+  { about: 'deeply nested arrays', line: '['.repeat(30_000) + ']'.repeat(30_000), code: 'invalid_request' },
+  { about: 'a deeply nested id', line: withId('['.repeat(30_000) + ']'.repeat(30_000)), code: 'invalid_request' },
+  { about: 'a batch', line: `[${request('')},${request('')}]`, code: 'invalid_request' },
+  { about: 'a number', line: '17', code: 'invalid_request' },
+  { about: 'null', line: 'null', code: 'invalid_request' },
+  { about: 'a string', line: `"${CANARY}"`, code: 'invalid_request' },
+  { about: 'a fractional id', line: withId('1.5'), code: 'invalid_request' },
+  { about: 'an infinite id', line: withId('1e400'), code: 'invalid_request' },
+  { about: 'an id beyond what a number holds', line: withId('9007199254740993'), code: 'invalid_request' },
+  { about: 'an object for an id', line: withId(`{"${CANARY}":1}`), code: 'invalid_request' },
+  { about: 'a truth value for an id', line: withId('true'), code: 'invalid_request' },
+  { about: 'no jsonrpc', line: `{"id":7,"method":"${CANARY}"}`, code: 'invalid_request', id: 7 },
+  { about: 'jsonrpc 1.0', line: `{"jsonrpc":"1.0","id":"a","method":"${CANARY}"}`, code: 'invalid_request', id: 'a' },
+  { about: 'jsonrpc as a number', line: '{"jsonrpc":2.0,"id":7,"method":"ping"}', code: 'invalid_request', id: 7 },
+  { about: 'no method', line: '{"jsonrpc":"2.0","id":7}', code: 'invalid_request', id: 7 },
+  { about: 'a number for a method', line: '{"jsonrpc":"2.0","id":7,"method":1}', code: 'invalid_request', id: 7 },
+  { about: 'an array for params', line: request(`,"params":["${CANARY}"]`), code: 'invalid_params', id: 1 },
+  { about: 'a string for params', line: request(`,"params":"${CANARY}"`), code: 'invalid_params', id: 1 },
+  { about: 'null for params', line: request(',"params":null'), code: 'invalid_params', id: 1 },
+  { about: 'nothing but a prototype', line: `{"__proto__":${request('')}}`, code: 'invalid_request' },
+]
+
+describe('decodeRequest', () => {
+  for (const { about, line, code, id = null } of refusals) {
+    it(`refuses ${about} as ${code}`, () => {
+      const malformed = refusalOf(line)
+      assert.equal(malformed.refusal.code, code)
+      assert.equal(malformed.id, id)
+    })
+  }
+
+  it('reads ids of every kind allowed', () => {
+    const ids = [0, 1, -1, 9007199254740991, '', 'a', '😀', null]
+    for (const id of ids) {
+      assert.deepEqual(decodeRequest(Buffer.from(encodeRequest(id, 'ping', {}).trimEnd())), {
+        id,
+        method: 'ping',
+        params: {},
+      })
+    }
+    const negativeZero = decodeRequest(Buffer.from(withId('-0')))
+    assert.ok(!('refusal' in negativeZero) && negativeZero.id === 0)
+  })
+
+  it('takes a request without id for a notification', () => {
+    const notification = decodeRequest(Buffer.from('{"jsonrpc":"2.0","method":"ping"}'))
+    assert.deepEqual(notification, { id: undefined, method: 'ping', params: {} })
+  })
+
+  it('takes the last of two fields with one name', () => {
+    const read = decodeRequest(Buffer.from('{"jsonrpc":"2.0","id":1,"id":2,"method":"a","method":"b"}'))
+    assert.deepEqual(read, { id: 2, method: 'b', params: {} })
+  })
+
+  it('hands on names that mean something to objects, and changes no prototype', () => {
+    for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
+      const line = `{"jsonrpc":"2.0","id":1,"method":"${name}","params":{"${name}":{"polluted":true}},"${name}":{"polluted":true}}`
+      const read = decodeRequest(Buffer.from(line))
+      assert.ok(!('refusal' in read))
+      assert.equal(read.method, name)
+      assert.ok(Object.hasOwn(read.params, name))
+      assert.equal(Object.getPrototypeOf(read.params), Object.prototype)
+    }
+    assert.ok(!('polluted' in {}))
+  })
+
+  it('gives a request or a refusal for any bytes, never an exception', () => {
+    const bytes = fc.uint8Array({ maxLength: 64 }).map((array) => Buffer.from(array))
+    const json = fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value)))
+    const nearly = fc
+      .record(
+        {
+          jsonrpc: fc.constantFrom('2.0', '1.0', 2),
+          id: fc.jsonValue(),
+          method: fc.jsonValue(),
+          params: fc.jsonValue(),
+        },
+        { requiredKeys: [] },
+      )
+      .map((value) => Buffer.from(JSON.stringify(value)))
+    fc.assert(
+      fc.property(fc.oneof(bytes, json, nearly), (line) => {
+        const read = decodeRequest(line)
+        if ('refusal' in read) {
+          assert.ok(read.refusal.code in ERROR_NUMBERS)
+          encodeRefusal(read.id, read.refusal)
+        } else {
+          assert.equal(typeof read.method, 'string')
+          assert.ok(typeof read.params === 'object' && !Array.isArray(read.params))
+        }
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+})
+
+describe('the encoders', () => {
+  it('write one line each, which decodes to what was encoded', () => {
+    const anyText = fc.string({ unit: 'binary' })
+    fc.assert(
+      fc.property(
+        fc.oneof(anyText, fc.maxSafeInteger(), fc.constant(null)),
+        anyText,
+        fc.dictionary(anyText, anyText),
+        (id, method, params) => {
+          const bytes = Buffer.from(encodeRequest(id, method, params))
+          assert.equal(bytes.indexOf('\n'), bytes.length - 1)
+          const wellFormed = JSON.parse(JSON.stringify({ id, method, params }))
+          assert.deepEqual(decodeRequest(bytes.subarray(0, -1)), wellFormed)
+        },
+      ),
+    )
+  })
+
+  it('write results as they are', () => {
+    assert.equal(encodeResult('a"b', '{"ok":true}'), '{"jsonrpc":"2.0","id":"a\\"b","result":{"ok":true}}\n')
+    assert.equal(encodeResult(null, '[]'), '{"jsonrpc":"2.0","id":null,"result":[]}\n')
+  })
+
+  it('write long results in slices of 500 entries, and of them all the same bytes', () => {
+    const entry = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.record({ name: fc.string(), keywords: fc.array(fc.string()) }),
+    )
+    const list = fc.record({ entry, length: fc.constantFrom(0, 1, 500, 501, 1_000, 1_001, 1_500) })
+    const lists = list.map(({ entry, length }) => Array.from({ length }, (_, index) => [index, entry]))
+    const result = fc.dictionary(fc.string(), fc.oneof(lists, fc.jsonValue()))
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.constant(null)), result, (id, fields) => {
+        const longest = Math.max(0, ...Object.values(fields).map((value) => (Array.isArray(value) ? value.length : 0)))
+        assert.equal(isLong(fields), longest > 500)
+        if (!isLong(fields)) return
+        const slices = [...encodeSlices(id, fields)]
+        assert.equal(Buffer.concat(slices).toString(), encodeResult(id, JSON.stringify(fields)))
+        assert.ok(slices.length > longest / 500, `${slices.length} slices`)
+      }),
+    )
+  })
+
+  it('write refusals with their number, their code and their details', () => {
+    const line = encodeRefusal(3, { code: 'overloaded', message: 'too much', details: { retry_after_ms: 100 } })
+    assert.deepEqual(JSON.parse(line), {
+      jsonrpc: '2.0',
+      id: 3,
+      error: { code: -32011, message: 'too much', data: { code: 'overloaded', retry_after_ms: 100 } },
+    })
+  })
+
+  it('write lone surrogates as escapes, so that the line stays UTF-8', () => {
+    const line = encodeRequest('\ud800', 'ping', {})
+    assert.ok(line.includes('\\ud800'))
+    assert.deepEqual(decodeRequest(Buffer.from(line.trimEnd())), { id: '\ud800', method: 'ping', params: {} })
+  })
+
+  it('write notifications without an id', () => {
+    assert.deepEqual(JSON.parse(encodeNotification('shutting_down')), { jsonrpc: '2.0', method: 'shutting_down' })
+  })
+
+  it('have a number of its own for every error code', () => {
+    const numbers = Object.values(ERROR_NUMBERS)
+    assert.equal(new Set(numbers).size, numbers.length)
+  })
+})

@@ -1,0 +1,182 @@
+/**
+ * souk as others get it: packed, installed by npm into an empty folder, and
+ * run there by its links, on the Node that runs the tests and on Node 24. What
+ * is packed is a copy of the clone, whose own compiled programs may be in use.
+ */
+
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { processesOf, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const NOT_COPIED = ['.git', '.souk', 'dist', 'node_modules']
+const BESIDE_PROGRAMS = ['LICENSE', 'README.md', 'package.json', 'schema.sql']
+const PASSWORD = 'correct horse\n'
+const DEPENDENCIES = Object.keys(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).dependencies)
+
+let folder: string
+/** The package as installed. */
+let installed: string
+
+before(() => {
+  folder = temporaryHome()
+  const clone = copyClone()
+  mkdirSync(join(clone, 'dist'))
+  writeFileSync(join(clone, 'dist', 'stale.js'), '')
+  npm(clone, 'pack', '--pack-destination', folder)
+  const [tarball = ''] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
+  installed = join(install('installed', join(folder, tarball)), 'souk')
+})
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+/** A copy of the clone in which npm can do no harm: its packages are only links. */
+function copyClone(): string {
+  const clone = join(folder, 'clone')
+  const isCopied = (path: string) => !NOT_COPIED.includes(relative(ROOT, path))
+  cpSync(ROOT, clone, { recursive: true, preserveTimestamps: true, filter: isCopied })
+  const packages = join(clone, 'node_modules')
+  mkdirSync(packages)
+  for (const name of readdirSync(join(ROOT, 'node_modules')))
+    symlinkSync(join(ROOT, 'node_modules', name), join(packages, name))
+  return clone
+}
+
+/** Installs a package into a folder of its own; returns where the packages are. */
+function install(name: string, what: string): string {
+  const prefix = join(folder, name)
+  mkdirSync(prefix)
+  npm(prefix, 'install', what)
+  return join(prefix, 'node_modules')
+}
+
+function npm(prefix: string, ...rest: string[]): void {
+  const flags = ['--prefix', prefix, '--prefer-offline', '--no-audit', '--no-fund']
+  const { status, stderr } = spawnSync('npm', [...rest, ...flags], { cwd: prefix, encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+}
+
+function filesIn(top: string, ending = ''): string[] {
+  const entries = readdirSync(top, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+  return files.map((entry) => relative(top, join(entry.parentPath, entry.name)))
+}
+
+describe('the package', () => {
+  it('has the compiled programs of today, what they read, and nothing else', () => {
+    const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
+    const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
+    const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
+    assert.deepEqual(filesIn(installed).sort(), [...BESIDE_PROGRAMS, ...programs, souk, ...baseline].sort())
+  })
+
+  it('imports only its own files, its dependencies and what is built into Node', () => {
+    for (const name of filesIn(join(installed, 'dist'))) {
+      const path = join(installed, 'dist', name)
+      const imports = readFileSync(path, 'utf8').matchAll(
+        /\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
+      )
+      for (const [, imported = ''] of imports) {
+        const isThere = imported.startsWith('.')
+          ? existsSync(join(dirname(path), imported))
+          : imported.startsWith('node:') ||
+            DEPENDENCIES.some((one) => imported === one || imported.startsWith(`${one}/`))
+        assert.ok(isThere, `${name} imports ${imported}`)
+      }
+    }
+  })
+})
+
+/**
+ * The folder of a Node of this version, for this machine. The package `node`
+ * brings the same by an install script, which npm may want approved first.
+ */
+function bringNode(version: number): string {
+  return join(install(`node-${version}`, `node-${process.platform}-${process.arch}@${version}`), '.bin')
+}
+
+const NODES = { [process.version]: () => dirname(process.execPath), v24: () => bringNode(24) }
+
+for (const [version, bring] of Object.entries(NODES)) {
+  describe(`installed on Node ${version}`, () => {
+    let home: string
+    let path: string
+
+    before(() => {
+      home = temporaryHome()
+      path = [bring(), '/usr/bin', '/bin'].join(':')
+    })
+    afterEach(() => {
+      for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
+      return until('all processes of the home have ended', () => processesOf(home).length === 0)
+    })
+    after(() => rmSync(home, { recursive: true, force: true }))
+
+    const program = (name: string) => join(installed, '..', '.bin', name)
+    const run = (name: string, rest: string[], environment: Record<string, string> = {}, input = '') => {
+      const env = { PATH: path, HOME: home, ...environment }
+      return spawnSync(program(name), rest, { cwd: home, env, input, encoding: 'utf8' })
+    }
+
+    it('every program runs, and on that Node', () => {
+      for (const name of ['souk', 'souk-server', 'souk-load']) {
+        const { status, stdout, stderr } = run(name, ['--version'])
+        assert.equal(status, 0, stderr)
+        assert.match(stdout, new RegExp(`^${name}/\\d+\\.\\d+\\.\\d+ .* node-${version}[.\n]`))
+      }
+    })
+
+    it('souk-server keeps its database where a user’s data belongs', () => {
+      const { stdout } = run('souk-server', ['--show-settings'])
+      assert.match(stdout, new RegExp(`^SOUK_HOME=${home}/.local/share/souk$`, 'm'))
+    })
+
+    it('souk-server serves a purchase made with souk, and ends with 0 on SIGTERM', async () => {
+      const environment = { PATH: path, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' }
+      const server = new ServerProgram(home, [], environment, [program('souk-server')])
+      await server.says(/souk is ready\n/)
+      const portOf = (role: string) =>
+        new RegExp(`${role} server accepts connections on .*:(\\d+)`).exec(server.output)?.[1]
+      const ports = { SOUK_SELLER_PORT: portOf('seller') ?? '', SOUK_BUYER_PORT: portOf('buyer') ?? '' }
+      const souk = (words: string, input = '') => {
+        const { status, stdout, stderr } = run('souk', [...words.split(' '), '--json'], ports, input)
+        assert.equal(status, 0, `souk ${words}: ${stdout}${stderr}`)
+        return JSON.parse(stdout)
+      }
+      souk('seller create-account ann Ann', PASSWORD)
+      souk('seller login ann', PASSWORD)
+      const lamp = '--category 1 --price 19.99 --quantity 1 --condition new --keyword lamp'
+      const { item_id } = souk(`seller register-item-for-sale Lamp ${lamp}`)
+      souk('buyer create-account bob Bob', PASSWORD)
+      souk('buyer login bob', PASSWORD)
+      assert.equal(souk('buyer search-items 1 lamp').items[0].item_id, item_id)
+      souk(`buyer add-item-to-cart ${item_id} 1`)
+      assert.equal(souk('buyer make-purchase').total_cents, 1_999)
+      const { servers } = souk('status')
+      assert.deepEqual(
+        servers.map(({ role, username }: Record<string, unknown>) => [role, username]),
+        [
+          ['seller', 'ann'],
+          ['buyer', 'bob'],
+        ],
+      )
+      assert.equal(await server.end('SIGTERM'), 0)
+      assert.equal(server.log, '')
+      assert.deepEqual(processesOf(home), [])
+    })
+
+    for (const target of ['souk', 'threads']) {
+      it(`souk-load measures ${target}`, () => {
+        const scenario = ['--scenario', 'get_seller_rating', '--clients', '2', '--seconds', '0.5', '--runs', '1']
+        const { status, stdout, stderr } = run('souk-load', ['run', '--target', target, ...scenario], {
+          SOUK_HOME: home,
+        })
+        assert.equal(status, 0, stderr)
+        assert.match(stdout, /^get_seller_rating\n[\s\S]*^\| 1 \| [\d,]+ \|/m)
+      })
+    }
+  })
+}

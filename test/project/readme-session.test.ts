@@ -1,0 +1,96 @@
+/**
+ * The session that the README shows is a real one: what it types is typed here
+ * in a terminal, and what it shows is what comes.
+ */
+
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Wire } from '../support/clients.ts'
+import { startTestMarketplace, type TestMarketplace, temporaryHome } from '../support/marketplace.ts'
+import { openTerminal, type Terminal } from '../support/terminal.ts'
+
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+const PATIENCE_MS = 20_000
+const PASSWORD = 'correct horse'
+/** What somebody types stands behind one of these, or unseen behind one of those. */
+const PROMPT = /^(\$|(?:\w+@)?(?:buyer|seller)>) (.*)$/
+const HIDDEN = /^(New password|Once more|Password):$/
+
+/** The README's blocks of one section, each as its lines. */
+function blocksOf(section: string): string[][] {
+  const [, text = ''] = readFileSync(root('README.md'), 'utf8').split(`\n## ${section}\n`)
+  const [lines = ''] = text.split('\n## ')
+  const blocks = lines.split(/\n(?! {4})/).map((block) => block.split('\n').filter((line) => line.startsWith('    ')))
+  return blocks.filter((block) => block.length > 0).map((block) => block.map((line) => line.slice(4)))
+}
+
+describe('the session in the README', () => {
+  let marketplace: TestMarketplace
+  let home: string
+  let ports: Record<'seller' | 'buyer', number>
+  let terminal: Terminal
+
+  before(async () => {
+    marketplace = await startTestMarketplace()
+    const [seller, buyer] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
+    ports = { seller: seller.port, buyer: buyer.port }
+    home = temporaryHome()
+    mkdirSync(join(home, 'bin'))
+    chmodSync(root('dist/souk.js'), 0o755)
+    symlinkSync(root('dist/souk.js'), join(home, 'bin', 'souk'))
+  })
+  after(async () => {
+    await terminal?.close()
+    await marketplace.close()
+    rmSync(home, { recursive: true, force: true })
+  })
+
+  /** What is on the screen, as if the servers had the usual ports. */
+  const seen = () => terminal.screen().replaceAll(`:${ports.seller}`, ':7101').replaceAll(`:${ports.buyer}`, ':7102')
+
+  async function comes(expected: string): Promise<void> {
+    const untilMs = performance.now() + PATIENCE_MS
+    while (seen() !== expected && performance.now() < untilMs) await sleep(10)
+    assert.equal(seen(), expected)
+  }
+
+  test('is what comes when it is typed', async () => {
+    const [session = []] = blocksOf('A session')
+    terminal = openTerminal({
+      ...{ command: 'bash', args: ['--norc', '--noprofile'], cwd: home, columns: 200, rows: 100 },
+      env: {
+        ...{ PS1: '$ ', HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}` },
+        ...{ SOUK_SELLER_PORT: String(ports.seller), SOUK_BUYER_PORT: String(ports.buyer) },
+      },
+    })
+    const shown: string[] = []
+    for (const line of [...session, '$ ']) {
+      const [, prompt, words = ''] = PROMPT.exec(line) ?? []
+      const isHidden = HIDDEN.test(line)
+      if (prompt !== undefined || isHidden) await comes([...shown, prompt ?? line].join('\n'))
+      if (prompt !== undefined) terminal.type(`${words}\r`)
+      if (isHidden) terminal.type(`${PASSWORD}\r`)
+      shown.push(line)
+    }
+  })
+
+  test('is what a server answers to lines of its own', async () => {
+    const [, exchanges = []] = blocksOf('A session')
+    assert.ok(exchanges.length > 2)
+    const wire = await Wire.connect({ port: ports.buyer })
+    let [shown, real] = ['', '']
+    for (let at = 0; at < exchanges.length; at += 2) {
+      const [, request = ''] = /^\$ echo '(.*)' \| nc -N 127\.0\.0\.1 7102$/.exec(exchanges[at] ?? '') ?? []
+      const expected = JSON.parse(exchanges[at + 1] ?? '')
+      wire.send(`${request.replaceAll(shown, real)}\n`)
+      const reply = await wire.reply()
+      if (expected.result?.session) [shown, real] = [expected.result.session, String(Object(reply?.result).session)]
+      assert.deepEqual(reply, JSON.parse(JSON.stringify(expected).replaceAll(shown, real)))
+    }
+    wire.destroy()
+  })
+})

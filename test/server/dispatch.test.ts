@@ -1,0 +1,351 @@
+/**
+ * From a line to its reply, over real sockets: pipelining, replies out of
+ * order, notifications, and every error code that the protocol has.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/protocol.ts'
+import { withConnection } from '../../src/db/schema.ts'
+import { anItem, Caller, line, openAccount, Wire } from '../support/clients.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
+
+let marketplace: TestMarketplace
+let sellers: RunningServer<'seller'>
+let buyers: RunningServer<'buyer'>
+let session: string
+let buyersSession: string
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  ;[sellers, buyers] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
+  session = (await openAccount(await Caller.connect(sellers))).session
+  buyersSession = (await openAccount(await Caller.connect(buyers))).session
+})
+after(() => marketplace?.close())
+
+/** What one line is answered, on a connection of its own. */
+async function answerTo(bytes: string | Buffer, server: RunningServer = sellers) {
+  const wire = await Wire.connect(server)
+  wire.send(bytes)
+  const reply = await wire.reply()
+  wire.destroy()
+  assert.ok(reply !== undefined)
+  return reply
+}
+
+/** Which error codes were seen in replies; at the end it must be all of them. */
+const provoked = new Set<string>()
+
+async function refusalTo(bytes: string | Buffer, server?: RunningServer) {
+  const { error, ...reply } = await answerTo(bytes, server)
+  assert.ok(error !== undefined, 'a refusal was expected')
+  provoked.add(error.data.code)
+  return { ...error, id: reply.id }
+}
+
+describe('requests on one connection', () => {
+  it('pipeline: many in one write are each answered once', async () => {
+    const wire = await Wire.connect(sellers)
+    const params = { session }
+    wire.send(Array.from({ length: 200 }, (_, id) => line({ id, method: 'get_seller_rating', params })).join(''))
+    const replies = await wire.replies(200)
+    for (let id = 0; id < 200; id += 1) assert.ok(replies.get(id)?.result !== undefined)
+    wire.destroy()
+  })
+
+  it('are answered as they finish: a ping does not wait for the login before it', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
+    wire.request('fast', 'ping')
+    assert.deepEqual([(await wire.reply())?.id, (await wire.reply())?.id], ['fast', 'slow'])
+    wire.destroy()
+  })
+
+  it('come with ids of every kind, also equal ones', async () => {
+    const wire = await Wire.connect(sellers)
+    for (const id of [1, '1', 'ü'.repeat(1_000), null, 7, 7]) wire.send(line({ id, method: 'ping' }))
+    const ids = []
+    for (let count = 0; count < 6; count += 1) ids.push((await wire.reply())?.id)
+    assert.deepEqual(ids, [1, '1', 'ü'.repeat(1_000), null, 7, 7])
+    wire.destroy()
+  })
+
+  it('may come byte by byte, with empty lines and either line end', async () => {
+    const wire = await Wire.connect(sellers)
+    const bytes = Buffer.from(
+      `\n\r\n${line({ id: 'é😀', method: 'ping' }).trimEnd()}\r\n\n${line({ id: 2, method: 'ping' })}`,
+    )
+    for (const byte of bytes) {
+      wire.send(Buffer.from([byte]))
+      await new Promise(setImmediate)
+    }
+    const replies = await wire.replies(2)
+    assert.deepEqual([...replies.keys()], ['é😀', 2])
+    wire.destroy()
+  })
+
+  it('are answered after a client’s FIN, also a last line without its end', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.send(line({ id: 1, method: 'login', params: { username: 'nobody', password: 'nobody nobody' } }))
+    wire.send(line({ id: 2, method: 'get_seller_rating', params: { session } }).trimEnd())
+    wire.end()
+    const replies = await wire.rest()
+    assert.deepEqual(replies.map(({ id }) => id).toSorted(), [1, 2])
+  })
+
+  it('without id are carried out and not answered', async () => {
+    const wire = await Wire.connect(sellers)
+    const params = { session, ...anItem({ name: 'Notified', category: 77 }) }
+    wire.send(line({ method: 'register_item_for_sale', params }))
+    wire.send(line({ method: 'no_such_thing' }))
+    wire.send(line({ method: 'whoami', params: { session: 'wrong' } }))
+    wire.end()
+    assert.deepEqual(await wire.rest(), [])
+    const items = await marketplace.sql('product', 'SELECT name FROM item WHERE category = 77')
+    assert.deepEqual(items, [{ name: 'Notified' }])
+  })
+
+  it('go on after a line that was refused', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.send(`no json\n[]\n{"jsonrpc":"2.0","id":1}\n${line({ id: 2, method: 'ping' })}`)
+    const codes = []
+    for (let count = 0; count < 4; count += 1) codes.push((await wire.reply())?.error?.data.code)
+    assert.deepEqual(codes, ['parse_error', 'invalid_request', 'invalid_request', undefined])
+    wire.destroy()
+  })
+})
+
+describe('the error', () => {
+  const expected: { about: string; line: string | Buffer; code: ErrorCode; id: number | string | null }[] = [
+    { about: 'for what is no JSON', line: 'canary\n', code: 'parse_error', id: null },
+    { about: 'for invalid UTF-8', line: Buffer.from([0x22, 0xff, 0x22, 0x0a]), code: 'parse_error', id: null },
+    { about: 'for brackets without end', line: `${'['.repeat(65_000)}\n`, code: 'parse_error', id: null },
+    {
+      about: 'for a batch',
+      line: `[${line({ id: 1, method: 'ping' }).trimEnd()}]\n`,
+      code: 'invalid_request',
+      id: null,
+    },
+    {
+      about: 'for deep nesting',
+      line: `${'['.repeat(30_000)}${']'.repeat(30_000)}\n`,
+      code: 'invalid_request',
+      id: null,
+    },
+    { about: 'without a version', line: '{"id":5,"method":"ping"}\n', code: 'invalid_request', id: 5 },
+    {
+      about: 'for an id too large',
+      line: '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}\n',
+      code: 'invalid_request',
+      id: null,
+    },
+    { about: 'for an unknown method', line: line({ id: 5, method: 'canary' }), code: 'unknown_method', id: 5 },
+    {
+      about: 'for a method of the other role',
+      line: line({ id: 5, method: 'search_items' }),
+      code: 'unknown_method',
+      id: 5,
+    },
+    {
+      about: 'for an array of params',
+      line: line({ id: 5, method: 'ping', params: ['canary'] }),
+      code: 'invalid_params',
+      id: 5,
+    },
+    { about: 'without a session', line: line({ id: 5, method: 'whoami' }), code: 'invalid_params', id: 5 },
+    {
+      about: 'for a wrong session',
+      line: line({ id: 5, method: 'whoami', params: { session: 'canary' } }),
+      code: 'unauthenticated',
+      id: 5,
+    },
+  ]
+  for (const { about, line: sent, code, id } of expected) {
+    it(`${about} is ${code}, and repeats nothing`, async () => {
+      const refusal = await refusalTo(sent)
+      assert.equal(refusal.data.code, code)
+      assert.equal(refusal.id, id)
+      assert.ok(!JSON.stringify(refusal).includes('canary'))
+    })
+  }
+
+  for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', '']) {
+    it(`for ${JSON.stringify(name)} is that of any unknown method, and of any unknown field`, async () => {
+      assert.equal((await refusalTo(line({ id: 1, method: name }))).data.code, 'unknown_method')
+      const asField = `{"jsonrpc":"2.0","id":1,"method":"ping","params":{${JSON.stringify(name)}:{"canary":1}}}\n`
+      const refusal = await refusalTo(asField)
+      assert.equal(refusal.data.code, 'invalid_params')
+      assert.ok(!JSON.stringify(refusal).includes('canary'))
+      const within = `{"jsonrpc":"2.0","id":1,"method":"whoami","params":{"session":{${JSON.stringify(name)}:1}}}\n`
+      assert.equal((await refusalTo(within)).data.code, 'invalid_params')
+    })
+  }
+
+  it('for unknown and for server-owned fields is invalid_params, and nothing is done', async () => {
+    for (const extra of [{ seller_id: 1 }, { thumbs_up: 9 }, { item_id: 1 }, { 'canary field': 1 }]) {
+      const params = { session, ...anItem({ category: 78 }), ...extra }
+      const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params }))
+      assert.equal(refusal.data.code, 'invalid_params')
+      assert.ok(!JSON.stringify(refusal).includes('canary'))
+    }
+    assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 78'), [])
+  })
+
+  /** As JSON texts: some of them are no values of this language. */
+  const wrong = {
+    name: ['""', '" edge"', '"edge "', '"a\\nb"', `"${'x'.repeat(33)}"`, '"\\ud800"', '7', 'null', '{}', '["a"]'],
+    category: ['-1', '65536', '1.5', '"1"', 'null', '1e400', '[1]'],
+    keywords: ['"lamp"', '[""]', '["123456789"]', '["a","b","c","d","e","f"]', '[1]', '[["a"]]'],
+    condition: ['"old"', '"NEW"', '""', '1'],
+    price_cents: ['-1', '1000000001', '0.5', '"5"'],
+    quantity: ['0', '-1', '1000001', '9007199254740993', '"1"'],
+    idempotency_key: ['""', `"${'x'.repeat(65)}"`, '1'],
+  }
+  for (const [field, values] of Object.entries(wrong)) {
+    it(`for a ${field} that may not be names the field`, async () => {
+      const params = JSON.stringify({ session, ...anItem() }).slice(0, -1)
+      for (const value of values) {
+        const method = 'register_item_for_sale'
+        const sent = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params},"${field}":${value}}}\n`
+        const { data } = await refusalTo(sent)
+        assert.equal(data.code, 'invalid_params', value)
+        const names = Object.keys(data.fields as object).map((name) => name.split('.')[0])
+        assert.deepEqual([...new Set(names)], [field], value)
+      }
+    })
+  }
+
+  it('for many wrong fields tells all of them at once', async () => {
+    const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params: { session, other: 1 } }))
+    const fields = ['(unknown fields)', 'category', 'condition', 'keywords', 'name', 'price_cents', 'quantity']
+    assert.deepEqual(Object.keys(refusal.data.fields as object).toSorted(), fields)
+  })
+
+  it('not_found is for items and sellers that are not there', async () => {
+    const item = { session: buyersSession, item_id: 999_999_999 }
+    assert.equal((await refusalTo(line({ id: 1, method: 'get_item', params: item }), buyers)).data.code, 'not_found')
+    const seller = { session: buyersSession, seller_id: 999_999_999 }
+    assert.equal(
+      (await refusalTo(line({ id: 1, method: 'get_seller_rating', params: seller }), buyers)).data.code,
+      'not_found',
+    )
+  })
+
+  it('username_taken is for a name with another password', async () => {
+    const account = { username: 'taken', password: 'correct horse', name: 'Ann' }
+    await answerTo(line({ id: 1, method: 'create_account', params: account }))
+    const other = { ...account, password: 'another horse' }
+    assert.equal(
+      (await refusalTo(line({ id: 1, method: 'create_account', params: other }))).data.code,
+      'username_taken',
+    )
+  })
+
+  it('idempotency_mismatch is for a key with other parameters', async () => {
+    const item = { session, idempotency_key: 'once', ...anItem() }
+    await answerTo(line({ id: 1, method: 'register_item_for_sale', params: item }))
+    const other = { ...item, quantity: 4 }
+    const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params: other }))
+    assert.equal(refusal.data.code, 'idempotency_mismatch')
+  })
+
+  it('not_in_cart, cart_empty, out_of_stock, limit_exceeded and not_purchased are for what carts can’t do', async () => {
+    const fields = anItem({ category: 81, quantity: 1_000_000 })
+    const registered = await answerTo(line({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }))
+    const item_id = registered.result?.item_id as number
+    const codeOf = async (method: string, params: object = {}) => {
+      const sent = line({ id: 1, method, params: { session: buyersSession, ...params } })
+      return (await refusalTo(sent, buyers)).data.code
+    }
+    assert.equal(await codeOf('remove_item_from_cart', { item_id, quantity: 1 }), 'not_in_cart')
+    assert.equal(await codeOf('make_purchase'), 'cart_empty')
+    assert.equal(await codeOf('provide_feedback', { item_id, vote: 'up' }), 'not_purchased')
+    const most = { session: buyersSession, item_id, quantity: 10_000 }
+    await answerTo(line({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
+    assert.equal(await codeOf('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
+    const soldOut = { session, item_id, change: -1_000_000 }
+    await answerTo(line({ id: 1, method: 'update_units_for_sale', params: soldOut }))
+    assert.equal(await codeOf('make_purchase'), 'out_of_stock')
+  })
+
+  it('timeout comes within the time for one request when the rows are held, and says that nothing was done', async () => {
+    const hasty = await marketplace.serve('seller', { limitRequestMs: 500 })
+    await withConnection(marketplace.urls.product, async (connection) => {
+      await connection.query('LOCK TABLES item WRITE')
+      const params = { session, ...anItem({ category: 79 }) }
+      const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params }), hasty)
+      assert.deepEqual(refusal.data, { code: 'timeout', outcome: 'none' })
+      const reading = await refusalTo(line({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
+      assert.deepEqual(reading.data, { code: 'timeout', outcome: 'none' })
+    })
+    await answerTo(line({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
+    assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 79'), [])
+  })
+
+  it('overloaded comes at once when what waits has waited too long, with when to try again', async () => {
+    await withConnection(marketplace.urls.product, async (connection) => {
+      await connection.query('LOCK TABLES item WRITE')
+      const wire = await Wire.connect(sellers)
+      const first = await firstRefusal(wire, { session, ...anItem({ category: 80 }) })
+      provoked.add(first.data.code)
+      assert.equal(first.data.code, 'overloaded')
+      assert.ok((first.data.retry_after_ms as number) >= 100)
+      wire.destroy()
+    })
+  })
+
+  it('internal is for what was not foreseen: logged, and telling nothing of the database', async () => {
+    await marketplace.sql('product', 'RENAME TABLE seller_score TO elsewhere')
+    const refusal = await refusalTo(line({ id: 1, method: 'get_seller_rating', params: { session } }))
+    await marketplace.sql('product', 'RENAME TABLE elsewhere TO seller_score')
+    assert.deepEqual(refusal.data, { code: 'internal' })
+    assert.ok(!/seller_score|select|souk_test/i.test(JSON.stringify(refusal)))
+    assert.match(sellers.program.log, /seller_score/)
+    assert.ok(!sellers.program.log.includes(session))
+  })
+
+  it('shutting_down is for what comes after a server began to drain', async () => {
+    const server = await marketplace.serve('seller')
+    const wire = await Wire.connect(server)
+    await withConnection(marketplace.urls.product, async (connection) => {
+      await connection.query('LOCK TABLES item WRITE')
+      wire.request('held', 'register_item_for_sale', { session, ...anItem() })
+      wire.request('ping', 'ping')
+      assert.equal((await wire.reply())?.id, 'ping')
+      const ended = server.program.end()
+      let late = await pingOn(wire)
+      while (late?.error === undefined) late = await pingOn(wire)
+      assert.equal(late.error.data.code, 'shutting_down')
+      provoked.add('shutting_down')
+      await connection.query('UNLOCK TABLES')
+      const [held, farewell] = await wire.rest()
+      assert.ok(held?.id === 'held' && held.result !== undefined)
+      assert.equal(farewell?.method, 'shutting_down')
+      assert.equal(await ended, 0)
+    })
+  })
+
+  it('was provoked here for every code there is', () => {
+    assert.deepEqual([...provoked].toSorted(), Object.keys(ERROR_NUMBERS).toSorted())
+  })
+})
+
+async function pingOn(wire: Wire) {
+  wire.request('ping', 'ping')
+  return wire.reply()
+}
+
+/** Goes on asking until something is refused, and says with what. */
+async function firstRefusal(wire: Wire, params: object) {
+  const asking = setInterval(() => wire.request('asked', 'register_item_for_sale', params), 20)
+  try {
+    for (;;) {
+      const reply = await wire.reply()
+      assert.ok(reply !== undefined)
+      if (reply.error !== undefined) return reply.error
+    }
+  } finally {
+    clearInterval(asking)
+  }
+}

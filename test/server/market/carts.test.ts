@@ -1,0 +1,472 @@
+/**
+ * Carts: what goes in and out of them, what they hold up to, and how a saved
+ * cart finds its way into the buyer's later sessions.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { Database } from '../../../src/db.ts'
+import { forgetOldCarts } from '../../../src/server/market/carts.ts'
+import { Caller, openAccount } from '../../support/clients.ts'
+import { type RunningServer, until } from '../../support/marketplace.ts'
+import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+
+let shop: Shop
+/** Another server; its sessions last ten minutes, and it sweeps the carts of longer ones ten seconds after its start. */
+let elsewhere: RunningServer<'buyer'>
+let ann: Party
+/** Items of which there are 100, 20 and 1,000,000. */
+let lamp: number
+let chair: number
+let nail: number
+
+before(async () => {
+  shop = await openShop()
+  elsewhere = await shop.marketplace.serve('buyer', { ...SHOP, sessionAbsoluteS: 600 })
+  await makeCarts('over ', 3, 601)
+  await makeCarts('still ', 3, 280)
+  ann = await shop.newSeller()
+  const items = [
+    { name: 'Lamp', price_cents: 1_999, quantity: 100 },
+    { name: 'Chair', price_cents: 5_000, quantity: 20 },
+    { name: 'Nail', price_cents: 1, quantity: 1_000_000 },
+  ]
+  ;[lamp, chair, nail] = (await shop.register(ann, ...items)) as [number, number, number]
+})
+after(() => shop?.close())
+
+const add = (session: string, item_id: number, quantity: number, more = {}) =>
+  shop.buyer.call('add_item_to_cart', { session, item_id, quantity, ...more })
+const refusedAdd = (session: string, item_id: number, quantity: number) =>
+  shop.buyer.refusal('add_item_to_cart', { session, item_id, quantity })
+const remove = (session: string, item_id: number, quantity: number, more = {}) =>
+  shop.buyer.call('remove_item_from_cart', { session, item_id, quantity, ...more })
+const save = ({ session }: Party) => shop.buyer.call('save_cart', { session })
+const clear = ({ session }: Party) => shop.buyer.call('clear_cart', { session })
+
+describe('add_item_to_cart', () => {
+  it('answers the units of that item now in the cart', async () => {
+    const bob = await shop.newBuyer()
+    assert.deepEqual(await add(bob.session, lamp, 2), { quantity: 2 })
+    assert.deepEqual(await add(bob.session, chair, 5), { quantity: 5 })
+    assert.deepEqual(await add(bob.session, lamp, 3), { quantity: 5 })
+    assert.deepEqual(await shop.units(bob), [
+      [lamp, 5],
+      [chair, 5],
+    ])
+  })
+
+  it('reserves nothing: everybody may have all of it in the cart', async () => {
+    for (const bob of await shop.newBuyers(3)) assert.deepEqual(await add(bob.session, chair, 20), { quantity: 20 })
+    assert.equal((await shop.item(chair)).quantity, 20)
+  })
+
+  it('refuses an unknown item as not_found', async () => {
+    const bob = await shop.newBuyer()
+    assert.equal((await refusedAdd(bob.session, 999_999_999, 1)).code, 'not_found')
+    assert.deepEqual(await shop.units(bob), [])
+  })
+
+  it('refuses more units than are on sale, counting those in the cart, and leaves the cart as it was', async () => {
+    const bob = await shop.newBuyer()
+    await add(bob.session, chair, 15)
+    const refusal = await refusedAdd(bob.session, chair, 6)
+    const short = { item_id: chair, requested: 21, available: 20 }
+    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
+    assert.deepEqual(await shop.units(bob), [[chair, 15]])
+    assert.deepEqual(await add(bob.session, chair, 5), { quantity: 20 })
+  })
+
+  it('goes by what is on sale now, also when that has become less than is in the cart', async () => {
+    const [item] = (await shop.register(ann, { quantity: 5 })) as [number]
+    const bob = await shop.newBuyer()
+    await add(bob.session, item, 4)
+    await shop.seller.call('update_units_for_sale', { session: ann.session, item_id: item, change: -5 })
+    const short = { item_id: item, requested: 5, available: 0 }
+    const refusal = await refusedAdd(bob.session, item, 1)
+    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
+    assert.deepEqual(await shop.units(bob), [[item, 4]])
+  })
+
+  it('puts up to 10,000 units of an item into a cart', async () => {
+    const bob = await shop.newBuyer()
+    await add(bob.session, nail, 9_999)
+    assert.equal((await refusedAdd(bob.session, nail, 2)).code, 'limit_exceeded')
+    assert.deepEqual(await add(bob.session, nail, 1), { quantity: 10_000 })
+    assert.equal((await refusedAdd(bob.session, nail, 1)).code, 'limit_exceeded')
+    assert.deepEqual(await shop.units(bob), [[nail, 10_000]])
+  })
+
+  it('puts up to 100 items into a cart, and goes on adding to those', async () => {
+    const items = await shop.register(ann, ...Array.from({ length: 101 }, () => ({ quantity: 10_000 })))
+    const last = items.pop() as number
+    const bob = await shop.newBuyer()
+    const calls = items.map((item_id): BareCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 1 }])
+    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { quantity: 1 })
+    assert.equal((await refusedAdd(bob.session, last, 1)).code, 'limit_exceeded')
+    const most = calls.map(([method, params]): BareCall => [method, { ...params, quantity: 9_999 }])
+    for (const reply of await together(shop.buyers, most)) assert.deepEqual(outcomeOf(reply), { quantity: 10_000 })
+    assert.deepEqual(
+      await shop.units(bob),
+      items.map((item) => [item, 10_000]),
+    )
+    await remove(bob.session, items[50] as number, 10_000)
+    assert.deepEqual(await add(bob.session, last, 1), { quantity: 1 })
+  })
+
+  it('asked many times at once counts each against those before it', async () => {
+    const bob = await shop.newBuyer()
+    const calls = [8, 8, 8, 4, 1].map(
+      (quantity): BareCall => ['add_item_to_cart', { session: bob.session, item_id: chair, quantity }],
+    )
+    const outcomes = (await together(shop.buyers, calls)).map(outcomeOf)
+    assert.deepEqual(outcomes, [{ quantity: 8 }, { quantity: 16 }, 'out_of_stock', { quantity: 20 }, 'out_of_stock'])
+  })
+})
+
+describe('quantities', () => {
+  for (const operation of ['add_item_to_cart', 'remove_item_from_cart'] as const) {
+    it(`are whole, and from 1 to 10,000, for ${operation}`, async () => {
+      const bob = await shop.newBuyer()
+      await add(bob.session, nail, 5_000)
+      const wrong = [0, -1, 1.5, 10_001, 2 ** 53].map((quantity) => ({ item_id: nail, quantity }))
+      for (const fields of [...wrong, { item_id: 0, quantity: 1 }, { item_id: -nail, quantity: 1 }]) {
+        const refusal = await shop.buyer.refusal(operation, { session: bob.session, ...fields })
+        assert.equal(refusal.code, 'invalid_params', JSON.stringify(fields))
+      }
+      assert.deepEqual(await shop.units(bob), [[nail, 5_000]])
+    })
+  }
+})
+
+describe('remove_item_from_cart', () => {
+  it('answers the units that are left, and takes the line out with the last of them', async () => {
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [lamp, 5], [chair, 1])
+    assert.deepEqual(await remove(bob.session, lamp, 2), { quantity: 3 })
+    assert.deepEqual(await shop.units(bob), [
+      [lamp, 3],
+      [chair, 1],
+    ])
+    assert.deepEqual(await remove(bob.session, lamp, 3), { quantity: 0 })
+    assert.deepEqual(await shop.units(bob), [[chair, 1]])
+  })
+
+  it('refuses what is not in the cart, or not so often, and says how many are', async () => {
+    const [bob, carl] = (await shop.newBuyers(2)) as [Party, Party]
+    await shop.add(bob, [lamp, 2])
+    await shop.add(carl, [chair, 2])
+    for (const [item_id, quantity, there] of [
+      [lamp, 3, 2],
+      [chair, 1, 0],
+      [999_999_999, 1, 0],
+    ] as const) {
+      const refusal = await shop.buyer.refusal('remove_item_from_cart', { session: bob.session, item_id, quantity })
+      assert.deepEqual(refusal.details, { code: 'not_in_cart', item_id, quantity: there })
+    }
+    assert.deepEqual(await shop.units(bob), [[lamp, 2]])
+  })
+
+  it('asked many times at once takes out no more than is there', async () => {
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [lamp, 7])
+    const call: BareCall = ['remove_item_from_cart', { session: bob.session, item_id: lamp, quantity: 3 }]
+    const outcomes = (await together(shop.buyers, [call, call, call])).map(outcomeOf)
+    assert.deepEqual(outcomes, [{ quantity: 4 }, { quantity: 1 }, 'not_in_cart'])
+  })
+
+  it('takes out also what is sold out', async () => {
+    const [item] = (await shop.register(ann, { quantity: 5 })) as [number]
+    const bob = await shop.newBuyer()
+    await add(bob.session, item, 4)
+    await shop.seller.call('update_units_for_sale', { session: ann.session, item_id: item, change: -5 })
+    assert.deepEqual(await remove(bob.session, item, 1), { quantity: 3 })
+  })
+})
+
+describe('a key', () => {
+  it('has units added or removed once, whatever else becomes of the cart', async () => {
+    const bob = await shop.newBuyer()
+    const key = { idempotency_key: 'add' }
+    assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 })
+    assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 }) // twice it would be too much
+    assert.deepEqual(await add(bob.session, lamp, 9, { idempotency_key: 'lamps' }), { quantity: 9 })
+    assert.deepEqual(await remove(bob.session, lamp, 9, { idempotency_key: 'remove' }), { quantity: 0 })
+    assert.deepEqual(await remove(bob.session, lamp, 9, { idempotency_key: 'remove' }), { quantity: 0 })
+    await clear(bob)
+    assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 })
+    assert.deepEqual(await shop.units(bob), [])
+  })
+
+  it('with other parameters, or for another operation, is a mismatch and changes nothing', async () => {
+    const bob = await shop.newBuyer()
+    const key = { idempotency_key: 'mine' }
+    await add(bob.session, chair, 2, key)
+    for (const other of [
+      { item_id: chair, quantity: 3 },
+      { item_id: lamp, quantity: 2 },
+    ]) {
+      const refusal = await shop.buyer.refusal('add_item_to_cart', { session: bob.session, ...key, ...other })
+      assert.equal(refusal.code, 'idempotency_mismatch')
+    }
+    const same = { session: bob.session, ...key, item_id: chair, quantity: 2 }
+    assert.equal((await shop.buyer.refusal('remove_item_from_cart', same)).code, 'idempotency_mismatch')
+    assert.deepEqual(await shop.units(bob), [[chair, 2]])
+  })
+
+  it('of a call that was refused may be used again', async () => {
+    const [item] = (await shop.register(ann, { quantity: 1 })) as [number]
+    const bob = await shop.newBuyer()
+    const call = { session: bob.session, idempotency_key: 'try', item_id: item, quantity: 2 }
+    assert.equal((await shop.buyer.refusal('add_item_to_cart', call)).code, 'out_of_stock')
+    await shop.seller.call('update_units_for_sale', { session: ann.session, item_id: item, change: 1 })
+    assert.deepEqual(await shop.buyer.call('add_item_to_cart', call), { quantity: 2 })
+  })
+})
+
+describe('display_cart', () => {
+  it('shows the lines in the order in which their items were first added', async () => {
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [nail, 1], [lamp, 1], [chair, 1], [lamp, 1])
+    assert.deepEqual(
+      (await shop.units(bob)).map(([item]) => item),
+      [nail, lamp, chair],
+    )
+    await remove(bob.session, nail, 1)
+    await add(bob.session, nail, 1)
+    assert.deepEqual(
+      (await shop.units(bob)).map(([item]) => item),
+      [lamp, chair, nail],
+    )
+  })
+
+  it('shows name, current price, and how many are on sale now', async () => {
+    const fields = { name: 'Sofa "old" ü', price_cents: 30_000, quantity: 4 }
+    const [item] = (await shop.register(ann, fields)) as [number]
+    const bob = await shop.newBuyer()
+    await add(bob.session, item, 3)
+    const line = { item_id: item, name: fields.name, quantity: 3, price_cents: 30_000, available: 4 }
+    assert.deepEqual(await shop.cart(bob), [line])
+    await shop.seller.call('change_item_price', { session: ann.session, item_id: item, price_cents: 0 })
+    await shop.purchase(await shop.newBuyer(), [item, 4])
+    assert.deepEqual(await shop.cart(bob), [{ ...line, price_cents: 0, available: 0 }])
+  })
+
+  it('answers each of many sessions asked at once with its own', async () => {
+    const buyers = await shop.newBuyers(50)
+    await Promise.all(buyers.map((bob, index) => add(bob.session, nail, index + 1)))
+    const carts = await Promise.all(buyers.map((bob) => shop.units(bob)))
+    assert.deepEqual(
+      carts,
+      buyers.map((_, index) => [[nail, index + 1]]),
+    )
+  })
+})
+
+/** What may be a session's first operation on its cart, and what it leaves of a saved cart of 2 lamps. */
+const firstOperations: [about: string, operation: (party: Party) => Promise<unknown>, left: number][] = [
+  ['display_cart', ({ session }) => shop.buyer.call('display_cart', { session }), 2],
+  ['clear_cart', ({ session }) => shop.buyer.call('clear_cart', { session }), 0],
+  ['save_cart', ({ session }) => shop.buyer.call('save_cart', { session }), 2],
+  ['make_purchase', ({ session }) => shop.buyer.call('make_purchase', { session }), 0],
+  ['add_item_to_cart', ({ session }) => add(session, lamp, 1), 3],
+  ['an add_item_to_cart that is refused', ({ session }) => refusedAdd(session, 999_999_999, 1), 2],
+  ['remove_item_from_cart', ({ session }) => remove(session, lamp, 1), 1],
+  [
+    'a remove_item_from_cart that is refused',
+    ({ session }) => shop.buyer.refusal('remove_item_from_cart', { session, item_id: lamp, quantity: 3 }),
+    2,
+  ],
+]
+
+describe('a saved cart', () => {
+  for (const [about, operation, left] of firstOperations) {
+    it(`is copied into a later session by its first operation on the cart: ${about}`, async () => {
+      const bob = await shop.newBuyer()
+      await shop.add(bob, [lamp, 2])
+      await save(bob)
+      const later = await shop.again(bob)
+      await operation(later)
+      await add(bob.session, chair, 1)
+      await save(bob) // comes too late for it
+      assert.deepEqual(await shop.units(later), left === 0 ? [] : [[lamp, left]])
+      assert.deepEqual(await shop.units(await shop.again(bob)), [
+        [lamp, 2],
+        [chair, 1],
+      ])
+    })
+  }
+
+  it('is copied in its order, and not before there is an operation on the cart', async () => {
+    const bob = await shop.newBuyer()
+    const later = await shop.again(bob)
+    await shop.buyer.call('search_items', { session: later.session, category: 1 })
+    await shop.add(bob, [chair, 1], [lamp, 2])
+    await save(bob)
+    assert.deepEqual(await shop.units(later), [
+      [chair, 1],
+      [lamp, 2],
+    ])
+  })
+
+  it('stays as it is when the session goes on, and when its cart is cleared', async () => {
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [lamp, 2])
+    await save(bob)
+    await shop.add(bob, [lamp, 5])
+    assert.deepEqual(await shop.units(await shop.again(bob)), [[lamp, 2]])
+    await clear(bob)
+    assert.deepEqual(await shop.units(bob), [])
+    assert.deepEqual(await shop.units(await shop.again(bob)), [[lamp, 2]])
+  })
+
+  it('is that of the last save, from whichever session, also when it was empty', async () => {
+    const bob = await shop.newBuyer()
+    const also = await shop.again(bob)
+    await shop.add(bob, [lamp, 1])
+    await shop.add(also, [chair, 1])
+    for (const [from, saved] of [
+      [bob, [[lamp, 1]]],
+      [also, [[chair, 1]]],
+      [bob, [[lamp, 1]]],
+    ] as const) {
+      await save(from)
+      assert.deepEqual(await shop.units(await shop.again(bob)), saved)
+    }
+    await clear(also)
+    await save(also)
+    assert.deepEqual(await shop.units(await shop.again(bob)), [])
+    assert.deepEqual(await shop.units(bob), [[lamp, 1]])
+  })
+
+  it('of many saved at once by one buyer is that of the last', async () => {
+    const bob = await shop.newBuyer()
+    const sessions = await Promise.all(Array.from({ length: 10 }, () => shop.again(bob)))
+    for (const [index, party] of sessions.entries()) await shop.add(party, [nail, index + 1])
+    const calls = sessions.map(({ session }): BareCall => ['save_cart', { session }])
+    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { ok: true })
+    assert.deepEqual(await shop.units(await shop.again(bob)), [[nail, 10]])
+  })
+
+  it('is nobody else’s', async () => {
+    const [bob, carl] = (await shop.newBuyers(2)) as [Party, Party]
+    await shop.add(bob, [lamp, 1])
+    await save(bob)
+    assert.deepEqual(await shop.units(carl), [])
+  })
+})
+
+describe('a cart', () => {
+  it('is the session’s: two sessions of one buyer have two', async () => {
+    const bob = await shop.newBuyer()
+    const also = await shop.again(bob)
+    await shop.add(bob, [lamp, 1])
+    await shop.add(also, [chair, 2])
+    assert.deepEqual(await shop.units(bob), [[lamp, 1]])
+    assert.deepEqual(await shop.units(also), [[chair, 2]])
+  })
+
+  it('that was not saved is gone with its session', async () => {
+    const { username, password, session } = await openAccount(shop.buyer)
+    await add(session, lamp, 2)
+    await shop.buyer.call('save_cart', { session })
+    await add(session, chair, 1)
+    await shop.buyer.call('logout', { session })
+    const later = await shop.buyer.call('login', { username, password })
+    assert.deepEqual(await shop.units({ id: 0, ...later }), [[lamp, 2]])
+  })
+
+  it('is the same on every server', async () => {
+    const there = await Caller.connect(elsewhere)
+    const { session, ...bob } = await shop.newBuyer()
+    await add(session, lamp, 1)
+    assert.deepEqual(await there.call('add_item_to_cart', { session, item_id: lamp, quantity: 1 }), { quantity: 2 })
+    assert.deepEqual(await remove(session, lamp, 1), { quantity: 1 })
+    await there.call('save_cart', { session })
+    await clear({ session, ...bob })
+    assert.deepEqual((await there.call('display_cart', { session })).lines, [])
+    assert.deepEqual(await shop.units(await shop.again({ session, ...bob })), [[lamp, 1]])
+    await there.close()
+  })
+
+  it('counts every unit that is added at once over two servers', async () => {
+    const { session, ...bob } = await shop.newBuyer()
+    const call: BareCall = ['add_item_to_cart', { session, item_id: nail, quantity: 1 }]
+    const counts: number[] = []
+    await Promise.all(
+      [shop.buyers, elsewhere].map(async (server) => {
+        for (let round = 0; round < 15; round += 1) {
+          const replies = await together(server, [call, call, call, call])
+          counts.push(...replies.map(({ result }) => result?.quantity as number))
+        }
+      }),
+    )
+    assert.deepEqual(
+      counts.toSorted((a, b) => a - b),
+      Array.from({ length: 120 }, (_, index) => index + 1),
+    )
+    assert.deepEqual(await shop.units({ session, ...bob }), [[nail, 120]])
+  })
+
+  it('is begun once, with a copy of the saved one, whatever comes first over two servers at once', async () => {
+    const buyers = await shop.newBuyers(20)
+    for (const bob of buyers) {
+      await shop.add(bob, [nail, 10])
+      await save(bob)
+    }
+    await Promise.all(
+      buyers.map(async (bob) => {
+        const { session } = await shop.again(bob)
+        const calls: BareCall[] = [
+          ['display_cart', { session }],
+          ['add_item_to_cart', { session, item_id: nail, quantity: 5 }],
+          ['remove_item_from_cart', { session, item_id: nail, quantity: 3 }],
+          ['save_cart', { session }],
+        ]
+        const replies = await Promise.all([together(shop.buyers, calls), together(elsewhere, calls)])
+        for (const { error } of replies.flat()) assert.equal(error, undefined)
+        assert.deepEqual(await shop.units({ id: bob.id, session }), [[nail, 14]])
+      }),
+    )
+  })
+})
+
+describe('old carts', () => {
+  it('are swept by a server whose sessions are over by then, and fresh ones never', async () => {
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [lamp, 2])
+    await until('the sweep has come by', async () => (await cartsNamed('over ')) === 0)
+    assert.equal(await cartsNamed('still '), 3)
+    assert.deepEqual(await shop.units(bob), [[lamp, 2]])
+    await elsewhere.program.end()
+  })
+
+  it('go in slices, the oldest first, and only those older than any session', async () => {
+    const database = new Database({ url: shop.marketplace.urls.product, connections: 1 })
+    await makeCarts('oldest ', 1_000, 580)
+    await makeCarts('old ', 500, 310)
+    await makeCarts('young ', 500, 290)
+    const left: number[][] = []
+    for (let sweep = 0; sweep < 3; sweep += 1) {
+      await forgetOldCarts(database, 300, performance.now() + 10_000)
+      left.push(await Promise.all(['oldest ', 'old ', 'young '].map(cartsNamed)))
+    }
+    assert.deepEqual(left, [
+      [0, 500, 500],
+      [0, 0, 500],
+      [0, 0, 500],
+    ])
+    await database.close()
+  })
+})
+
+/** Carts of so many seconds of age, straight into the table. */
+async function makeCarts(name: string, count: number, ageS: number): Promise<void> {
+  const sql = "INSERT INTO cart SELECT CONCAT(?, seq), 1, '', UNIX_TIMESTAMP() - ? FROM seq_1_to_1000 WHERE seq <= ?"
+  await shop.marketplace.sql('product', sql, [name, ageS, count])
+}
+
+async function cartsNamed(name: string): Promise<number> {
+  const rows = await shop.rows("SELECT 1 FROM cart WHERE session_hash LIKE CONCAT(?, '%')", [name])
+  return rows.length
+}

@@ -1,0 +1,419 @@
+/**
+ * The catalogue as sellers fill it and buyers read it: orders, cursors, what
+ * is shown to whom, and that every text comes back as it was given. Every
+ * group of tests has categories of its own.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import type { Arguments } from '../../../src/client/connection.ts'
+import type { Item } from '../../../src/contract/operations.ts'
+import { anItem, Caller, type ItemFields, type OpenAccount, openAccount } from '../../support/clients.ts'
+import { startTestMarketplace, type TestMarketplace } from '../../support/marketplace.ts'
+
+let marketplace: TestMarketplace
+let seller: Caller<'seller'>
+let buyer: Caller<'buyer'>
+let ann: OpenAccount
+let other: OpenAccount
+let bob: OpenAccount
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  const [sellers, buyers] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
+  seller = await Caller.connect(sellers)
+  buyer = await Caller.connect(buyers)
+  ;[ann, other, bob] = await Promise.all([openAccount(seller), openAccount(seller), openAccount(buyer)])
+})
+after(() => marketplace?.close())
+
+/** Ids ascend in the order of these calls. */
+async function register(items: readonly ItemFields[], { session } = ann): Promise<number[]> {
+  const ids: number[] = []
+  for (const item of items) {
+    const { item_id } = await seller.call('register_item_for_sale', { session, ...item })
+    ids.push(item_id)
+  }
+  return ids
+}
+
+type Search = Omit<Arguments<'buyer', 'search_items'>, 'session'>
+const search = (params: Search) => buyer.call('search_items', { session: bob.session, ...params })
+const found = async (params: Search) => (await search(params)).items.map(({ item_id }) => item_id)
+const getItem = (item_id: number) => buyer.call('get_item', { session: bob.session, item_id })
+
+/** The items of all pages of so many each. `between` runs after every page. */
+async function pages(
+  page: (cursor: { cursor?: string }) => Promise<{ items: Item[]; next_cursor?: string | undefined }>,
+  between = async () => {},
+) {
+  const items: Item[] = []
+  const sizes: number[] = []
+  for (let cursor: { cursor?: string } | undefined = {}; cursor !== undefined; ) {
+    const result = await page(cursor)
+    items.push(...result.items)
+    sizes.push(result.items.length)
+    cursor = result.next_cursor === undefined ? undefined : { cursor: result.next_cursor }
+    await between()
+  }
+  return { items, sizes }
+}
+
+/** Takes the item's last units off sale. */
+async function sellOut(item_id: number): Promise<void> {
+  const { quantity } = await getItem(item_id)
+  await seller.call('update_units_for_sale', { session: ann.session, item_id, change: -quantity })
+}
+
+/** Purchases the item's last units. */
+async function buyUp(item_id: number): Promise<void> {
+  const { session } = bob
+  await buyer.call('add_item_to_cart', { session, item_id, quantity: (await getItem(item_id)).quantity })
+  await buyer.call('make_purchase', { session })
+}
+
+describe('search_items', () => {
+  it('puts more matching keywords first, and newer first among equals', async () => {
+    const [one, both, alsoOne, three, none] = await register([
+      anItem({ category: 10, keywords: ['red'] }),
+      anItem({ category: 10, keywords: ['red', 'blue'] }),
+      anItem({ category: 10, keywords: ['blue', 'green'] }),
+      anItem({ category: 10, keywords: ['green', 'red', 'blue'] }),
+      anItem({ category: 10, keywords: ['black'] }),
+    ])
+    assert.deepEqual(await found({ category: 10, keywords: ['red', 'blue', 'green'] }), [three, alsoOne, both, one])
+    assert.deepEqual(await found({ category: 10, keywords: ['blue', 'red'] }), [three, both, alsoOne, one])
+    assert.deepEqual(await found({ category: 10, keywords: ['red'] }), [three, both, one])
+    assert.deepEqual(await found({ category: 10 }), [none, three, alsoOne, both, one])
+    assert.deepEqual(await found({ category: 10, keywords: ['white', 'grey'] }), [])
+    assert.deepEqual(await found({ category: 11, keywords: ['red'] }), [])
+  })
+
+  it('takes up to five keywords, an equal one once, in any case', async () => {
+    const [item] = await register([anItem({ category: 12, keywords: ['a', 'b', 'c', 'd', 'e'] })])
+    assert.deepEqual(await found({ category: 12, keywords: ['E', 'd', 'C', 'b', 'A'] }), [item])
+    assert.deepEqual(await found({ category: 12, keywords: ['A', 'a'] }), [item])
+  })
+
+  it('gives in pages of any size what it gives in one, for any number of keywords', async () => {
+    const colours = ['red', 'blue', 'green']
+    await register(
+      Array.from({ length: 24 }, (_, number) =>
+        anItem({ category: 13, keywords: colours.filter((_, bit) => number & (1 << bit)) }),
+      ),
+    )
+    for (const keywords of [[], ['red'], ['red', 'blue'], colours]) {
+      const whole = await search({ category: 13, keywords, limit: 100 })
+      assert.equal(whole.next_cursor, undefined)
+      for (const limit of [1, 5, whole.items.length, 23]) {
+        const { items, sizes } = await pages((cursor) => search({ category: 13, keywords, limit, ...cursor }))
+        assert.deepEqual(items, whole.items)
+        assert.ok(
+          sizes.slice(0, -1).every((size) => size === limit),
+          'a page is full unless it is the last',
+        )
+        assert.ok((sizes.at(-1) as number) > 0, 'the last page is not empty')
+      }
+    }
+  })
+
+  it('repeats and skips nothing that was there when items are added between pages', async () => {
+    const earlier = await register(Array.from({ length: 6 }, () => anItem({ category: 14, keywords: ['red', 'blue'] })))
+    for (const keywords of [[], ['red'], ['red', 'blue']]) {
+      const added = new Set<number>()
+      const { items } = await pages(
+        (cursor) => search({ category: 14, keywords, limit: 2, ...cursor }),
+        async () => {
+          for (const id of await register([anItem({ category: 14, keywords: ['red', 'blue'] })])) added.add(id)
+        },
+      )
+      const seen = items.map(({ item_id }) => item_id).filter((id) => !added.has(id))
+      assert.equal(new Set(seen).size, seen.length)
+      assert.deepEqual(
+        seen.filter((id) => earlier.includes(id)),
+        earlier.toReversed(),
+      )
+    }
+  })
+
+  it('shows items of all sellers, and none that is sold out', async () => {
+    const items = [anItem({ category: 15 }), anItem({ category: 15 }), anItem({ category: 15 })]
+    const [mine, soldOut, boughtUp] = (await register(items)) as [number, number, number]
+    const [theirs] = await register([anItem({ category: 15 })], other)
+    await sellOut(soldOut)
+    await buyUp(boughtUp)
+    assert.deepEqual(await found({ category: 15 }), [theirs, mine])
+    assert.deepEqual(await found({ category: 15, keywords: ['lamp'] }), [theirs, mine])
+    assert.deepEqual(await found({ category: 15, keywords: ['lamp', 'red'] }), [theirs, mine])
+  })
+
+  it('answers each of many asked at once with its own', async () => {
+    const ids = await register(Array.from({ length: 20 }, (_, number) => anItem({ category: 100 + number })))
+    const asked = Array.from({ length: 200 }, (_, number) => number % 20)
+    const answers = await Promise.all(
+      asked.map((number) => found({ category: 100 + number, ...(number % 3 === 0 ? {} : { keywords: ['lamp'] }) })),
+    )
+    assert.deepEqual(
+      answers,
+      asked.map((number) => [ids[number]]),
+    )
+  })
+
+  it('refuses cursors that it cannot have given', async () => {
+    for (const cursor of ['', 'x', '1', '0-1', '1-0', '6-1', '1-1 OR 1=1', '1-99999999999999999', '-1-1']) {
+      const refusal = await buyer.refusal('search_items', { session: bob.session, category: 1, cursor })
+      assert.deepEqual([refusal.code, Object.keys(refusal.details.fields as object)], ['invalid_params', ['cursor']])
+    }
+  })
+})
+
+describe('display_items_for_sale', () => {
+  const display = (params: object = {}, { session } = ann) =>
+    seller.call('display_items_for_sale', { session, ...params })
+
+  it('lists the seller’s own items, newest first', async () => {
+    const dan = await openAccount(seller)
+    const ids = await register([anItem(), anItem(), anItem()], dan)
+    assert.deepEqual(
+      (await display({}, dan)).items.map(({ item_id }) => item_id),
+      ids.toReversed(),
+    )
+    const shown = await display()
+    assert.ok(shown.items.every(({ seller_id }) => seller_id === ann.id))
+  })
+
+  it('leaves out what is sold out unless asked for it', async () => {
+    const [soldOut] = await register([anItem({ name: 'Gone' })])
+    await sellOut(soldOut as number)
+    assert.ok(!(await display()).items.some(({ item_id }) => item_id === soldOut))
+    const all = (await display({ include_sold_out: true })).items
+    assert.equal(all.find(({ item_id }) => item_id === soldOut)?.quantity, 0)
+  })
+
+  it('gives in pages what it gives in one, also when items are added between them', async () => {
+    const whole = await display({ include_sold_out: true })
+    for (const limit of [1, 7, whole.items.length]) {
+      const { items } = await pages((cursor) => display({ limit, include_sold_out: true, ...cursor }))
+      assert.deepEqual(items, whole.items)
+    }
+    const { items } = await pages(
+      (cursor) => display({ limit: 10, include_sold_out: true, ...cursor }),
+      async () => void (await register([anItem()])),
+    )
+    assert.deepEqual(items, whole.items)
+  })
+
+  describe('of many items', () => {
+    const MANY = 7_000
+    let dealer: OpenAccount
+    let ids: Set<number>
+    const registerAtOnce = (count: number, { session } = dealer) =>
+      Promise.all(
+        Array.from({ length: count }, (_, number) =>
+          seller.call('register_item_for_sale', { session, ...anItem({ name: `Lámpara ${number} 灯` }) }),
+        ),
+      )
+
+    before(async () => {
+      dealer = await openAccount(seller)
+      ids = new Set((await registerAtOnce(MANY)).map(({ item_id }) => item_id))
+    })
+
+    it('is what its pages are together, whatever their size', async () => {
+      const whole = await display({ limit: 10_000 }, dealer)
+      assert.deepEqual(
+        whole.items.map(({ item_id }) => item_id),
+        [...ids].toSorted((a, b) => b - a),
+      )
+      assert.equal(whole.next_cursor, undefined)
+      for (const limit of [900, 1_000, 1_024, 3_000, MANY - 1, MANY]) {
+        const { items, sizes } = await pages((cursor) => display({ limit, ...cursor }, dealer))
+        assert.deepEqual(items, whole.items)
+        assert.deepEqual(sizes.slice(0, -1), Array(Math.ceil(MANY / limit) - 1).fill(limit))
+      }
+    })
+
+    it('has all that were there before, once, while others are added', async () => {
+      const asked = Promise.all([1, 2, 3].map(() => display({ limit: 10_000 }, dealer)))
+      await registerAtOnce(1_000)
+      for (const { items } of await asked) {
+        const shown = items.map(({ item_id }) => item_id)
+        assert.deepEqual(
+          shown,
+          [...new Set(shown)].toSorted((a, b) => b - a),
+        )
+        assert.equal(shown.filter((id) => ids.has(id)).length, MANY)
+      }
+    })
+
+    it('leaves out what is sold out, wherever it stands', async () => {
+      const gone = [...ids].filter((_, index) => index % 3 === 0 || (index > 2_000 && index < 4_500))
+      const dealers = 'seller_id = ? AND id IN (?)'
+      await marketplace.sql('product', `UPDATE item SET quantity = 0 WHERE ${dealers}`, [dealer.id, gone])
+      const { items } = await display({ limit: 10_000 }, dealer)
+      const left = new Set(gone)
+      assert.deepEqual(
+        items.map(({ item_id }) => item_id).filter((id) => ids.has(id)),
+        [...ids].filter((id) => !left.has(id)).toSorted((a, b) => b - a),
+      )
+      await marketplace.sql('product', `UPDATE item SET quantity = 3 WHERE ${dealers}`, [dealer.id, gone])
+    })
+
+    it('is asked for in parts, and many short ones are asked for together', async () => {
+      const selects = async () => {
+        const [row] = await marketplace.sql<{ Value: string }>('product', "SHOW GLOBAL STATUS LIKE 'Com_select'")
+        return Number(row?.Value)
+      }
+      const before = await selects()
+      await display({ limit: 10_000 }, dealer)
+      const between = await selects()
+      await Promise.all(Array.from({ length: 200 }, () => display({ limit: 10 }, dealer)))
+      const together = (await selects()) - between
+      assert.ok(between - before >= MANY / 1_024, `${between - before} statements for ${MANY} items`)
+      assert.ok(together < 20, `${together} statements for 200 short listings`)
+    })
+
+    it('is right beside others in a batch, long and short', async () => {
+      const few = await openAccount(seller)
+      await registerAtOnce(30, few)
+      const limits = [1, 10, 29, 30, 31, 100, 700, 1_100, 5_000]
+      const asked = limits.flatMap((limit) => [dealer, few].map((account) => ({ limit, account })))
+      const answers = await Promise.all(asked.map(({ limit, account }) => display({ limit }, account)))
+      const wholes = new Map<OpenAccount, Item[]>()
+      for (const account of [dealer, few]) wholes.set(account, (await display({ limit: 10_000 }, account)).items)
+      for (const [index, { limit, account }] of asked.entries()) {
+        const whole = wholes.get(account) as Item[]
+        assert.deepEqual(answers[index]?.items, whole.slice(0, limit))
+        assert.equal(answers[index]?.next_cursor === undefined, whole.length <= limit)
+      }
+    })
+  })
+
+  it('takes limits from 1 to 10000, and no cursor but its own', async () => {
+    for (const limit of [0, -1, 10_001, 1.5]) {
+      assert.equal(
+        (await seller.refusal('display_items_for_sale', { session: ann.session, limit })).code,
+        'invalid_params',
+      )
+    }
+    for (const cursor of ['', '0', '-1', '1-1', 'x', '1e3']) {
+      assert.equal(
+        (await seller.refusal('display_items_for_sale', { session: ann.session, cursor })).code,
+        'invalid_params',
+      )
+    }
+    await display({ limit: 10_000 })
+  })
+})
+
+describe('get_item', () => {
+  it('shows an item with all its fields, also when it is sold out', async () => {
+    const fields = anItem({
+      name: 'Old lamp',
+      category: 65_535,
+      keywords: ['old', 'lamp'],
+      condition: 'used',
+      price_cents: 1_000_000_000,
+      quantity: 1_000_000,
+    })
+    const [item_id] = await register([fields])
+    const shown = { item_id, seller_id: ann.id, ...fields, thumbs_up: 0, thumbs_down: 0 }
+    assert.deepEqual(await getItem(item_id as number), shown)
+    await sellOut(item_id as number)
+    assert.deepEqual(await getItem(item_id as number), { ...shown, quantity: 0 })
+  })
+
+  it('answers each of many asked at once with its own, and not_found in between', async () => {
+    const ids = await register([anItem(), anItem()])
+    const asked = [...ids, 999_999_999, ...ids, 999_999_998]
+    const answers = await Promise.all(
+      asked.map((id) =>
+        getItem(id).then(
+          ({ item_id }) => item_id,
+          ({ code }) => code,
+        ),
+      ),
+    )
+    assert.deepEqual(answers, [...ids, 'not_found', ...ids, 'not_found'])
+  })
+})
+
+describe('text', () => {
+  const vectors = [
+    "'",
+    '"',
+    '\\',
+    "\\'",
+    "'; DROP TABLE item; --",
+    '%',
+    '_',
+    '%_%',
+    '?',
+    '??',
+    ':a',
+    '`',
+    '/* x */',
+    '0',
+    '1e5',
+    'NULL',
+
+    '$1',
+    '$&',
+    '{"type":"Point"}',
+    '<b>&amp;',
+    '😀',
+    '\u202edlog',
+    'a\u200bb',
+    'ÿ',
+    '\u{10ffff}',
+  ]
+  for (const vector of vectors) {
+    it(`comes back as it was given: ${JSON.stringify(vector)}`, async () => {
+      const keywords = [[...vector].slice(0, 8).join('').trim().toLowerCase()]
+      const [item_id] = await register([anItem({ name: vector, category: 20, keywords })])
+      const item = await getItem(item_id as number)
+      assert.deepEqual([item.name, item.keywords], [vector, keywords])
+      const hits = await search({ category: 20, keywords, limit: 100 })
+      assert.deepEqual(
+        hits.items.map(({ name }) => name),
+        [vector],
+      )
+      const twoWords = await search({ category: 20, keywords: [...keywords, 'nothing'], limit: 100 })
+      assert.deepEqual(twoWords.items, hits.items)
+    })
+  }
+
+  it('in account names comes back as it was given', async () => {
+    const credentials = { username: 'odd-name', password: "'; DROP TABLE buyer; --" }
+    const name = "O'Hara \\ % ? 😀"
+    await buyer.call('create_account', { ...credentials, name })
+    const { session } = await buyer.call('login', credentials)
+    assert.equal((await buyer.call('whoami', { session })).name, name)
+  })
+
+  it('is kept in normal form C, and keywords in lower case, each once', async () => {
+    const decomposed = 'Cafe\u0301'
+    const [item_id] = await register([
+      anItem({ name: decomposed, category: 21, keywords: [decomposed, 'CAFÉ', 'café', 'Ünique', 'x'] }),
+    ])
+    const item = await getItem(item_id as number)
+    assert.equal(item.name, 'Café')
+    assert.deepEqual(item.keywords, ['café', 'ünique', 'x'])
+    for (const word of [decomposed, 'CAFÉ', 'cAFE\u0301'])
+      assert.deepEqual(await found({ category: 21, keywords: [word] }), [item_id])
+    assert.deepEqual(await found({ category: 21, keywords: ['cafe'] }), [])
+  })
+
+  it('is counted in code points, also at its longest', async () => {
+    const [item_id] = await register([
+      anItem({
+        name: '😀'.repeat(32),
+        category: 22,
+        keywords: ['a', 'b', 'c', 'd', 'e'].map((letter) => letter + '😀'.repeat(7)),
+      }),
+    ])
+    assert.equal((await getItem(item_id as number)).name, '😀'.repeat(32))
+    const longer = { session: ann.session, ...anItem({ name: '😀'.repeat(33) }) }
+    assert.equal((await seller.refusal('register_item_for_sale', longer)).code, 'invalid_params')
+  })
+})

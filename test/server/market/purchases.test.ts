@@ -1,0 +1,414 @@
+/**
+ * Purchases: a whole cart or nothing of it, at the prices of that moment,
+ * never more than there is; and the buyer's list of them.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import type { Result } from '../../../src/contract/operations.ts'
+import { Caller } from '../../support/clients.ts'
+import type { RunningServer } from '../../support/marketplace.ts'
+import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+
+let shop: Shop
+let elsewhere: RunningServer<'buyer'>
+let ann: Party
+let dan: Party
+
+before(async () => {
+  shop = await openShop()
+  elsewhere = await shop.marketplace.serve('buyer', SHOP)
+  ;[ann, dan] = await Promise.all([shop.newSeller(), shop.newSeller()])
+})
+after(() => shop?.close())
+
+const buy = ({ session }: Party, more = {}) => shop.buyer.call('make_purchase', { session, ...more })
+const refusedBuy = ({ session }: Party, more = {}) => shop.buyer.refusal('make_purchase', { session, ...more })
+const restock = (item_id: number, change: number, { session } = ann) =>
+  shop.seller.call('update_units_for_sale', { session, item_id, change })
+const listOf = ({ session }: Party, params: object = {}) =>
+  shop.buyer.call('get_buyer_purchases', { session, ...params })
+const searched = async (category: number, ...keywords: string[]) => {
+  const { session } = await shop.newBuyer()
+  const { items } = await shop.buyer.call('search_items', { session, category, keywords })
+  return items.map(({ item_id }) => item_id)
+}
+const listed = async ({ session }: Party, include_sold_out = false) => {
+  const { items } = await shop.seller.call('display_items_for_sale', { session, include_sold_out })
+  return items.map(({ item_id }) => item_id)
+}
+
+describe('make_purchase', () => {
+  it('takes units, is written down, moves the scores and empties the cart', async () => {
+    const [lamp, chair] = (await shop.register(ann, { quantity: 10, price_cents: 700 }, { name: 'Chair' })) as [
+      number,
+      number,
+    ]
+    const [theirs] = (await shop.register(dan, { name: 'Desk', quantity: 9, price_cents: 3 })) as [number]
+    const bob = await shop.newBuyer()
+    const before = await Promise.all([ann, dan].map(soldBy))
+    const { purchase_id, ...purchase } = await shop.purchase(bob, [theirs, 4], [lamp, 3], [chair, 1])
+    assert.deepEqual(purchase, {
+      lines: [
+        { item_id: theirs, name: 'Desk', quantity: 4, price_cents: 3 },
+        { item_id: lamp, name: 'Lamp', quantity: 3, price_cents: 700 },
+        { item_id: chair, name: 'Chair', quantity: 1, price_cents: 1_999 },
+      ],
+      total_cents: 12 + 2_100 + 1_999,
+    })
+    assert.deepEqual(await shop.units(bob), [])
+    const quantities = await shop.rows('SELECT id, quantity FROM item WHERE id IN (?, ?, ?)', [lamp, chair, theirs])
+    assert.deepEqual(quantities, [
+      [lamp, 7],
+      [chair, 2],
+      [theirs, 5],
+    ])
+    assert.deepEqual(await shop.rows('SELECT id, buyer_id, total_cents FROM purchase WHERE buyer_id = ?', [bob.id]), [
+      [purchase_id, bob.id, purchase.total_cents],
+    ])
+    assert.deepEqual(await shop.rows('SELECT * FROM purchase_line WHERE buyer_id = ? ORDER BY item_id', [bob.id]), [
+      [purchase_id, lamp, bob.id, 3, 700],
+      [purchase_id, chair, bob.id, 1, 1_999],
+      [purchase_id, theirs, bob.id, 4, 3],
+    ])
+    const [annsBefore = 0, dansBefore = 0] = before
+    assert.deepEqual(await Promise.all([ann, dan].map(soldBy)), [annsBefore + 4, dansBefore + 4])
+    assert.deepEqual(await shop.rows('SELECT items_purchased FROM buyer_score WHERE buyer_id = ?', [bob.id]), [[8]])
+    await shop.purchase(bob, [lamp, 2])
+    assert.equal(await soldBy(ann), annsBefore + 6)
+    assert.equal((await listOf(bob)).items_purchased, 10)
+  })
+
+  it('leaves the saved cart, and the carts of the buyer’s other sessions', async () => {
+    const [item] = (await shop.register(ann, { quantity: 10 })) as [number]
+    const bob = await shop.newBuyer()
+    const also = await shop.again(bob)
+    await shop.add(bob, [item, 2])
+    await shop.add(also, [item, 3])
+    await shop.buyer.call('save_cart', { session: bob.session })
+    await buy(bob)
+    assert.deepEqual(await shop.units(also), [[item, 3]])
+    assert.deepEqual(await shop.units(await shop.again(bob)), [[item, 2]])
+  })
+
+  it('is at the prices of its moment, and is listed at those ever after', async () => {
+    const [item] = (await shop.register(ann, { price_cents: 500 })) as [number]
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [item, 2])
+    const setPrice = (price_cents: number) =>
+      shop.seller.call('change_item_price', { session: ann.session, item_id: item, price_cents })
+    await setPrice(80)
+    const { total_cents, lines } = await buy(bob)
+    assert.deepEqual([total_cents, lines[0]?.price_cents], [160, 80])
+    await setPrice(9_000)
+    const { purchases } = await listOf(bob)
+    assert.deepEqual([purchases[0]?.total_cents, purchases[0]?.lines[0]?.price_cents], [160, 80])
+  })
+
+  it('of what costs nothing costs nothing', async () => {
+    const [item] = (await shop.register(ann, { price_cents: 0 })) as [number]
+    const bob = await shop.newBuyer()
+    assert.equal((await shop.purchase(bob, [item, 3])).total_cents, 0)
+    assert.equal((await listOf(bob)).purchases[0]?.total_cents, 0)
+  })
+
+  it('adds up to the cent, also where it can’t be more: 10,000 each of 100 items at 10,000,000.00', async () => {
+    const fields = { price_cents: 1_000_000_000, quantity: 10_000 }
+    const items = (await shop.register(dan, ...Array.from({ length: 100 }, () => fields))).toSorted((a, b) => a - b)
+    const bob = await shop.newBuyer()
+    const calls = items.map(
+      (item_id): BareCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 10_000 }],
+    )
+    await together(shop.buyers, calls)
+    const purchase = await buy(bob)
+    assert.equal(purchase.total_cents, 10 ** 15)
+    assert.deepEqual(
+      purchase.lines.map(({ item_id }) => item_id),
+      items,
+    )
+    const { purchases, items_purchased } = await listOf(bob)
+    assert.deepEqual(
+      [purchases[0]?.total_cents, purchases[0]?.lines, items_purchased],
+      [10 ** 15, purchase.lines, 10 ** 6],
+    )
+    assert.deepEqual(await shop.rows('SELECT total_cents FROM purchase WHERE buyer_id = ?', [bob.id]), [[10 ** 15]])
+  })
+
+  it('of an empty cart is refused as cart_empty: never filled, cleared, or just bought', async () => {
+    const [item] = (await shop.register(ann, {})) as [number]
+    const bob = await shop.newBuyer()
+    assert.equal((await refusedBuy(bob)).code, 'cart_empty')
+    await shop.add(bob, [item, 1])
+    await shop.buyer.call('clear_cart', { session: bob.session })
+    assert.equal((await refusedBuy(bob)).code, 'cart_empty')
+    await shop.purchase(bob, [item, 1])
+    assert.equal((await refusedBuy(bob)).code, 'cart_empty')
+    assert.equal((await listOf(bob)).purchases.length, 1)
+  })
+
+  it('is of the whole cart or nothing: whatever is short is told, nothing changes, the cart stays', async () => {
+    const items = await shop.register(ann, ...Array.from({ length: 4 }, () => ({ quantity: 10 })))
+    const [enough, short, gone, also] = items as [number, number, number, number]
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [enough, 1], [short, 6], [gone, 2], [also, 10])
+    await restock(short, -5)
+    await restock(gone, -10)
+    const before = await shop.everything()
+    const refusal = await refusedBuy(bob)
+    const shortages = [
+      { item_id: short, requested: 6, available: 5 },
+      { item_id: gone, requested: 2, available: 0 },
+    ]
+    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...shortages[0], items: shortages })
+    assert.deepEqual(await shop.everything(), before)
+    assert.deepEqual(await shop.units(bob), [
+      [enough, 1],
+      [short, 6],
+      [gone, 2],
+      [also, 10],
+    ])
+    await restock(short, 1)
+    await restock(gone, 2)
+    assert.equal((await buy(bob)).lines.length, 4)
+  })
+
+  it('goes to those who came first when there is not enough for all who ask at once', async () => {
+    const [item] = (await shop.register(ann, { quantity: 20 })) as [number]
+    const buyers = await shop.newBuyers(50)
+    await Promise.all(buyers.map((bob, index) => shop.add(bob, [item, 1 + (index % 3)])))
+    const replies = await together(
+      shop.buyers,
+      buyers.map(({ session }): BareCall => ['make_purchase', { session }]),
+    )
+    let left = 20
+    const expected = buyers.map((_, index) => {
+      const wanted = 1 + (index % 3)
+      if (wanted > left) return { code: 'out_of_stock', requested: wanted, available: left }
+      left -= wanted
+      return wanted
+    })
+    const got = replies.map(({ result, error }) => {
+      if (error === undefined) return (result as Result<'buyer', 'make_purchase'>).lines[0]?.quantity
+      const { code, requested, available } = error.data
+      return { code, requested, available }
+    })
+    assert.deepEqual(got, expected)
+    assert.equal((await shop.item(item)).quantity, 0)
+  })
+
+  it('of a cart that is asked for many times at once happens once', async () => {
+    const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
+    const bob = await shop.newBuyer()
+    await shop.add(bob, [item, 3])
+    const calls = Array.from({ length: 10 }, (): BareCall => ['make_purchase', { session: bob.session }])
+    const replies = (await Promise.all([shop.buyers, elsewhere].map((server) => together(server, calls)))).flat()
+    assert.deepEqual(replies.map(({ error }) => error?.data.code ?? 'purchased').toSorted(), [
+      ...Array(19).fill('cart_empty'),
+      'purchased',
+    ])
+    assert.equal((await shop.item(item)).quantity, 97)
+  })
+
+  it('of the last unit is one buyer’s, over two servers at once, round after round', async () => {
+    const buyers = await shop.newBuyers(10)
+    for (let round = 0; round < 10; round += 1) {
+      const [item, plenty] = (await shop.register(ann, { quantity: 1 }, { quantity: 100 })) as [number, number]
+      await Promise.all(buyers.map((bob) => shop.add(bob, [item, 1], [plenty, 1])))
+      const half = (from: number) =>
+        buyers.slice(from, from + 5).map(({ session }): BareCall => ['make_purchase', { session }])
+      const replies = (await Promise.all([together(shop.buyers, half(0)), together(elsewhere, half(5))])).flat()
+      assert.deepEqual(replies.map(({ error }) => error?.data.code ?? 'purchased').toSorted(), [
+        ...Array(9).fill('out_of_stock'),
+        'purchased',
+      ])
+      assert.deepEqual([(await shop.item(item)).quantity, (await shop.item(plenty)).quantity], [0, 99])
+      await Promise.all(buyers.map(({ session }) => shop.buyer.call('clear_cart', { session })))
+    }
+  })
+})
+
+describe('an item that is sold out', () => {
+  it('vanishes from searches and listings, and comes back with its units', async () => {
+    const fields = { category: 50, keywords: ['red', 'lamp'], quantity: 2 }
+    const [item, other] = (await shop.register(ann, fields, fields)) as [number, number]
+    const postings = () => shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ? ORDER BY keyword', [item])
+    const whereShown = async () => ({
+      category: await searched(50),
+      keyword: await searched(50, 'red'),
+      keywords: await searched(50, 'lamp', 'red'),
+      listing: (await listed(ann)).filter((id) => id === item || id === other),
+    })
+    const both = [other, item]
+    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    await shop.purchase(await shop.newBuyer(), [item, 1])
+    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    await shop.purchase(await shop.newBuyer(), [item, 1])
+    const left = [other]
+    assert.deepEqual(await whereShown(), { category: left, keyword: left, keywords: left, listing: left })
+    assert.deepEqual(await postings(), [])
+    assert.ok((await listed(ann, true)).includes(item))
+    assert.equal((await shop.item(item)).quantity, 0)
+    await restock(item, 1)
+    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    assert.deepEqual(await postings(), [[''], ['lamp'], ['red']])
+  })
+
+  it('by several buyers at once vanishes like any other', async () => {
+    const [item] = (await shop.register(ann, { category: 51, quantity: 6 })) as [number]
+    const buyers = await shop.newBuyers(6)
+    await Promise.all(buyers.map((bob) => shop.add(bob, [item, 1])))
+    await together(
+      shop.buyers,
+      buyers.map(({ session }): BareCall => ['make_purchase', { session }]),
+    )
+    assert.deepEqual(await searched(51), [])
+    assert.deepEqual(await shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ?', [item]), [])
+  })
+})
+
+describe('a key', () => {
+  it('has a cart purchased once, and answers the first purchase ever after', async () => {
+    const [item] = (await shop.register(ann, { quantity: 3 })) as [number]
+    const bob = await shop.newBuyer()
+    const there = await Caller.connect(elsewhere)
+    const key = { idempotency_key: 'buy' }
+    await shop.add(bob, [item, 2])
+    const first = await buy(bob, key)
+    assert.deepEqual(await buy(bob, key), first) // though the cart is empty now
+    await shop.add(bob, [item, 1])
+    assert.deepEqual(await buy(bob, key), first) // though it is not any more
+    assert.deepEqual(await there.call('make_purchase', { session: bob.session, ...key }), first)
+    const later = await shop.again(bob)
+    assert.deepEqual(await buy(later, key), first) // the key is the buyer's
+    assert.deepEqual(await shop.units(bob), [[item, 1]])
+    assert.equal((await shop.item(item)).quantity, 1)
+    assert.equal((await listOf(bob)).purchases.length, 1)
+    assert.notEqual((await buy(bob, { idempotency_key: 'another' })).purchase_id, first.purchase_id)
+    await there.close()
+  })
+
+  it('used many times at once, over two servers, has one effect and equal answers', async () => {
+    const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
+    for (const bob of await shop.newBuyers(10)) {
+      await shop.add(bob, [item, 2])
+      const call: BareCall = ['make_purchase', { session: bob.session, idempotency_key: 'at once' }]
+      const replies = await Promise.all([shop.buyers, elsewhere].map((server) => together(server, [call, call, call])))
+      const [first, ...others] = replies.flat().map(outcomeOf)
+      assert.ok(typeof first === 'object', String(first))
+      for (const other of others) assert.deepEqual(other, first)
+    }
+    assert.equal((await shop.item(item)).quantity, 80)
+  })
+
+  it('of a purchase that was refused is free', async () => {
+    const [item] = (await shop.register(ann, { quantity: 2 })) as [number]
+    const bob = await shop.newBuyer()
+    const key = { idempotency_key: 'refused' }
+    assert.equal((await refusedBuy(bob, key)).code, 'cart_empty')
+    await shop.add(bob, [item, 2])
+    await restock(item, -1)
+    assert.equal((await refusedBuy(bob, key)).code, 'out_of_stock')
+    await restock(item, 1)
+    assert.equal((await buy(bob, key)).lines[0]?.quantity, 2)
+  })
+})
+
+describe('get_buyer_purchases', () => {
+  /** A buyer with so many purchases of one unit each, the oldest first. */
+  async function regular(count: number): Promise<{ bob: Party; made: number[]; buyOne(): Promise<number> }> {
+    const [item] = (await shop.register(ann, { quantity: 1_000 })) as [number]
+    const bob = await shop.newBuyer()
+    const buyOne = async () => (await shop.purchase(bob, [item, 1])).purchase_id
+    const made: number[] = []
+    while (made.length < count) made.push(await buyOne())
+    return { bob, made, buyOne }
+  }
+
+  it('lists the buyer’s own, newest first, with the time of the database', async () => {
+    const { bob, made } = await regular(3)
+    await regular(1)
+    const { purchases, items_purchased, next_cursor } = await listOf(bob)
+    assert.deepEqual(
+      purchases.map(({ purchase_id }) => purchase_id),
+      made.toReversed(),
+    )
+    assert.deepEqual([items_purchased, next_cursor], [3, undefined])
+    const [row] = await shop.rows('SELECT UNIX_TIMESTAMP()')
+    for (const { purchased_at } of purchases) assert.ok(Math.abs(Number(row?.[0]) - purchased_at) < 60)
+  })
+
+  it('is empty for who purchased nothing', async () => {
+    assert.deepEqual(await listOf(await shop.newBuyer()), { items_purchased: 0, purchases: [] })
+  })
+
+  it('shows the lines of each purchase by item, with the names and prices of then', async () => {
+    const items = await shop.register(ann, { name: 'First', price_cents: 1 }, { name: 'Second', price_cents: 2 })
+    const [first, second] = items as [number, number]
+    const bob = await shop.newBuyer()
+    await shop.purchase(bob, [second, 2], [first, 1])
+    await shop.purchase(bob, [second, 1])
+    const { purchases, items_purchased } = await listOf(bob)
+    const line = (item_id: number, name: string, quantity: number, price_cents: number) => ({
+      ...{ item_id, name, quantity, price_cents },
+    })
+    assert.deepEqual(
+      purchases.map(({ lines, total_cents }) => ({ lines, total_cents })),
+      [
+        { lines: [line(second, 'Second', 1, 2)], total_cents: 2 },
+        { lines: [line(first, 'First', 1, 1), line(second, 'Second', 2, 2)], total_cents: 5 },
+      ],
+    )
+    assert.equal(items_purchased, 4)
+  })
+
+  it('gives in pages what it gives in one, and skips and repeats nothing when more is purchased between them', async () => {
+    const { bob, made, buyOne } = await regular(7)
+    for (const limit of [1, 3, 7, 100]) {
+      const { pages, sizes } = await pagesOf(bob, limit)
+      assert.deepEqual(pages, made.toReversed())
+      assert.deepEqual(sizes, [...Array(Math.ceil(7 / limit) - 1).fill(limit), 7 % limit || Math.min(7, limit)])
+    }
+    const { pages } = await pagesOf(bob, 2, buyOne)
+    assert.deepEqual(pages, made.toReversed())
+  })
+
+  it('answers each of many asked at once with its own', async () => {
+    const [one, two, none] = [await regular(2), await regular(3), { bob: await shop.newBuyer(), made: [] }]
+    const asked = Array.from({ length: 90 }, (_, index) => [one, two, none][index % 3] ?? none)
+    const answers = await Promise.all(asked.map(({ bob }) => listOf(bob, { limit: 2 })))
+    assert.deepEqual(
+      answers.map(({ purchases }) => purchases.map(({ purchase_id }) => purchase_id)),
+      asked.map(({ made }) => made.toReversed().slice(0, 2)),
+    )
+  })
+
+  it('takes limits from 1 to 100, and no cursor but its own', async () => {
+    const { session } = await shop.newBuyer()
+    const wrong = [0, -1, 101, 1.5].map((limit) => ({ limit }))
+    for (const params of [...wrong, ...['', '0', '-1', '1-1', 'x', '1e3'].map((cursor) => ({ cursor }))]) {
+      const refusal = await shop.buyer.refusal('get_buyer_purchases', { session, ...params })
+      assert.equal(refusal.code, 'invalid_params', JSON.stringify(params))
+    }
+    await listOf({ id: 0, session }, { limit: 100 })
+  })
+
+  /** The ids of all pages of so many. `between` runs after every page. */
+  async function pagesOf(bob: Party, limit: number, between: () => Promise<unknown> = async () => {}) {
+    const pages: number[] = []
+    const sizes: number[] = []
+    for (let cursor: { cursor?: string } | undefined = {}; cursor !== undefined; ) {
+      const page = await listOf(bob, { limit, ...cursor })
+      pages.push(...page.purchases.map(({ purchase_id }) => purchase_id))
+      sizes.push(page.purchases.length)
+      assert.ok(sizes.length < 50, 'the pages never end')
+      cursor = page.next_cursor === undefined ? undefined : { cursor: page.next_cursor }
+      await between()
+    }
+    return { pages, sizes }
+  }
+})
+
+/** Units, by the score. */
+async function soldBy({ session }: Party): Promise<number> {
+  return (await shop.seller.call('get_seller_rating', { session })).items_sold
+}

@@ -1,0 +1,281 @@
+/**
+ * Votes and scores: who may vote, what a vote moves, and that scores are the
+ * sums of what was purchased and voted, whatever happened before.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { CallRefused } from '../../../src/client/connection.ts'
+import { seeded } from '../../../src/loadgen/workload.ts'
+import { Caller, openAccount } from '../../support/clients.ts'
+import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+
+let shop: Shop
+let ann: Party
+
+before(async () => {
+  shop = await openShop()
+  ann = await shop.newSeller()
+})
+after(() => shop?.close())
+
+type Vote = 'up' | 'down'
+const vote = ({ session }: Party, item_id: number, vote: Vote) =>
+  shop.buyer.call('provide_feedback', { session, item_id, vote })
+
+/** An item of a seller of its own, purchased by each of so many buyers. */
+async function purchased(count: number): Promise<{ seller: Party; item: number; buyers: Party[] }> {
+  const seller = await shop.newSeller()
+  const [item] = (await shop.register(seller, { quantity: 100 })) as [number]
+  const buyers = await shop.newBuyers(count)
+  await Promise.all(buyers.map((bob) => shop.purchase(bob, [item, 1])))
+  return { seller, item, buyers }
+}
+
+/** Thumbs up and down: of the item, and of its seller as sellers and buyers see them. */
+async function thumbs({ id, session }: Party, item: number) {
+  const visitor = await shop.newBuyer()
+  const [shown, own, told] = await Promise.all([
+    shop.item(item),
+    shop.seller.call('get_seller_rating', { session }),
+    shop.buyer.call('get_seller_rating', { session: visitor.session, seller_id: id }),
+  ])
+  assert.deepEqual(told, own)
+  return { item: [shown.thumbs_up, shown.thumbs_down], seller: [own.thumbs_up, own.thumbs_down] }
+}
+
+describe('provide_feedback', () => {
+  it('moves the item and its seller together', async () => {
+    const { seller, item, buyers } = await purchased(3)
+    const [bob, carl, eve] = buyers as [Party, Party, Party]
+    assert.deepEqual(await vote(bob, item, 'up'), { ok: true })
+    assert.deepEqual(await thumbs(seller, item), { item: [1, 0], seller: [1, 0] })
+    await vote(carl, item, 'down')
+    await vote(eve, item, 'up')
+    assert.deepEqual(await thumbs(seller, item), { item: [2, 1], seller: [2, 1] })
+  })
+
+  it('adds up a seller’s items', async () => {
+    const { seller, item, buyers } = await purchased(1)
+    const [bob] = buyers as [Party]
+    const [other] = (await shop.register(seller, {})) as [number]
+    await shop.purchase(bob, [other, 1])
+    await vote(bob, item, 'up')
+    await vote(bob, other, 'up')
+    assert.deepEqual(await thumbs(seller, other), { item: [1, 0], seller: [2, 0] })
+  })
+
+  it('is one vote per buyer and item: voting again replaces it', async () => {
+    const { seller, item, buyers } = await purchased(2)
+    const [bob, carl] = buyers as [Party, Party]
+    await vote(carl, item, 'up')
+    for (const [given, up, down] of [
+      ['up', 2, 0],
+      ['up', 2, 0],
+      ['down', 1, 1],
+      ['down', 1, 1],
+      ['up', 2, 0],
+    ] as const) {
+      await vote(bob, item, given)
+      assert.deepEqual(await thumbs(seller, item), { item: [up, down], seller: [up, down] })
+    }
+    const later = await shop.again(bob)
+    await shop.purchase(later, [item, 1])
+    await vote(later, item, 'down')
+    assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
+    const rows = await shop.rows('SELECT buyer_id, vote FROM feedback WHERE item_id = ? ORDER BY buyer_id', [item])
+    assert.deepEqual(rows, [
+      [bob.id, 'down'],
+      [carl.id, 'up'],
+    ])
+  })
+
+  it('replaced many times within one batch leaves the last vote, counted once', async () => {
+    const { seller, item, buyers } = await purchased(2)
+    const [bob, carl] = buyers as [Party, Party]
+    const votes: [Party, Vote][] = [
+      [bob, 'up'],
+      [bob, 'down'],
+      [carl, 'down'],
+      [bob, 'up'],
+      [carl, 'down'],
+      [bob, 'down'],
+      [carl, 'up'],
+    ]
+    const calls = votes.map(([{ session }, vote]): BareCall => ['provide_feedback', { session, item_id: item, vote }])
+    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { ok: true })
+    assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
+  })
+
+  it('is for what the buyer purchased only, and moves nothing otherwise', async () => {
+    const { item, buyers } = await purchased(1)
+    const [bob] = buyers as [Party]
+    const [never] = (await shop.register(ann, { quantity: 5 })) as [number]
+    await shop.add(bob, [never, 1]) // in the cart is not purchased
+    const before = await shop.everything()
+    const carl = await shop.newBuyer()
+    const refusal = async ({ session }: Party, item_id: number) =>
+      (await shop.buyer.refusal('provide_feedback', { session, item_id, vote: 'up' })).details
+    assert.deepEqual(await refusal(carl, item), { code: 'not_purchased' })
+    assert.deepEqual(await refusal(bob, never), { code: 'not_purchased' })
+    assert.deepEqual(await refusal(bob, 999_999_999), { code: 'not_found' })
+    assert.deepEqual(await shop.everything(), before)
+  })
+
+  it('tells within one batch whose votes count', async () => {
+    const { seller, item, buyers } = await purchased(1)
+    const [bob] = buyers as [Party]
+    const carl = await shop.newBuyer()
+    const calls = [
+      { session: bob.session, item_id: 999_999_999, vote: 'up' },
+      { session: carl.session, item_id: item, vote: 'up' },
+      { session: bob.session, item_id: item, vote: 'down' },
+    ].map((params): BareCall => ['provide_feedback', params])
+    const outcomes = (await together(shop.buyers, calls)).map(outcomeOf)
+    assert.deepEqual(outcomes, ['not_found', 'not_purchased', { ok: true }])
+    assert.deepEqual(await thumbs(seller, item), { item: [0, 1], seller: [0, 1] })
+  })
+
+  it('goes on after the item is sold out', async () => {
+    const [item] = (await shop.register(ann, { quantity: 1 })) as [number]
+    const bob = await shop.newBuyer()
+    await shop.purchase(bob, [item, 1])
+    await vote(bob, item, 'down')
+    assert.equal((await shop.item(item)).thumbs_down, 1)
+  })
+
+  it('takes up and down, and nothing else', async () => {
+    const { item, buyers } = await purchased(1)
+    const [bob] = buyers as [Party]
+    for (const vote of ['', 'UP', 'sideways', 1, true, null]) {
+      const params = { session: bob.session, item_id: item, vote: vote as Vote }
+      assert.equal((await shop.buyer.refusal('provide_feedback', params)).code, 'invalid_params')
+    }
+  })
+})
+
+describe('get_seller_rating', () => {
+  const ratingOf = async (seller_id: number) => {
+    const { session } = await shop.newBuyer()
+    return shop.buyer.call('get_seller_rating', { session, seller_id })
+  }
+
+  it('counts the units sold', async () => {
+    const { seller, item, buyers } = await purchased(2)
+    await shop.purchase(buyers[0] as Party, [item, 40])
+    const rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
+    assert.deepEqual(await shop.seller.call('get_seller_rating', { session: seller.session }), rating)
+    assert.deepEqual(await ratingOf(seller.id), rating)
+  })
+
+  it('is zeros for a seller who sold nothing, and not_found for nobody', async () => {
+    const { id, session } = await openAccount(shop.seller)
+    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    assert.deepEqual(await shop.seller.call('get_seller_rating', { session }), zeros)
+    assert.deepEqual(await ratingOf(id), zeros)
+    await assert.rejects(ratingOf(999_999_999), { code: 'not_found' })
+  })
+
+  it('answers each of many asked at once with its own', async () => {
+    const { id } = await openAccount(shop.seller)
+    const { seller, item, buyers } = await purchased(1)
+    await vote(buyers[0] as Party, item, 'up')
+    const { session } = await shop.newBuyer()
+    const asked = [seller.id, 999_999_999, id, seller.id]
+    const calls = asked.map((seller_id): BareCall => ['get_seller_rating', { session, seller_id }])
+    const rated = { thumbs_up: 1, thumbs_down: 0, items_sold: 1 }
+    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    assert.deepEqual((await together(shop.buyers, calls)).map(outcomeOf), [rated, 'not_found', zeros, rated])
+  })
+})
+
+describe('after a bout of anything at once', () => {
+  it('scores and quantities are the sums of what was registered, changed, purchased and voted', async () => {
+    const random = seeded(20_261_122)
+    const pick = <T>(things: readonly T[]) => things[Math.floor(random() * things.length)] as T
+    const servers = [shop.buyers, await shop.marketplace.serve('buyer', SHOP)]
+    const buyers = await Promise.all(
+      (await shop.newBuyers(16)).map(async (bob, index) => {
+        const caller = await Caller.connect(servers[index % 2] ?? shop.buyers)
+        return { caller, ...bob }
+      }),
+    )
+    const seller = await shop.newSeller()
+    const also = await shop.newSeller()
+    const fields = Array.from({ length: 6 }, () => ({ quantity: 30, category: 80 }))
+    const items = [...(await shop.register(seller, ...fields)), ...(await shop.register(also, ...fields))]
+    const calls: [weight: number, call: (buyer: (typeof buyers)[number], item_id: number) => Promise<unknown>][] = [
+      [
+        9,
+        ({ caller, session }, item_id) =>
+          caller.call('add_item_to_cart', { session, item_id, quantity: pick([1, 2, 5]) }),
+      ],
+      [5, ({ caller, session }) => caller.call('make_purchase', { session })],
+      [
+        3,
+        ({ caller, session }, item_id) =>
+          caller.call('provide_feedback', { session, item_id, vote: pick(['up', 'down']) }),
+      ],
+      [1, ({ caller, session }) => caller.call('clear_cart', { session })],
+      [2, (_, item_id) => changeUnits(item_id, pick([-3, 2, 4]))],
+    ]
+    const bag = calls.flatMap(([weight, call]) => Array<typeof call>(weight).fill(call))
+    let changed = 0
+    async function changeUnits(item_id: number, change: number): Promise<void> {
+      await shop.seller.call('update_units_for_sale', { session: seller.session, item_id, change })
+      changed += change
+    }
+    const outcomes: string[] = []
+    await Promise.all(
+      buyers.map(async (buyer) => {
+        for (let call = 0; call < 40; call += 1) {
+          const outcome = await pick(bag)(buyer, pick(items)).catch((error) => error)
+          outcomes.push(outcome instanceof CallRefused ? outcome.code : 'ok')
+        }
+      }),
+    )
+    assert.deepEqual([...new Set(outcomes)].toSorted(), [
+      'cart_empty',
+      'not_found',
+      'not_purchased',
+      'ok',
+      'out_of_stock',
+    ])
+    assert.ok(outcomes.filter((outcome) => outcome === 'ok').length > outcomes.length / 3, 'too little was done')
+
+    const differing = {
+      'seller scores and purchase lines': `SELECT seller_score.seller_id, items_sold, sold FROM seller_score LEFT JOIN (
+        SELECT seller_id, SUM(purchase_line.quantity) AS sold FROM purchase_line JOIN item ON item.id = item_id
+        GROUP BY seller_id) AS sums USING (seller_id) WHERE items_sold <> COALESCE(sold, 0)`,
+      'lines of sellers without a score': `SELECT item_id FROM purchase_line JOIN item ON item.id = item_id
+        LEFT JOIN seller_score USING (seller_id) WHERE seller_score.seller_id IS NULL`,
+      'buyer scores and purchase lines': `SELECT buyer_id, items_purchased, purchased FROM (
+        SELECT buyer_id, SUM(quantity) AS purchased FROM purchase_line GROUP BY buyer_id) AS sums
+        LEFT JOIN buyer_score USING (buyer_id) WHERE COALESCE(items_purchased, 0) <> purchased`,
+      'buyer scores without purchases': `SELECT buyer_id FROM buyer_score
+        WHERE buyer_id NOT IN (SELECT buyer_id FROM purchase_line)`,
+      'purchases and their lines': `SELECT id, total_cents FROM purchase LEFT JOIN (
+        SELECT purchase_id, SUM(quantity * price_cents) AS cents FROM purchase_line GROUP BY purchase_id) AS sums
+        ON purchase_id = id WHERE total_cents <> COALESCE(cents, -1)`,
+      'votes on items and feedback': `SELECT id, thumbs_up, up, thumbs_down, down FROM item LEFT JOIN (
+        SELECT item_id, SUM(vote = 'up') AS up, SUM(vote = 'down') AS down FROM feedback GROUP BY item_id) AS sums
+        ON item_id = id WHERE thumbs_up <> COALESCE(up, 0) OR thumbs_down <> COALESCE(down, 0)`,
+      'votes on sellers and feedback': `SELECT seller_id, thumbs_up, up, thumbs_down, down FROM seller_score LEFT JOIN (
+        SELECT seller_id, SUM(vote = 'up') AS up, SUM(vote = 'down') AS down
+        FROM feedback JOIN item ON item.id = item_id GROUP BY seller_id) AS sums
+        USING (seller_id) WHERE thumbs_up <> COALESCE(up, 0) OR thumbs_down <> COALESCE(down, 0)`,
+      'votes without a purchase': `SELECT buyer_id, item_id FROM feedback
+        WHERE (buyer_id, item_id) NOT IN (SELECT buyer_id, item_id FROM purchase_line)`,
+      'items on sale without all their keywords, or the other way round': `SELECT id, quantity, words FROM item LEFT JOIN (
+        SELECT item_id, COUNT(*) AS words FROM item_keyword GROUP BY item_id) AS sums
+        ON item_id = id WHERE COALESCE(words, 0) <> IF(quantity > 0, 2, 0)`,
+    }
+    for (const [what, sql] of Object.entries(differing)) assert.deepEqual(await shop.rows(sql), [], what)
+    const [row] = await shop.rows(
+      `SELECT (SELECT SUM(quantity) FROM item WHERE category = 80) + (SELECT SUM(purchase_line.quantity)
+       FROM purchase_line JOIN item ON item.id = item_id WHERE category = 80)`,
+    )
+    assert.equal(Number(row?.[0]), items.length * 30 + changed)
+    await Promise.all(buyers.map(({ caller }) => caller.close()))
+  })
+})

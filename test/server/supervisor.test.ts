@@ -1,0 +1,184 @@
+/**
+ * souk-server without a role: the whole marketplace from one command. What it
+ * says when it is ready, what it says when it can't be, and that whatever
+ * happens to it no process stays behind that nobody owns.
+ */
+
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { findPrograms, SetUpError } from '../../src/db/private.ts'
+import { anItem, Caller, openAccount } from '../support/clients.ts'
+import { type HomeProcess, processesOf, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+
+let home: string
+let ports: { SOUK_SELLER_PORT: string; SOUK_BUYER_PORT: string }
+
+before(async () => {
+  home = temporaryHome()
+  const [one, two] = await Promise.all([listening(), listening()])
+  ports = { SOUK_SELLER_PORT: String(portOf(one)), SOUK_BUYER_PORT: String(portOf(two)) }
+  await Promise.all([one, two].map((server) => new Promise((resolve) => server.close(resolve))))
+})
+afterEach(() => {
+  for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
+  return until('all processes of the home have ended', () => processesOf(home).length === 0)
+})
+after(() => rmSync(home, { recursive: true, force: true }))
+
+const start = (environment: Record<string, string> = {}, ...flags: string[]) =>
+  new ServerProgram(home, flags, { ...ports, ...environment })
+
+/** Resolves when it says that it is ready. */
+async function startReady(): Promise<ServerProgram> {
+  const program = start()
+  await program.says(/souk is ready\n/)
+  return program
+}
+
+/** The process of a part of the marketplace. */
+function find(part: 'mariadbd' | 'seller' | 'buyer'): HomeProcess | undefined {
+  const named = part === 'mariadbd' ? /mariadbd --/ : new RegExp(`server\\.ts ${part}$`)
+  return processesOf(home).find(({ command }) => named.test(command))
+}
+
+const sellers = () => Caller.connect({ role: 'seller' as const, port: Number(ports.SOUK_SELLER_PORT) })
+const buyers = () => Caller.connect({ role: 'buyer' as const, port: Number(ports.SOUK_BUYER_PORT) })
+
+function listening(): Promise<Server> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
+  })
+}
+
+function portOf(server: Server): number {
+  return (server.address() as { port: number }).port
+}
+
+describe('a marketplace', () => {
+  it('says one line for each server and then that it is ready, and serves sellers and buyers', async () => {
+    const program = await startReady()
+    const lines = program.output.trim().split('\n')
+    assert.deepEqual(lines.slice(0, 2).toSorted(), [
+      `buyer server accepts connections on 127.0.0.1:${ports.SOUK_BUYER_PORT}`,
+      `seller server accepts connections on 127.0.0.1:${ports.SOUK_SELLER_PORT}`,
+    ])
+    assert.deepEqual(lines.slice(2), ['souk is ready'])
+    const [seller, buyer] = await Promise.all([sellers(), buyers()])
+    const [ann, bob] = await Promise.all([openAccount(seller), openAccount(buyer)])
+    const { item_id } = await seller.call('register_item_for_sale', { session: ann.session, ...anItem() })
+    assert.equal((await buyer.call('get_item', { session: bob.session, item_id })).seller_id, ann.id)
+    await program.end()
+  })
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`ends everything it started on ${signal}, with 0, and keeps what it has for the next time`, async () => {
+      const program = await startReady()
+      assert.equal(processesOf(home).length, 4)
+      assert.equal(await program.end(signal), 0)
+      assert.deepEqual(processesOf(home), [])
+      assert.equal(program.log, '')
+    })
+  }
+
+  it('told to stop while its database starts leaves nothing running', async () => {
+    const program = start()
+    await until('the database server was started', () => find('mariadbd') !== undefined)
+    assert.equal(await program.end(), 0)
+    assert.deepEqual(processesOf(home), [])
+  })
+
+  it('told to stop while its servers start leaves nothing running', async () => {
+    const program = start()
+    await until('a server was started', () => find('seller') !== undefined)
+    assert.equal(await program.end(), 0)
+    assert.deepEqual(processesOf(home), [])
+  })
+
+  it('is not started a second time in one home: that says so, ends with 2 and hurts nothing', async () => {
+    const first = await startReady()
+    const second = start({ SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' })
+    assert.equal(await second.ended, 2)
+    assert.equal(second.log, `souk: ${home} is in use by another souk, process ${first.pid}\n`)
+    assert.equal(processesOf(home).length, 4)
+    const seller = await sellers()
+    await seller.call('ping', {})
+    assert.equal(await first.end(), 0)
+  })
+
+  it('whose port is in use says which, ends with 2, and leaves nothing running', async () => {
+    const taken = await listening()
+    const port = portOf(taken)
+    const program = start({ SOUK_BUYER_PORT: String(port) })
+    assert.equal(await program.ended, 2)
+    taken.close()
+    assert.ok(
+      program.log.includes(`the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`),
+    )
+    assert.deepEqual(processesOf(home), [])
+  })
+
+  it('that does not find MariaDB’s programs says which, and what to install', () => {
+    const problem = new SetUpError(
+      'mariadbd, mariadb-install-db, my_print_defaults not found; install the MariaDB server: ' +
+        'apt-get install mariadb-server-core mariadb-client-core, or brew install mariadb',
+    )
+    assert.throws(() => findPrograms([home]), problem)
+  })
+
+  it('with bad settings tells all of them at once, and ends with 2', async () => {
+    const program = start({ SOUK_SELLER_PORT: 'x', SOUK_QUEUE: 'maybe' })
+    assert.equal(await program.ended, 2)
+    assert.deepEqual(program.log.match(/SOUK_\w+/g), ['SOUK_SELLER_PORT', 'SOUK_QUEUE'])
+  })
+
+  it('killed with -9 takes its servers along, and the next one takes over its database', async () => {
+    const first = await startReady()
+    const database = find('mariadbd')
+    const seller = await sellers()
+    const { session, id } = await openAccount(seller)
+    await first.end('SIGKILL')
+    await until('its servers have ended', () => processesOf(home).length === 1)
+    assert.deepEqual(find('mariadbd'), database)
+    const second = await startReady()
+    assert.match(second.output, new RegExp(`taken over \\(process ${database?.pid}\\)`))
+    assert.deepEqual(find('mariadbd'), database)
+    assert.equal((await (await sellers()).call('whoami', { session })).id, id)
+    assert.equal(await second.end(), 0)
+    assert.deepEqual(processesOf(home), [])
+  })
+
+  it('starts a server again that was killed, and its database too', async () => {
+    const program = await startReady()
+    const { session, id } = await openAccount(await sellers())
+    for (const part of ['seller', 'mariadbd'] as const) {
+      const killed = find(part)
+      process.kill(killed?.pid as number, 'SIGKILL')
+      await until(`there is another ${part}`, () => ![undefined, killed?.pid].includes(find(part)?.pid))
+      await until('the session is served', async () => {
+        try {
+          const caller = await sellers()
+          const who = await caller.call('whoami', { session })
+          await caller.close()
+          return who.id === id
+        } catch {
+          return false
+        }
+      })
+    }
+    assert.equal(await program.end(), 0)
+    assert.deepEqual(processesOf(home), [])
+  })
+
+  it('lets a server of one role join that finds its database in the same home', async () => {
+    const program = await startReady()
+    const { session, id } = await openAccount(await sellers())
+    const joined = new ServerProgram(home, ['seller'], { SOUK_SELLER_PORT: '0' })
+    const [, port] = await joined.says(/accepts connections on 127\.0\.0\.1:(\d+)\n/)
+    const caller = await Caller.connect({ role: 'seller' as const, port: Number(port) })
+    assert.equal((await caller.call('whoami', { session })).id, id)
+    assert.equal(await joined.end(), 0)
+    assert.equal(await program.end(), 0)
+  })
+})

@@ -1,0 +1,199 @@
+/**
+ * A marketplace of its own for a test file: a private MariaDB in a temporary
+ * home, databases named souk_test_…, and servers as processes of their own,
+ * on free ports. Whatever is started here is remembered, and `close()` ends
+ * it by its process id and removes the home, however the tests went.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Role } from '../../src/contract/operations.ts'
+import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private.ts'
+import { applySchema, createDatabase, type DatabaseName, withConnection } from '../../src/db/schema.ts'
+import { asEnvironment, type Settings } from '../../src/server/settings.ts'
+
+export type SomeSettings = Partial<Settings>
+
+/** How a process ended: its exit code, or the signal that ended it. */
+export type Ending = number | NodeJS.Signals
+
+const SOURCE_SERVER = [
+  process.execPath,
+  `--import=${import.meta.resolve('tsx')}`,
+  fileURLToPath(new URL('../../src/server.ts', import.meta.url)),
+]
+const BUFFER_POOL_MIB = 64
+const PATIENCE_MS = 30_000
+
+/** A folder for one test file, short enough that sockets fit in it. */
+export function temporaryHome(): string {
+  return mkdtempSync(join(tmpdir(), 'souk-'))
+}
+
+/** souk-server as a process, and what it has said. It sees no settings but those given. */
+export class ServerProgram {
+  readonly ended: Promise<Ending>
+  readonly #child: ChildProcess
+  #ending: Ending | undefined
+  #output = ''
+  #log = ''
+
+  /** `command` is what starts souk-server, before its own arguments. */
+  constructor(home: string, rest: readonly string[], environment: Record<string, string>, command = SOURCE_SERVER) {
+    const [program = '', ...first] = command
+    this.#child = spawn(program, [...first, ...rest], {
+      cwd: home, // so that no .env of a clone is read
+      env: { PATH: process.env.PATH, SOUK_HOME: home, SOUK_LIMIT_CONNECTIONS: '2000', ...environment },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if a test process dies, the broken channel ends what it started
+    })
+    this.ended = new Promise((resolve) => {
+      const over = (code: number | null, signal: NodeJS.Signals | null) => {
+        this.#ending ??= code ?? signal ?? 'SIGKILL'
+        resolve(this.#ending)
+      }
+      this.#child.once('close', over) // all that it said has been read
+      this.#child.once('exit', (code, signal) => signal !== null && over(code, signal)) // its own children may hold its output
+    })
+    this.#child.stdout?.on('data', (text) => {
+      this.#output += text
+    })
+    this.#child.stderr?.on('data', (text) => {
+      this.#log += text
+    })
+  }
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
+  get output(): string {
+    return this.#output
+  }
+
+  /** What it wrote to stderr. */
+  get log(): string {
+    return this.#log
+  }
+
+  /** Waits until the output matches; rejects when the program ends before. */
+  async says(pattern: RegExp): Promise<RegExpMatchArray> {
+    let match: RegExpMatchArray | null = null
+    await until(`the server says ${pattern}`, () => {
+      match = this.#output.match(pattern)
+      return match !== null || this.#ending !== undefined
+    })
+    if (match === null) throw new Error(`ended (${this.#ending}) without ${pattern}:\n${this.#output}\n${this.#log}`)
+    return match
+  }
+
+  /** Sends the signal, and resolves when the process has ended. */
+  end(signal: NodeJS.Signals = 'SIGTERM'): Promise<Ending> {
+    this.#child.kill(signal)
+    return this.ended
+  }
+}
+
+/** A server of one role that accepts connections. */
+export interface RunningServer<R extends Role = Role> {
+  role: R
+  port: number
+  program: ServerProgram
+}
+
+export interface TestMarketplace {
+  home: string
+  urls: Record<DatabaseName, string>
+  /** The database server, as it runs now. */
+  database(): PrivateDatabase
+  /** Starts the database server again in its folder, after it ended. */
+  restartDatabase(): Promise<void>
+  /** Rows of a statement, as objects. */
+  sql<Row = Record<string, unknown>>(database: DatabaseName, statement: string, values?: unknown[]): Promise<Row[]>
+  /** Resolves when the server accepts connections. */
+  serve<R extends Role>(role: R, settings?: SomeSettings, command?: readonly string[]): Promise<RunningServer<R>>
+  close(): Promise<void>
+}
+
+export async function startTestMarketplace(): Promise<TestMarketplace> {
+  const home = temporaryHome()
+  try {
+    return await startIn(home)
+  } catch (error) {
+    rmSync(home, { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function startIn(home: string): Promise<TestMarketplace> {
+  const programs: ServerProgram[] = []
+  let database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
+  const urls = { customer: database.url('souk_test_customer'), product: database.url('souk_test_product') }
+  await Promise.all(Object.values(urls).map(createDatabase))
+  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+
+  async function serve<R extends Role>(role: R, settings: SomeSettings = {}, command?: readonly string[]) {
+    const databases = { customerDbUrl: urls.customer, productDbUrl: urls.product }
+    const environment = asEnvironment({ ...databases, sellerPort: 0, buyerPort: 0, ...settings })
+    const started = new ServerProgram(home, [role], environment, command === undefined ? undefined : [...command])
+    programs.push(started)
+    const [, port] = await started.says(/server accepts connections on 127\.0\.0\.1:(\d+)\n/)
+    return { role, port: Number(port), program: started }
+  }
+
+  return {
+    home,
+    urls,
+    database: () => database,
+    async restartDatabase() {
+      database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
+    },
+    sql: (name, statement, values) => withConnection(urls[name], (connection) => connection.query(statement, values)),
+    serve,
+    async close() {
+      await Promise.all(programs.map((program) => program.end('SIGKILL')))
+      await database.stop()
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
+
+/** How many connections of clients a server holds: those it has not closed. Linux only. */
+export function openConnections({ port }: { port: number }): number {
+  const [, ...rows] = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n')
+  return rows.filter((row) => {
+    const [, local, , state] = row.trim().split(/\s+/)
+    const isOpen = state === '01' || state === '08' // established, or closed by the client only
+    return isOpen && Number.parseInt(local?.split(':')[1] ?? '', 16) === port
+  }).length
+}
+
+/** A process that was started for a home, by whomever. */
+export interface HomeProcess {
+  pid: number
+  command: string
+}
+
+/** All processes that live and have this home in their environment. Linux only. */
+export function processesOf(home: string): HomeProcess[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  return pids.flatMap((pid) => {
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`SOUK_HOME=${home}`)) return []
+      return [{ pid: Number(pid), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() }]
+    } catch {
+      return [] // it has ended, or is somebody else's
+    }
+  })
+}
+
+/** Waits until something is true; rejects, naming it, when that takes too long. */
+export async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  const untilMs = performance.now() + PATIENCE_MS
+  while (!(await isTrue())) {
+    if (performance.now() > untilMs) throw new Error(`not true in ${PATIENCE_MS} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}

@@ -1,0 +1,54 @@
+/** The model test for as long and from where one likes: npm run model -- --operations 1000000 --seed 42 */
+
+import { cac } from 'cac'
+import { z } from 'zod'
+import { fail } from '../../src/process/start.ts'
+import { explore } from '../support/model.ts'
+
+const PROGRESS_EVERY_MS = 5_000
+
+const options = z.object({
+  operations: z.coerce.number().int().min(1).default(100_000),
+  seed: z.coerce
+    .number()
+    .int()
+    .default(() => Date.now() % 1_000_000_000),
+  verbose: z.boolean().default(false),
+})
+
+async function main(): Promise<void> {
+  const program = cac('npm run model --')
+  program
+    .option('--operations <n>', 'how many operations at least (100000)')
+    .option('--seed <n>', 'seed of the first sequence; the next ones have the next seeds (a new one each time)')
+    .option('--verbose', 'tell how often each operation came to what')
+  const checked = options.safeParse(program.help().parse().options)
+  if (program.options.help) return
+  if (!checked.success) fail([z.prettifyError(checked.error)], 2)
+  const { operations, seed, verbose } = checked.data
+
+  const interrupted = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort())
+  const beganMs = performance.now()
+  const secondsSince = () => (performance.now() - beganMs) / 1_000
+  let saidMs = beganMs
+  const findings = await explore({
+    seed,
+    operations,
+    signal: interrupted.signal,
+    progress(done) {
+      if (performance.now() - saidMs < PROGRESS_EVERY_MS) return
+      saidMs = performance.now()
+      process.stderr.write(`${done} operations, ${Math.round(done / secondsSince())} a second\n`)
+    },
+  })
+  if (interrupted.signal.aborted) fail(['interrupted'], 130)
+  if (verbose) for (const [outcome, times] of [...findings.tally].sort()) process.stdout.write(`${times}\t${outcome}\n`)
+  process.stdout.write(
+    `seed ${seed}: ${findings.operations} operations in ${findings.sequences} sequences, ${secondsSince().toFixed(1)} s\n`,
+  )
+  if (findings.failure !== undefined) fail([findings.failure], 1)
+  if (findings.neverReached.length > 0) fail(['never reached:', ...findings.neverReached], 1)
+}
+
+await main()

@@ -1,0 +1,113 @@
+/**
+ * A flash sale while both buyer servers are killed in turn, and connections to
+ * the databases at random: clients that try again get nearly every call
+ * answered, and what they were told is what the database has.
+ */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { RetryingClient } from '../../src/client/retrying.ts'
+import type { Role } from '../../src/contract/operations.ts'
+import { withConnection } from '../../src/db/schema.ts'
+import type { Random } from '../../src/loadgen/workload.ts'
+import { FlashSale } from '../support/flash-sale.ts'
+import { Books, gather } from '../support/ledger-clients.ts'
+import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
+import { below, diceOf, oneOf, ROUNDS } from '../support/random.ts'
+
+const BUYERS = 200
+const SELLERS = 4
+const SERVERS_KILLED = 2
+const LONGEST_CALM_MS = 1_000
+const CONNECTION_KILLED_EVERY_MS = 50
+const PATIENCE_MS = 40_000
+const LEAST_SHARE_ANSWERED = 0.99
+
+let marketplace: TestMarketplace
+let sellers: RunningServer<'seller'>
+const buyers: RunningServer<'buyer'>[] = []
+
+before(async () => {
+  marketplace = await startTestMarketplace()
+  sellers = await marketplace.serve('seller')
+  buyers.push(...(await Promise.all([marketplace.serve('buyer'), marketplace.serve('buyer')])))
+})
+after(() => marketplace?.close())
+
+describe('a flash sale while its servers and their connections are killed', () => {
+  it('answers nearly every call, and each unit is where clients were told that it is', async (test) => {
+    const random = diceOf(test)
+    const books = await Books.open(marketplace)
+    const crowd = {
+      sellers: await gather(marketplace, 'seller', SELLERS, books, () => lineTo(sellers)),
+      buyers: await gather(marketplace, 'buyer', BUYERS, books, (number) =>
+        lineTo(buyers[number % 2] as RunningServer<'buyer'>),
+      ),
+    }
+    const sales: FlashSale[] = []
+    const kills = { servers: 0, connections: 0 }
+    let over = false
+    const sell = async () => {
+      while (kills.servers < SERVERS_KILLED * ROUNDS) {
+        const sale = new FlashSale({ ...crowd, items: 10, units: 100, changes: 40, random })
+        sales.push(sale)
+        await sale.hold()
+      }
+    }
+    const selling = sell().finally(() => {
+      over = true
+    })
+    await Promise.all([selling, killServers(() => !over, random, kills), killConnections(() => !over, random, kills)])
+    const answered = sales.reduce((sum, sale) => sum + sale.answered, 0)
+    const failed = sales.reduce((sum, sale) => sum + sale.failed, 0)
+    const told = JSON.stringify(sales.map(({ failures }) => failures))
+    test.diagnostic(`${kills.servers} servers and ${kills.connections} connections killed: ${sales.join(', ')}`)
+    await books.audit()
+    assert.ok(
+      answered / (answered + failed) >= LEAST_SHARE_ANSWERED,
+      `${failed} of ${answered + failed} failed: ${told}`,
+    )
+    assert.ok(!told.includes('internal'), told)
+  })
+})
+
+function lineTo<R extends Role>({ role, port }: RunningServer<R>): RetryingClient<R> {
+  return new RetryingClient({ role, host: '127.0.0.1', port, timeoutMs: PATIENCE_MS })
+}
+
+interface Kills {
+  servers: number
+  connections: number
+}
+
+/** Both servers in turn; each is back on its port before the other goes. */
+async function killServers(goesOn: () => boolean, random: Random, kills: Kills): Promise<void> {
+  for (; goesOn(); kills.servers += 1) {
+    await sleep(below(LONGEST_CALM_MS, random))
+    const { port, program } = buyers[kills.servers % 2] as RunningServer<'buyer'>
+    await program.end('SIGKILL')
+    buyers[kills.servers % 2] = await restart(port, goesOn)
+  }
+}
+
+/** A server whose connection is killed while it starts ends, and is started again. */
+function restart(port: number, goesOn: () => boolean): Promise<RunningServer<'buyer'>> {
+  return marketplace.serve('buyer', { buyerPort: port }).catch((error) => {
+    if (goesOn()) return restart(port, goesOn)
+    throw error
+  })
+}
+
+function killConnections(goesOn: () => boolean, random: Random, kills: Kills): Promise<void> {
+  return withConnection(marketplace.urls.product, async (connection) => {
+    while (goesOn()) {
+      await sleep(CONNECTION_KILLED_EVERY_MS)
+      const victims = await connection.query<{ id: number }[]>(
+        "SELECT id FROM information_schema.processlist WHERE db LIKE 'souk_test_%' AND id <> CONNECTION_ID()",
+      )
+      const gone = await connection.query(`KILL CONNECTION ${oneOf(victims, random).id}`).catch((error) => error)
+      if (!(gone instanceof Error)) kills.connections += 1
+    }
+  })
+}
