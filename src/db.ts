@@ -25,7 +25,7 @@
 
 import { type Connection, createPool, type Pool, type PoolConfig, type PoolConnection, type SqlError } from 'mariadb'
 import type { Role } from './contract/operations.ts'
-import { type Answer, type Refusal, Refused } from './contract/protocol.ts'
+import { type Answer, type Refusal, Refused } from './contract/refusals.ts'
 
 export type Value = string | number | null
 

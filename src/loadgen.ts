@@ -19,7 +19,8 @@ import { isMarket, loadRecord, newestRecords, type Run, saveRecord, writeWhole }
 import { accountsFor, isShopping, SCENARIOS } from './loadgen/scenarios.ts'
 import { PROFILES, type Profile, runStudy, type StudyOptions } from './loadgen/study.ts'
 import { SYSTEM_NAMES } from './loadgen/systems.ts'
-import { fail, loadDotEnv, progress, VERSION } from './process/start.ts'
+import { progress } from './process/progress.ts'
+import { fail, loadDotEnv, VERSION } from './process/start.ts'
 import { readSettings, type Settings } from './server/settings.ts'
 
 const interrupted = new AbortController()

@@ -10,8 +10,9 @@ import { ROLES, type Role } from './contract/operations.ts'
 import { findRunning, SetUpError } from './db/private.ts'
 import { applySchema } from './db/schema.ts'
 import { Database } from './db.ts'
-import { writeLine } from './process/progress.ts'
-import { fail, loadDotEnv, onStop, progress, showStopping, VERSION } from './process/start.ts'
+import { progress, writeLine } from './process/progress.ts'
+import { fail, loadDotEnv, VERSION } from './process/start.ts'
+import { onStop, showStopping } from './process/stop.ts'
 import { createDispatcher } from './server/dispatch.ts'
 import { type Listener, listen } from './server/listener.ts'
 import { accounts } from './server/market/accounts.ts'
@@ -24,7 +25,7 @@ import { buyerFeedback, buyerRatings, sellerRatings } from './server/market/rati
 import { buyerSearch } from './server/market/search.ts'
 import { Sessions } from './server/market/sessions.ts'
 import { sellerInventory } from './server/market/stock.ts'
-import { describeSettings, readSettings, SETTINGS, type Settings } from './server/settings.ts'
+import { describeSettings, limitsFrom, readSettings, SETTINGS, type Settings } from './server/settings.ts'
 import { runMarketplace } from './server/supervisor.ts'
 
 /** Of the database's connections, and of files. */
@@ -99,11 +100,12 @@ async function serve(role: Role, settings: Settings): Promise<void> {
       ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, ids, sessions) })
       : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, ids, sessions) })
 
+  const limits = limitsFrom(settings)
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
   const listener = await listen({
     host: settings.host,
     port,
-    limits: limitsOf(settings),
+    limits: { ...limits, connections: connectionsPossible(limits.connections) },
     answer,
     log: common.log,
   }).catch((error: NodeJS.ErrnoException) => {
@@ -173,19 +175,6 @@ async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
     )
   }
   return { customer: url('souk_customer'), product: url('souk_product') }
-}
-
-function limitsOf(settings: Settings) {
-  return {
-    lineBytes: settings.limitLineBytes,
-    inFlight: settings.limitInFlight,
-    unsentBytes: settings.limitUnsentBytes,
-    connections: connectionsPossible(settings.limitConnections),
-    unfinishedLineMs: settings.limitUnfinishedLineMs,
-    idleMs: settings.limitIdleMs,
-    stuckMs: settings.limitStuckMs,
-    requestMs: settings.limitRequestMs,
-  }
 }
 
 /** As many as wanted, or as the system allows open files, less what the server needs for itself; says so then. */

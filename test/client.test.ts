@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { z } from 'zod'
 import { Commands } from '../src/client/commands.ts'
-import { operationsOf, ROLES, type Role } from '../src/contract/operations.ts'
+import { operationsByName, ROLES, type Role } from '../src/contract/operations.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from './support/marketplace.ts'
 import { FaultyLink } from './support/proxy.ts'
 import { documentIn, PASSWORD, Somebody } from './support/souk.ts'
@@ -38,7 +38,7 @@ describe('help', () => {
   for (const role of ROLES) {
     it(`of a ${role} shows examples first, and every command`, async () => {
       const help = await ann.result(`${role} --help`)
-      for (const name of operationsOf(role).keys())
+      for (const name of operationsByName(role).keys())
         assert.match(help, new RegExp(`^ {2}${name.replaceAll('_', '-')}(, [a-z]+)? {2,}[A-Z]`, 'm'))
       assert.match(help, /^souk [\d.]+, for \w+s\n\nExamples:\n/)
     })
@@ -164,9 +164,9 @@ describe('a session', () => {
       const documents = (await ann.result(`${role} --json`, { input: lines[role].join('\n') })).trim().split('\n')
       const commands = new Commands<Role>(role, { inShell: false })
       const called = lines[role].map((line) => commands.named(line.split(' ')[0])?.operation)
-      assert.deepEqual(called.toSorted(), [...operationsOf(role).keys()].toSorted())
+      assert.deepEqual(called.toSorted(), [...operationsByName(role).keys()].toSorted())
       for (const [index, operation] of called.entries()) {
-        const { result } = operationsOf(role).get(String(operation)) as { result: z.ZodObject }
+        const { result } = operationsByName(role).get(String(operation)) as { result: z.ZodObject }
         const told = operation === 'login' ? result.omit({ session: true }) : result
         told.parse(JSON.parse(documents[index] ?? ''))
       }

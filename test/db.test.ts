@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import type { Answer } from '../src/contract/protocol.ts'
+import type { Answer } from '../src/contract/refusals.ts'
 import { withConnection } from '../src/db/schema.ts'
 import { Database, type IdempotencyKey, type Keyed, type Lane, type Plan } from '../src/db.ts'
 import { anItem, Caller, line, type OpenAccount, openAccount, type Reply, Wire } from './support/clients.ts'

@@ -1,6 +1,7 @@
 /** Where the server is that a command talks to, and how long it waits: flags, then the environment, then what souk-server has unless set. */
 
-import { DEFAULT_HOST, DEFAULT_PORTS, type Role } from '../contract/operations.ts'
+import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
+import type { Role } from '../contract/operations.ts'
 import { UsageError } from './failures.ts'
 
 export interface Address {

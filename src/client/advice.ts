@@ -1,7 +1,7 @@
 /** What is said when a command fails: what is wrong, and what to type next. */
 
 import type { Name, Role } from '../contract/operations.ts'
-import type { ErrorCode } from '../contract/protocol.ts'
+import type { ErrorCode } from '../contract/refusals.ts'
 import { isLoopback } from './address.ts'
 import type { Commands } from './commands.ts'
 import { CallRefused, ConnectionLost } from './connection.ts'

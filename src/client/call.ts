@@ -3,8 +3,8 @@
  * the call or the calls for all pages, and what is remembered of it.
  */
 
-import { type Name, operationsOf, type Role } from '../contract/operations.ts'
-import { progress } from '../process/start.ts'
+import { type Name, operationsByName, type Role } from '../contract/operations.ts'
+import { progress } from '../process/progress.ts'
 import type { Parsed } from './commands.ts'
 import type { Desk } from './context.ts'
 import { type Failure, NotLoggedIn } from './failures.ts'
@@ -36,7 +36,7 @@ export async function carryOut(desk: Desk, command: Command): Promise<Failure | 
 
 /** The session or the password that the operation needs. */
 async function credentials(desk: Desk, { operation, options }: Command): Promise<object> {
-  const shape = operationsOf(desk.commands.role).get(operation)?.params.shape ?? {}
+  const shape = operationsByName(desk.commands.role).get(operation)?.params.shape ?? {}
   if ('password' in shape) {
     if (options.passwordFile !== undefined) return { password: passwordFrom(options.passwordFile) }
     return { password: await desk.password(operation === 'create_account') }

@@ -5,7 +5,8 @@
  */
 
 import { type CAC, type Command, cac } from 'cac'
-import { DEFAULT_PORTS, type Name, operationsOf, type Role } from '../contract/operations.ts'
+import { DEFAULT_PORTS } from '../contract/addresses.ts'
+import { type Name, operationsByName, type Role } from '../contract/operations.ts'
 import { VERSION } from '../process/start.ts'
 import { advised, type Given, nearestOf, readWords } from './argv.ts'
 import { UsageError } from './failures.ts'
@@ -85,7 +86,7 @@ export class Commands<R extends Role> {
   constructor(role: R, { inShell }: { inShell: boolean }) {
     this.role = role
     this.inShell = inShell
-    this.entries = [...operationsOf(role)].map(([name, { about, params }]) => {
+    this.entries = [...operationsByName(role)].map(([name, { about, params }]) => {
       const operation = name as Name<R>
       const { alias, positional = [], examples } = (FORMS[role] as Record<string, Form<string>>)[name] as Form<string>
       const fields = fieldsOf(params)
@@ -193,7 +194,7 @@ export class Commands<R extends Role> {
 
 /** What the contract makes of the parameters. Throws `UsageError`. */
 function checkedParams(role: Role, operation: string, params: object, fields: readonly Field[]) {
-  const schema = operationsOf(role).get(operation)?.params
+  const schema = operationsByName(role).get(operation)?.params
   const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
   const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
   const checked = schema?.omit(omitted).safeParse(params)

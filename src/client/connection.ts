@@ -5,8 +5,10 @@
  */
 
 import { createConnection, type Socket } from 'node:net'
+import { LineDecoder } from '../contract/lines.ts'
 import type { Name, Params, Result, Role } from '../contract/operations.ts'
-import { type ErrorCode, encodeRequest, LIMITS, LineDecoder } from '../contract/protocol.ts'
+import { encodeRequest } from '../contract/protocol.ts'
+import type { ErrorCode } from '../contract/refusals.ts'
 
 /** The server refused a call. */
 export class CallRefused extends Error {
@@ -55,7 +57,7 @@ interface Reply {
 const TIMEOUT_MS = 10_000
 const SWEEP_MS = 500
 /** A reply may be as long as a listing of 10,000 items; only a broken server sends more. */
-const LONGEST_REPLY_BYTES = LIMITS.lineBytes * 256
+const LONGEST_REPLY_BYTES = 16 * 1024 * 1024
 
 /** Resolves when connected; rejects with `ConnectionLost`. */
 export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: ConnectionOptions) {

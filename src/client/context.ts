@@ -4,8 +4,7 @@
  */
 
 import type { Role } from '../contract/operations.ts'
-import { whileWaiting } from '../process/progress.ts'
-import { progress } from '../process/start.ts'
+import { progress, whileWaiting } from '../process/progress.ts'
 import { type Address, readAddress } from './address.ts'
 import { failureOf } from './advice.ts'
 import type { Commands, Options, Parsed } from './commands.ts'

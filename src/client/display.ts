@@ -1,6 +1,6 @@
 /** How the result of each operation looks to a person. `--json` gives it as the contract has it instead. */
 
-import type { Item, Line, Name, Params, Result, Role } from '../contract/operations.ts'
+import type { CartLine, Item, Name, Params, Result, Role } from '../contract/operations.ts'
 import { amountOf } from './money.ts'
 import type { Column } from './table.ts'
 
@@ -113,12 +113,12 @@ function listOf(empty: string, columns: readonly Column[], rows: readonly (reado
   return [rows.length === 0 ? empty : { columns, rows }]
 }
 
-function lineOf(line: Line): string[] {
+function lineOf(line: CartLine): string[] {
   const { item_id, name, quantity, price_cents } = line
   return [String(item_id), name, String(quantity), amountOf(price_cents), amountOf(totalOf(line))]
 }
 
-function totalOf({ quantity, price_cents }: Line): number {
+function totalOf({ quantity, price_cents }: CartLine): number {
   return quantity * price_cents
 }
 

@@ -12,8 +12,8 @@
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Name, operationsOf, type Result, type Role } from '../contract/operations.ts'
-import type { ErrorCode } from '../contract/protocol.ts'
+import { type Name, operationsByName, type Result, type Role } from '../contract/operations.ts'
+import type { ErrorCode } from '../contract/refusals.ts'
 import { type Arguments, CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 
 export interface RetryingClientOptions<R extends Role> {
@@ -45,7 +45,7 @@ const BEFORE_KEYS: readonly ErrorCode[] = ['unauthenticated', 'internal']
 
 export class RetryingClient<R extends Role> {
   readonly #options: RetryingClientOptions<R>
-  readonly #operations: ReturnType<typeof operationsOf>
+  readonly #operations: ReturnType<typeof operationsByName>
   /** Made, or being made: calls at the same time share the attempt. */
   #connection: Promise<Connection<R>> | undefined
   readonly #closing = new AbortController()
@@ -53,7 +53,7 @@ export class RetryingClient<R extends Role> {
 
   constructor(options: RetryingClientOptions<R>) {
     this.#options = options
-    this.#operations = operationsOf(options.role)
+    this.#operations = operationsByName(options.role)
   }
 
   /**

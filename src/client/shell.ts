@@ -5,7 +5,8 @@
  */
 
 import type { Role } from '../contract/operations.ts'
-import { progress, VERSION } from '../process/start.ts'
+import { progress } from '../process/progress.ts'
+import { VERSION } from '../process/start.ts'
 import { nearestOf } from './argv.ts'
 import { candidatesFor } from './candidates.ts'
 import { Commands, type Options } from './commands.ts'

@@ -1,8 +1,7 @@
 /** Whether the servers answer and how fast, and who is logged in at them. */
 
 import { ROLES, type Role } from '../contract/operations.ts'
-import { whileWaiting } from '../process/progress.ts'
-import { progress } from '../process/start.ts'
+import { progress, whileWaiting } from '../process/progress.ts'
 import { readAddress } from './address.ts'
 import { CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 import { localTime } from './display.ts'

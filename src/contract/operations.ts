@@ -10,10 +10,6 @@ import * as z from 'zod'
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]
 
-/** Where servers are, unless it is said. */
-export const DEFAULT_HOST = '127.0.0.1'
-export const DEFAULT_PORTS: Readonly<Record<Role, number>> = { seller: 7101, buyer: 7102 }
-
 /** Units of one item on sale. */
 export const MOST_UNITS = 1_000_000
 /** Units of one item in a cart. */
@@ -80,10 +76,10 @@ const item = z.strictObject({
 const rating = z.strictObject({ thumbs_up: count, thumbs_down: count, items_sold: count })
 export type Item = z.infer<typeof item>
 /** Units of an item, in a cart or purchased, and the price of one. */
-const line = z.strictObject({ item_id: id, name, quantity: count, price_cents: price })
-export type Line = z.infer<typeof line>
+const cartLine = z.strictObject({ item_id: id, name, quantity: count, price_cents: price })
+export type CartLine = z.infer<typeof cartLine>
 const units = z.strictObject({ quantity: count })
-const purchase = z.strictObject({ purchase_id: id, lines: z.array(line), total_cents: count })
+const purchase = z.strictObject({ purchase_id: id, lines: z.array(cartLine), total_cents: count })
 
 interface Operation {
   about: string
@@ -219,7 +215,7 @@ export const operations = {
     display_cart: {
       about: "Show the session's cart, with current prices and how many units of each item are on sale",
       params: z.strictObject({ session }),
-      result: z.strictObject({ lines: z.array(line.extend({ available: count })) }),
+      result: z.strictObject({ lines: z.array(cartLine.extend({ available: count })) }),
     },
     make_purchase: {
       about: 'Buy the whole cart at the prices of this moment, or nothing of it',
@@ -261,6 +257,6 @@ export type Params<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['par
 export type Result<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['result']>
 
 /** An operation by its name, whatever stands in the name: own properties only. */
-export function operationsOf(role: Role): ReadonlyMap<string, Operation> {
+export function operationsByName(role: Role): ReadonlyMap<string, Operation> {
   return new Map<string, Operation>(Object.entries(operations[role]))
 }

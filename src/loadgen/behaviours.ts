@@ -7,7 +7,7 @@
 
 import { randomUUID } from 'node:crypto'
 import type { CallRefused } from '../client/connection.ts'
-import { type Item, type Line, MOST_UNITS, type Result } from '../contract/operations.ts'
+import { type CartLine, type Item, MOST_UNITS, type Result } from '../contract/operations.ts'
 import type { Behaviour, Client } from './fleet.ts'
 import {
   CATALOGUE,
@@ -166,7 +166,7 @@ class Cart {
     return this.#units.get(itemId) ?? 0
   }
 
-  #holdsJust(lines: readonly Line[], order: 'in their order' | 'in any order'): boolean {
+  #holdsJust(lines: readonly CartLine[], order: 'in their order' | 'in any order'): boolean {
     const itemIds = [...this.#units.keys()]
     return (
       lines.length === itemIds.length &&
@@ -390,7 +390,7 @@ function isGrown(score: Result<'buyer', 'get_seller_rating'>, sellerId: number):
   return score.thumbs_up >= thumbs_up && score.thumbs_down >= thumbs_down && score.items_sold >= items_sold
 }
 
-function totalOf(lines: readonly Line[]): number {
+function totalOf(lines: readonly CartLine[]): number {
   return lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
 }
 

@@ -106,6 +106,9 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   }
 }
 
+/** The progress of this process, and of those that it holds channels to. */
+export const progress = createProgress(process.stderr)
+
 /** Shows what is waited for, unless that comes in a moment. */
 export async function whileWaiting<T>(progress: Progress, what: string, work: Promise<T>): Promise<T> {
   const timer = setTimeout(() => progress.begin(what), MOMENT_MS)

@@ -8,19 +8,17 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { z } from 'zod'
-import { operationsOf, type Role } from '../contract/operations.ts'
+import { operationsByName, type Role } from '../contract/operations.ts'
 import {
-  type Answer,
+  type EncodedLine,
   encodeRefusal,
   encodeResult,
   encodeSlices,
   isLong,
-  type Line,
-  type Refusal,
-  Refused,
   type Request,
   type RequestId,
 } from '../contract/protocol.ts'
+import { type Answer, type Refusal, Refused } from '../contract/refusals.ts'
 import type { Database, IdempotencyKey } from '../db.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
@@ -30,7 +28,7 @@ import { createWriter } from './rounds.ts'
 /** A request under way: what it weighs, and its reply as a line, which never fails. */
 export interface Work {
   weight: number
-  reply: Line | Promise<Line>
+  reply: EncodedLine | Promise<EncodedLine>
 }
 
 export interface DispatchOptions<R extends Role> {
@@ -78,7 +76,7 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     const answer = isPromise(account)
       ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
       : carryOut(route, method, account, checked.data, deadlineMs)
-    const encode = (answer: Answer<object>): Line | Promise<Line> =>
+    const encode = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> =>
       'ok' in answer ? encodeOk(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
     const reply = isPromise(answer)
       ? answer.then(encode, (error) => encodeRefusal(replyId, refusalOf(error)))
@@ -107,7 +105,7 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
   return dispatch
 }
 
-function encodeOk(id: RequestId, result: object): Line | Promise<Line> {
+function encodeOk(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
   return isLong(result) ? encodeInTurns(id, result) : encodeResult(id, JSON.stringify(result))
 }
 
@@ -123,7 +121,7 @@ async function encodeInTurns(id: RequestId, result: object): Promise<Buffer> {
 
 function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
   const routes = new Map<string, Route>()
-  for (const [name, operation] of operationsOf(options.role)) {
+  for (const [name, operation] of operationsByName(options.role)) {
     const handler = options.handlers[name as keyof Handlers<R>] as unknown as AnyHandler<AnyParams, object>
     routes.set(name, {
       params: operation.params as z.ZodType<AnyParams>,

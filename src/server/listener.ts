@@ -11,19 +11,19 @@
  */
 
 import { createServer, type Server, type Socket } from 'node:net'
+import { LineDecoder } from '../contract/lines.ts'
 import {
   decodeRequest,
+  type EncodedLine,
   encodeNotification,
   encodeRefusal,
-  type Limits,
-  type Line,
-  LineDecoder,
   type Malformed,
-  type Refusal,
   type Request,
   type RequestId,
 } from '../contract/protocol.ts'
+import type { Refusal } from '../contract/refusals.ts'
 import type { Work } from './dispatch.ts'
+import type { Limits } from './limits.ts'
 
 export interface ListenerOptions {
   host: string
@@ -193,7 +193,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   }
 
   /** Replies only ever append; all of a turn leave together. A long one leaves by itself. */
-  function append(client: Client, line: Line): void {
+  function append(client: Client, line: EncodedLine): void {
     if (typeof line === 'string') {
       if (client.output === '' && unflushed.push(client) === 1) process.nextTick(flush)
       client.output += line

@@ -18,7 +18,7 @@
  * in weight and in age: beyond that a request is refused at once, not late.
  */
 
-import { Refused } from '../contract/protocol.ts'
+import { Refused } from '../contract/refusals.ts'
 
 export interface QueueOptions<Q, A> {
   /** Does a batch: as many answers as requests, in their order, by the deadline (of `now`'s clock). */

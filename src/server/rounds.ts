@@ -8,7 +8,7 @@
  * other parameters, and did not use up, comes there as well.
  */
 
-import type { Answer } from '../contract/protocol.ts'
+import type { Answer } from '../contract/refusals.ts'
 import type { Database, Keyed, Lane, Outcome, Plan, Row } from '../db.ts'
 import { createQueue, type Queue, type QueueOptions } from './queue.ts'
 

@@ -6,9 +6,9 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/operations.ts'
-import { LIMITS } from '../contract/protocol.ts'
+import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import { CLONE } from '../process/start.ts'
+import { LIMIT_NAMES, LIMITS, type LimitName, type Limits } from './limits.ts'
 import { SESSION_LIFE } from './market/sessions.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
@@ -31,17 +31,30 @@ const settings = z.object({
   sessionIdleS: atLeast(1).default(SESSION_LIFE.idleS).describe('a session ends when unused for so long'),
   sessionAbsoluteS: atLeast(1).default(SESSION_LIFE.absoluteS).describe('a session ends so long after login'),
   sessionMemoryMs: atLeast(0).max(1_000).default(SESSION_LIFE.memoryMs).describe('a session is looked up so often'),
-  limitLineBytes: atLeast(1_024).default(LIMITS.lineBytes).describe('longest line'),
-  limitInFlight: atLeast(1).default(LIMITS.inFlight).describe('requests in flight on a connection'),
-  limitUnsentBytes: atLeast(1).default(LIMITS.unsentBytes).describe('replies a client may leave untaken'),
-  limitConnections: atLeast(1).default(LIMITS.connections).describe('connections of a server'),
-  limitUnfinishedLineMs: atLeast(1).default(LIMITS.unfinishedLineMs).describe('longest pause within a line'),
-  limitIdleMs: atLeast(1).default(LIMITS.idleMs).describe('longest time without a request'),
-  limitStuckMs: atLeast(1).default(LIMITS.stuckMs).describe('longest time without taking a reply'),
-  limitRequestMs: atLeast(1).default(LIMITS.requestMs).describe('longest time for one request'),
+  ...limitSettings(),
 })
 
 export type Settings = z.infer<typeof settings>
+
+type LimitSetting<N extends LimitName> = `limit${Capitalize<N>}`
+
+/** The setting of a limit: limitLineBytes for lineBytes. */
+function limitSetting<N extends LimitName>(name: N): LimitSetting<N> {
+  return `limit${name[0]?.toUpperCase()}${name.slice(1)}` as LimitSetting<N>
+}
+
+function limitSettings() {
+  const entries = LIMIT_NAMES.map((name) => {
+    const { least, about, default: value } = LIMITS[name]
+    return [limitSetting(name), atLeast(least).default(value).describe(about)]
+  })
+  return Object.fromEntries(entries) as { [N in LimitName as LimitSetting<N>]: z.ZodDefault<z.ZodCoercedNumber> }
+}
+
+/** The limits as they are set. */
+export function limitsFrom(settings: Settings): Limits {
+  return Object.fromEntries(LIMIT_NAMES.map((name) => [name, settings[limitSetting(name)]])) as Limits
+}
 
 /** Every setting: its flag, its variable, what it is and what it is unless set. */
 export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => ({

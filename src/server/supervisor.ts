@@ -9,8 +9,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from '../db/private.ts'
 import { createDatabase, type DatabaseName } from '../db/schema.ts'
-import { writeLine } from '../process/progress.ts'
-import { onStop, programArguments, progress, type Remaining, showStopping } from '../process/start.ts'
+import { progress, writeLine } from '../process/progress.ts'
+import { programArguments } from '../process/start.ts'
+import { onStop, type Remaining, showStopping } from '../process/stop.ts'
 import { asEnvironment, type Settings } from './settings.ts'
 
 const RESTART_MS = 200

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { split } from 'shlex'
 import { Commands } from '../../src/client/commands.ts'
 import { UsageError } from '../../src/client/failures.ts'
-import { operationsOf, ROLES, type Role } from '../../src/contract/operations.ts'
+import { operationsByName, ROLES, type Role } from '../../src/contract/operations.ts'
 
 const ITEM = ['--category', '3', '--price', '1', '--quantity', '1', '--condition', 'new']
 
@@ -37,7 +37,7 @@ describe('a command', () => {
       const words = entries.map(({ word }) => word)
       assert.deepEqual(
         words,
-        [...operationsOf(role).keys()].map((name) => name.replaceAll('_', '-')),
+        [...operationsByName(role).keys()].map((name) => name.replaceAll('_', '-')),
       )
       const names = [...words, ...entries.flatMap(({ alias }) => alias ?? [])]
       assert.equal(new Set(names).size, names.length)

@@ -7,20 +7,19 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { LineDecoder } from '../../src/contract/lines.ts'
 import {
   decodeRequest,
-  ERROR_NUMBERS,
-  type ErrorCode,
   encodeNotification,
   encodeRefusal,
   encodeRequest,
   encodeResult,
   encodeSlices,
   isLong,
-  LineDecoder,
   type Malformed,
   type RequestId,
 } from '../../src/contract/protocol.ts'
+import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 
 const LIMIT_BYTES = 16
 

@@ -5,13 +5,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { encodeRefusal, encodeResult, LIMITS, type Refusal } from '../../src/contract/protocol.ts'
+import { encodeRefusal, encodeResult } from '../../src/contract/protocol.ts'
+import type { Refusal } from '../../src/contract/refusals.ts'
 import { withConnection } from '../../src/db/schema.ts'
 import { SHARES } from '../../src/loadgen/behaviours.ts'
 import { type Bench, openBench } from '../../src/loadgen/bench.ts'
 import type { Scenario, ScenarioName } from '../../src/loadgen/scenarios.ts'
 import type { System } from '../../src/loadgen/systems.ts'
-import { progress } from '../../src/process/start.ts'
+import { progress } from '../../src/process/progress.ts'
+import { DEFAULT_LIMITS } from '../../src/server/limits.ts'
 import { listen } from '../../src/server/listener.ts'
 
 const BUYERS = 8
@@ -100,7 +102,7 @@ describe('a marketplace scenario', () => {
   /** A server of buyers that answers each operation alike, whatever happens in the database; but first, once, with these. */
   async function dishonest(answers: Record<string, object | Refusal>, ...first: Refusal[]): Promise<System> {
     const listener = await listen({
-      ...{ host: '127.0.0.1', port: 0, limits: LIMITS, log: () => {} },
+      ...{ host: '127.0.0.1', port: 0, limits: DEFAULT_LIMITS, log: () => {} },
       answer({ id = null, method }) {
         const answer = first.shift() ?? answers[method] ?? {}
         const reply = 'code' in answer ? encodeRefusal(id, answer as Refusal) : encodeResult(id, JSON.stringify(answer))

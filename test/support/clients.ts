@@ -8,8 +8,8 @@ import assert from 'node:assert/strict'
 import { createConnection, type Socket } from 'node:net'
 import { z } from 'zod'
 import { type Arguments, CallRefused, type Connection, connect } from '../../src/client/connection.ts'
-import { type Name, operationsOf, type Result, type Role } from '../../src/contract/operations.ts'
-import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/protocol.ts'
+import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
+import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 import type { RunningServer } from './marketplace.ts'
 
 /** Calls operations; every result must be just what the contract says. */
@@ -31,7 +31,7 @@ export class Caller<R extends Role> {
 
   async call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
     const result = await this.#connection.call(method, params)
-    operationsOf(this.#role).get(method)?.result.parse(result)
+    operationsByName(this.#role).get(method)?.result.parse(result)
     return result
   }
 

@@ -6,7 +6,7 @@
 
 import { CallRefused } from '../../src/client/connection.ts'
 import type { Name, Result, Role } from '../../src/contract/operations.ts'
-import type { ErrorCode } from '../../src/contract/protocol.ts'
+import type { ErrorCode } from '../../src/contract/refusals.ts'
 import type { Random } from '../../src/loadgen/workload.ts'
 import { anItem } from './clients.ts'
 import type { Client, Parameters } from './ledger-clients.ts'

@@ -9,8 +9,8 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Arguments, CallRefused, ConnectionLost } from '../../src/client/connection.ts'
-import { type Name, operationsOf, type Result, type Role } from '../../src/contract/operations.ts'
-import type { ErrorCode } from '../../src/contract/protocol.ts'
+import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
+import type { ErrorCode } from '../../src/contract/refusals.ts'
 import { isWrite, readState, type State, violationsOf, type Write } from '../../src/loadgen/audit.ts'
 import type { TestMarketplace } from './marketplace.ts'
 
@@ -119,7 +119,7 @@ export class Client<R extends Role> implements Session {
    * `ConnectionLost`.
    */
   async call<N extends Name<R>>(operation: N, given: Parameters<R, N>): Promise<Result<R, N>> {
-    const contract = operationsOf(this.#role).get(operation)
+    const contract = operationsByName(this.#role).get(operation)
     const params = contract?.keyed === true ? { ...newKey(), ...given } : given
     const begunMs = performance.now()
     try {

@@ -7,7 +7,7 @@
  */
 
 import type { Item, Name, Params, Result, Role } from '../../src/contract/operations.ts'
-import type { ErrorCode } from '../../src/contract/protocol.ts'
+import type { ErrorCode } from '../../src/contract/refusals.ts'
 
 /** `repeated`: this is what an earlier call with the same key was answered. */
 export type Outcome<R = object> =

@@ -5,8 +5,8 @@
  */
 
 import fc from 'fast-check'
-import { type Name, operationsOf, ROLES, type Role } from '../../src/contract/operations.ts'
-import type { ErrorCode } from '../../src/contract/protocol.ts'
+import { type Name, operationsByName, ROLES, type Role } from '../../src/contract/operations.ts'
+import type { ErrorCode } from '../../src/contract/refusals.ts'
 import { Again, Call, NextPage, NOBODYS, type Servers, UNKNOWN_FIELDS, type Who } from './model-calls.ts'
 import { FIRST_USERS, PASSWORD, type World } from './world.ts'
 
@@ -149,7 +149,7 @@ export function sequences(longest: number): fc.Arbitrary<readonly Command[]> {
 /** All that an operation can come to: a test that does not reach it says nothing about it. */
 export function possibleOutcomes(): string[] {
   return everyOperation.flatMap(({ role, operation, refusals = [] }) => {
-    const { open, keyed } = operationsOf(role).get(operation) ?? {}
+    const { open, keyed } = operationsByName(role).get(operation) ?? {}
     const codes = ['ok', 'invalid_params', ...refusals]
     if (!open) codes.push('unauthenticated')
     if (keyed) codes.push('ok, repeated', 'idempotency_mismatch')
@@ -246,5 +246,5 @@ function callerOf(role: Role, operation: string): fc.Arbitrary<Who | undefined> 
 }
 
 function isOpen(role: Role, operation: string): boolean {
-  return operationsOf(role).get(operation)?.open === true
+  return operationsByName(role).get(operation)?.open === true
 }

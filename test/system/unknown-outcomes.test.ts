@@ -11,7 +11,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CallRefused } from '../../src/client/connection.ts'
 import { RetryingClient } from '../../src/client/retrying.ts'
-import { operationsOf, type Role } from '../../src/contract/operations.ts'
+import { operationsByName, type Role } from '../../src/contract/operations.ts'
 import { anItem, Caller } from '../support/clients.ts'
 import { DatabaseProxy, isCommit, type Judge, type Link, type Packet, type Side } from '../support/database-proxy.ts'
 import { KEYED_CALLS, KEYED_OPERATIONS, type Lines } from '../support/keyed-calls.ts'
@@ -25,7 +25,7 @@ const PATIENCE_MS = 40_000
 const REQUEST_MS = 3_000
 /** Long enough for a server to notice, and to begin again. */
 const LATE_MS = 200
-const OF_BUYERS = KEYED_OPERATIONS.filter((operation) => operationsOf('buyer').has(operation))
+const OF_BUYERS = KEYED_OPERATIONS.filter((operation) => operationsByName('buyer').has(operation))
 
 let marketplace: TestMarketplace
 let proxy: DatabaseProxy

@@ -6,7 +6,7 @@
  */
 
 import { connect } from '../../client/connection.ts'
-import { onStop } from '../../process/start.ts'
+import { onStop } from '../../process/stop.ts'
 
 const { port, session, limit } = JSON.parse(process.env.SOUK_LISTER ?? '{}')
 const connection = await connect<'seller'>({ host: '127.0.0.1', port })

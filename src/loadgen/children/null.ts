@@ -7,8 +7,9 @@
  * the ceiling of that load generator on that machine.
  */
 
-import { encodeRefusal, encodeResult, LIMITS, type Request } from '../../contract/protocol.ts'
-import { onStop } from '../../process/start.ts'
+import { encodeRefusal, encodeResult, type Request } from '../../contract/protocol.ts'
+import { onStop } from '../../process/stop.ts'
+import { DEFAULT_LIMITS } from '../../server/limits.ts'
 import { listen } from '../../server/listener.ts'
 
 const GRACE_MS = 1_000
@@ -22,7 +23,7 @@ function answer({ id = null, method }: Request) {
   return { weight: 1, reply: encodeRefusal(id, { code: 'unknown_method', message: 'nothing canned for it' }) }
 }
 
-const listener = await listen({ host: '127.0.0.1', port: 0, limits: LIMITS, answer, log: console.error })
+const listener = await listen({ host: '127.0.0.1', port: 0, limits: DEFAULT_LIMITS, answer, log: console.error })
 process.stdout.write(`null server accepts connections on 127.0.0.1:${listener.port}\n`)
 onStop(async () => {
   await listener.drain(GRACE_MS)

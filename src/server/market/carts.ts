@@ -4,7 +4,7 @@
  * saved; from then on they have nothing to do with each other.
  */
 
-import { type Line, MOST_CART_LINES, MOST_CART_UNITS } from '../../contract/operations.ts'
+import { type CartLine, MOST_CART_LINES, MOST_CART_UNITS } from '../../contract/operations.ts'
 import { type LockedRows, lockRows } from '../../db/locks.ts'
 import { type Database, type Decision, type Lane, placeholders, type Row, type Statement } from '../../db.ts'
 import { itemsById } from './catalogue.ts'
@@ -118,7 +118,7 @@ export const buyerCarts: Handlers<
     async decide(lane, calls) {
       const carts = await lockCarts(lane, calls)
       const items = await itemsById(lane, carts.itemIds(), 'any')
-      const answers = calls.map((call): Decision<{ lines: (Line & { available: number })[] }> => {
+      const answers = calls.map((call): Decision<{ lines: (CartLine & { available: number })[] }> => {
         const lines = carts.of(call)
         if ('held' in lines) return lines
         const shown = [...lines].flatMap(([item_id, quantity]) => {

@@ -1,7 +1,7 @@
 /** Items: putting them on sale, listing a seller's, showing one. */
 
 import type { Item } from '../../contract/operations.ts'
-import type { Answer } from '../../contract/protocol.ts'
+import type { Answer } from '../../contract/refusals.ts'
 import { type Lane, placeholders } from '../../db.ts'
 import type { Handlers } from './handler.ts'
 import type { IdBlocks } from './ids.ts'

@@ -5,7 +5,7 @@
  */
 
 import type { Name, Params, Result, Role } from '../../contract/operations.ts'
-import type { Answer } from '../../contract/protocol.ts'
+import type { Answer } from '../../contract/refusals.ts'
 import type { Keyed, Lane, Plan } from '../../db.ts'
 import type { Account } from './sessions.ts'
 

@@ -5,7 +5,7 @@
  * second.
  */
 
-import { Refused } from '../../contract/protocol.ts'
+import { Refused } from '../../contract/refusals.ts'
 import type { Database, Keyed, Lane, Plan } from '../../db.ts'
 
 const BLOCK_IDS = 10_000

@@ -4,7 +4,7 @@
  * those that arrive together share it, decided in the order of their arrival.
  */
 
-import type { Line, Result } from '../../contract/operations.ts'
+import type { CartLine, Result } from '../../contract/operations.ts'
 import { type Decision, type Lane, placeholders, type Row, type Statement } from '../../db.ts'
 import { lockCarts } from './carts.ts'
 import type { Call, Handlers } from './handler.ts'
@@ -98,7 +98,7 @@ function shortages(lines: ReadonlyMap<number, number>, stock: Stock): Shortage[]
 
 /** Takes what is in the cart off sale, at the prices of this moment. */
 function take(stock: Stock, lines: ReadonlyMap<number, number>, purchaseId: number): Purchase {
-  const taken = [...lines].map(([item_id, quantity]): Line => {
+  const taken = [...lines].map(([item_id, quantity]): CartLine => {
     const item = stock.get(item_id)
     if (item === undefined) throw new Error('an item that is not locked')
     stock.move(item_id, -quantity)
@@ -154,8 +154,8 @@ async function askPurchases(
 }
 
 /** The lines of each of the purchases, by item id. */
-async function askLines(lane: Lane, purchaseIds: readonly number[]): Promise<ReadonlyMap<number, Line[]>> {
-  const byPurchase = new Map(purchaseIds.map((id): [number, Line[]] => [id, []]))
+async function askLines(lane: Lane, purchaseIds: readonly number[]): Promise<ReadonlyMap<number, CartLine[]>> {
+  const byPurchase = new Map(purchaseIds.map((id): [number, CartLine[]] => [id, []]))
   if (purchaseIds.length === 0) return byPurchase
   const rows = await lane.rows<[number, number, string, number, number]>(
     'SELECT purchase_id, item_id, name, purchase_line.quantity, purchase_line.price_cents ' +

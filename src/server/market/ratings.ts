@@ -6,7 +6,7 @@
  */
 
 import type { Params, Result } from '../../contract/operations.ts'
-import type { Answer } from '../../contract/protocol.ts'
+import type { Answer } from '../../contract/refusals.ts'
 import { lockRows } from '../../db/locks.ts'
 import { type Database, type Decision, type Lane, placeholders, type Statement } from '../../db.ts'
 import type { Call, Handlers } from './handler.ts'

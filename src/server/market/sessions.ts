@@ -12,7 +12,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import type { Role } from '../../contract/operations.ts'
-import { Refused } from '../../contract/protocol.ts'
+import { Refused } from '../../contract/refusals.ts'
 import { type Database, placeholders, type Statement } from '../../db.ts'
 import { createQueue, type Queue } from '../queue.ts'
 

@@ -5,7 +5,7 @@
  */
 
 import { type Item, MOST_UNITS } from '../../contract/operations.ts'
-import type { Refusal } from '../../contract/protocol.ts'
+import type { Refusal } from '../../contract/refusals.ts'
 import { type LockedRows, lockRows } from '../../db/locks.ts'
 import type { Decision, Lane, Row, Statement } from '../../db.ts'
 import { ITEM_COLUMNS, type ItemRow, itemOf, keywordRows } from './catalogue.ts'
