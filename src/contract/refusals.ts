@@ -4,7 +4,7 @@
  * exception where no answer can be returned.
  */
 
-/** What `error.data.code` may say, each with its `error.code`. Never renumbered, only added to. */
+/** The values of `error.data.code`, each with its `error.code`. Numbers never change; new codes may come. */
 export const ERROR_NUMBERS = {
   parse_error: -32700,
   invalid_request: -32600,
@@ -34,14 +34,19 @@ export interface Refusal {
   details?: object
 }
 
-/** What became of one request: an answer either way, so that in a batch it can't fail a neighbour. */
+/** The answer to one call. A refusal is an answer too, so that in a batch it can't fail its neighbours. */
 export type Answer<R> = { ok: R } | { refused: Refusal }
 
-/** A refusal on its way up, from where no answer can be returned. */
+/** A refusal as an exception, for code that can return no answer. */
 export class Refused extends Error {
   readonly refusal: Refusal
   constructor(refusal: Refusal) {
     super(refusal.message)
     this.refusal = refusal
   }
+}
+
+/** A request that was not answered in time. `none`: it was not carried out; `unknown`: perhaps it was. */
+export function timedOut(outcome: 'none' | 'unknown'): Refusal {
+  return { code: 'timeout', message: 'not done in time', details: { outcome } }
 }

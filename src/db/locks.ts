@@ -1,29 +1,30 @@
 /**
- * Locking existing rows. On an ordinary lane a batch takes those it can get and
- * passes over those that somebody else holds: a row that is held for long then
- * delays only the calls that need it. On a lane that waits it takes all, in the
- * order of their ids; and whoever locks rows of several tables does so in the
- * order cart, item, seller score, buyer score, so that nobody waits in a circle.
+ * Locks on existing rows. A lane that skips held rows locks the others: a row
+ * that is held for long delays only the calls that need it. A lane that blocks
+ * locks all, in the order of their ids. Locks on several tables are taken in
+ * the order cart, item, seller score, buyer score. So no two transactions wait
+ * for each other.
  */
 
-import { type Lane, placeholders, type Row, type Value } from '../db.ts'
+import { type Lane, placeholders, type Value } from './lane.ts'
+import type { RowId } from './plan.ts'
 
 type Id = string | number
 
-/** A table, its key column, and the columns to be read beside it. */
-export interface Table {
+/** A table whose rows are locked: its key column, and the columns to read. The key is the first of them. */
+export interface LockedTable {
   name: string
   key: string
   columns: string
 }
 
-/** What became of the ids: locked here, held by somebody else, or without a row. */
+/** What became of the ids that were to be locked: locked here, held by another transaction, or without a row. */
 export class LockedRows<I extends Id, T extends readonly [I, ...Value[]]> {
-  readonly #table: Table
+  readonly #table: LockedTable
   readonly #rows: ReadonlyMap<I, T>
   readonly #held: ReadonlySet<I>
 
-  constructor(table: Table, rows: readonly T[], held: readonly I[]) {
+  constructor(table: LockedTable, rows: readonly T[], held: readonly I[]) {
     this.#table = table
     this.#rows = new Map(rows.map((row) => [row[0], row]))
     this.#held = new Set(held)
@@ -37,18 +38,18 @@ export class LockedRows<I extends Id, T extends readonly [I, ...Value[]]> {
     return this.#rows.values()
   }
 
-  /** The first of the ids whose row somebody else holds. */
-  heldAmong(ids: Iterable<I>): Row | undefined {
+  /** The first of the ids whose row another transaction holds. */
+  firstHeld(ids: Iterable<I>): RowId | undefined {
     if (this.#held.size === 0) return undefined
     for (const id of ids) if (this.#held.has(id)) return { table: this.#table.name, key: this.#table.key, id }
     return undefined
   }
 }
 
-/** Locks the rows with these ids until the transaction ends; the first column of each is its id. */
+/** Locks the rows with these ids until the transaction ends. */
 export async function lockRows<I extends Id, T extends readonly [I, ...Value[]]>(
   lane: Lane,
-  table: Table,
+  table: LockedTable,
   ids: Iterable<I>,
 ): Promise<LockedRows<I, T>> {
   const { name, key, columns } = table
@@ -56,10 +57,10 @@ export async function lockRows<I extends Id, T extends readonly [I, ...Value[]]>
   if (distinct.length === 0) return new LockedRows(table, [], [])
   const locked = await lane.rows<T>(
     `SELECT ${columns} FROM ${name} FORCE INDEX (PRIMARY) WHERE ${key} IN (${placeholders(distinct)}) ` +
-      `ORDER BY ${key} FOR UPDATE${lane.waits ? '' : ' SKIP LOCKED'}`,
+      `ORDER BY ${key} FOR UPDATE${lane.skipsHeldRows ? ' SKIP LOCKED' : ''}`,
     distinct,
   )
-  return new LockedRows(table, locked, await existing(lane, table, withoutLocked(distinct, locked)))
+  return new LockedRows(table, locked, await findHeld(lane, table, withoutLocked(distinct, locked)))
 }
 
 function withoutLocked<I extends Id>(ids: readonly I[], rows: readonly (readonly [I, ...Value[]])[]): readonly I[] {
@@ -68,8 +69,12 @@ function withoutLocked<I extends Id>(ids: readonly I[], rows: readonly (readonly
   return ids.filter((id) => !locked.has(id))
 }
 
-/** A row that can't be locked and is there is held by somebody else. */
-async function existing<I extends Id>(lane: Lane, { name, key }: Table, ids: readonly I[]): Promise<readonly I[]> {
+/** Of ids that could not be locked, those that have a row: another transaction holds it. */
+async function findHeld<I extends Id>(
+  lane: Lane,
+  { name, key }: LockedTable,
+  ids: readonly I[],
+): Promise<readonly I[]> {
   if (ids.length === 0) return []
   const sql = `SELECT ${key} FROM ${name} WHERE ${key} IN (${placeholders(ids)})`
   const rows = await lane.rows<[I]>(sql, ids)

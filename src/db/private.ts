@@ -1,8 +1,8 @@
 /**
- * A private MariaDB: finds the server's binaries, makes a data folder, starts
- * the server on a Unix socket only, waits until it answers, and stops it by
- * its own pid. One owner at a time, by a lock file; a server whose owner was
- * killed is adopted.
+ * The private MariaDB, for machines without a database: finds the server's
+ * binaries, makes a data folder, starts the server on a Unix socket only, and
+ * stops it by its process id. A home has one owner at a time, by a lock file. A
+ * server whose owner was killed is adopted.
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
@@ -25,8 +25,9 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
 import { howToInstall, NEEDS } from '../process/needs.ts'
+import { SetUpError } from '../process/start.ts'
 
-/** Where package managers put servers that are not on everybody's PATH. */
+/** Where package managers put servers that are not on every PATH. */
 const FOLDERS = [
   '/usr/sbin',
   '/usr/local/sbin',
@@ -39,20 +40,17 @@ export const BUFFER_POOL_MIB = 512
 const READY_MS = 30_000
 const LONGEST_SOCKET_PATH_BYTES = 107
 
-/** Something the one who started souk can mend; its message is a clear line. */
-export class SetUpError extends Error {}
-
 export interface PrivateDatabase {
   pid: number
-  /** Whether it was running already, left behind by an owner that was killed. */
+  /** Whether it was already running, left by an owner that was killed. */
   adopted: boolean
   url(database: string): string
-  /** Resolves when the server has ended, for whatever reason. */
+  /** Resolves when the server has ended, for any reason. */
   ended: Promise<void>
   stop(): Promise<void>
 }
 
-/** MariaDB's programs that a private database needs, each with the names it goes by. The last is called by the second. */
+/** The MariaDB programs that a private database needs, each with its names. The second calls the last. */
 const PROGRAMS = {
   mariadbd: ['mariadbd', 'mysqld'],
   'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
@@ -61,7 +59,7 @@ const PROGRAMS = {
 
 type Programs = Record<keyof typeof PROGRAMS, string>
 
-/** The paths of MariaDB's programs. Throws `SetUpError`, which tells what to install, when one is in none of the folders. */
+/** The paths of MariaDB's programs. Throws `SetUpError`, with what to install, if one is missing. */
 export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimiter), ...FOLDERS]): Programs {
   const find = (names: readonly string[]) =>
     names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
@@ -71,14 +69,14 @@ export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimi
   return Object.fromEntries(found) as Programs
 }
 
-/** Takes a home folder for this process. Throws `SetUpError` when another owner lives; returns how to give it back. */
+/** Locks a home folder for this process; returns the function that unlocks it. Throws `SetUpError` while another owner lives. */
 export function lockHome(home: string): () => void {
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const path = join(home, 'owner')
   for (;;) {
     try {
       const file = openSync(path, 'wx', 0o600)
-      writeSync(file, identityOf(process.pid) ?? '')
+      writeSync(file, identify(process.pid) ?? '')
       closeSync(file)
       return () => unlinkSync(path)
     } catch (error) {
@@ -86,51 +84,52 @@ export function lockHome(home: string): () => void {
     }
     const owner = readFileSync(path, 'utf8')
     const pid = Number.parseInt(owner, 10)
-    if (identityOf(pid) === owner) throw new SetUpError(`${home} is in use by another souk, process ${pid}`)
-    rmSync(path, { force: true }) // its owner was killed; MariaDB's own lock guards the data if two of us come here
+    if (identify(pid) === owner) throw new SetUpError(`${home} is in use by another souk, process ${pid}`)
+    rmSync(path, { force: true }) // the owner was killed; if two processes come here, MariaDB's own lock guards the data
   }
 }
 
 /**
- * Starts the server of this home, or adopts the one that is running. Throws `SetUpError`. The home is locked by the
- * caller, who is told what takes long when it begins.
+ * Starts the server of a home, or adopts the one that runs. The caller has
+ * locked the home. `onStep` is called when a step begins that takes a while.
+ * Throws `SetUpError`.
  */
 export async function startPrivateDatabase(
   home: string,
   bufferPoolMib = BUFFER_POOL_MIB,
-  begins: (what: string) => void = () => {},
+  onStep: (what: string) => void = () => {},
 ): Promise<PrivateDatabase> {
-  const paths = pathsOf(home)
-  const orphan = await findOrphan(home)
-  if (orphan !== undefined) return { ...handleOn(paths.socket, orphan, endOfStranger(orphan)), adopted: true }
+  const paths = pathsIn(home)
+  const running = await findServer(home)
+  if (running !== undefined) return { ...createHandle(paths.socket, running, untilEnded(running)), adopted: true }
   const programs = findPrograms()
   mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
   if (!existsSync(paths.data)) {
-    begins('making the private database')
+    onStep('making the private database')
     await makeDataFolder(programs['mariadb-install-db'], paths)
   }
-  begins('starting the private database')
+  onStep('starting the private database')
   const child = startServer(programs.mariadbd, paths, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  await becomesReady(paths, child)
-  return { ...handleOn(paths.socket, child.pid as number, ended), adopted: false }
+  await untilReady(paths, child)
+  return { ...createHandle(paths.socket, child.pid as number, ended), adopted: false }
 }
 
-/** The URL of a database of the private server that runs in this home; undefined when none answers. */
+/** Makes URLs of databases on the private server that runs in a home; undefined if none answers. */
 export async function findRunning(home: string): Promise<PrivateDatabase['url'] | undefined> {
-  return (await findOrphan(home)) === undefined ? undefined : urlOn(pathsOf(home).socket)
+  return (await findServer(home)) === undefined ? undefined : createUrl(pathsIn(home).socket)
 }
 
 interface Paths {
   data: string
-  /** Each server needs one of its own: when it starts, it deletes what it takes for its own leftovers. */
+  /** Each server needs its own: on start, it deletes files there that it takes for its own leftovers. */
   temporary: string
   socket: string
   pid: string
   log: string
 }
 
-function pathsOf(home: string): Paths {
+function pathsIn(home: string): Paths {
   const data = resolve(home, 'mariadb')
   const inside = join(data, 'socket')
   const name = `souk-${createHash('sha256').update(data).digest('hex').slice(0, 16)}.sock`
@@ -138,7 +137,7 @@ function pathsOf(home: string): Paths {
   return { data, temporary: resolve(home, 'tmp'), socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
 }
 
-/** Made beside and moved into place, so that a set-up that was killed leaves no half of it. */
+/** Makes the folder beside its place and then moves it there, so that a killed set-up leaves no half of it. */
 async function makeDataFolder(program: string, { data, temporary }: Paths): Promise<void> {
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
@@ -150,7 +149,7 @@ async function makeDataFolder(program: string, { data, temporary }: Paths): Prom
   renameSync(unfinished, data)
 }
 
-/** Its exit code, and what it wrote to stderr, or else to stdout; not before its own children have ended too. */
+/** Resolves, after the program and its children have ended, to its exit code and what it wrote to stderr, or else to stdout. */
 async function runToEnd(program: string, rest: readonly string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
   const [written, problems] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
@@ -169,13 +168,13 @@ function startServer(
     'innodb-log-file-size': '256M',
     'innodb-lock-wait-timeout': 2,
     'idle-transaction-timeout': 10,
-    'max-connections': 2_000, // far above the sum of lanes: idle ones cost little
+    'max-connections': 2_000, // far above the number of lanes; idle connections cost little
     'local-infile': 0,
     'character-set-server': 'utf8mb4',
     'collation-server': 'utf8mb4_nopad_bin',
   }
   const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
-  // In a session of its own: Ctrl-C is for us, and we stop the database last.
+  // In a session of its own: Ctrl-C goes to the supervisor, which stops the database last.
   return spawn(program, ['--no-defaults', '--skip-networking', ...asUser(), ...flags], {
     detached: true,
     stdio: 'ignore',
@@ -186,11 +185,11 @@ function asUser(): string[] {
   return userInfo().uid === 0 ? ['--user=root'] : []
 }
 
-async function becomesReady({ socket, data, log }: Paths, child: ChildProcess): Promise<void> {
+async function untilReady({ socket, data, log }: Paths, child: ChildProcess): Promise<void> {
   const untilMs = performance.now() + READY_MS
   while (performance.now() < untilMs) {
     if (child.exitCode !== null || child.pid === undefined) break
-    if ((await dataFolderServedOn(socket)) === data) return
+    if ((await readDataFolder(socket)) === data) return
     await sleep(20)
   }
   child.kill('SIGKILL')
@@ -198,14 +197,14 @@ async function becomesReady({ socket, data, log }: Paths, child: ChildProcess): 
   throw new SetUpError(`MariaDB did not start; ${log} ends with:\n${lastLines}`)
 }
 
-/** The pid of a server that runs in this home. */
-async function findOrphan(home: string): Promise<number | undefined> {
-  const paths = pathsOf(home)
-  if (!existsSync(paths.pid) || (await dataFolderServedOn(paths.socket)) !== paths.data) return undefined
+/** The process id of a server that runs in this home. */
+async function findServer(home: string): Promise<number | undefined> {
+  const paths = pathsIn(home)
+  if (!existsSync(paths.pid) || (await readDataFolder(paths.socket)) !== paths.data) return undefined
   return Number.parseInt(readFileSync(paths.pid, 'utf8'), 10)
 }
 
-async function dataFolderServedOn(socketPath: string): Promise<string | undefined> {
+async function readDataFolder(socketPath: string): Promise<string | undefined> {
   try {
     const connection = await createConnection({ socketPath, user: 'root', connectTimeout: 2_000 })
     connection.on('error', () => {})
@@ -217,35 +216,35 @@ async function dataFolderServedOn(socketPath: string): Promise<string | undefine
   }
 }
 
-function handleOn(socket: string, pid: number, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
+function createHandle(socket: string, pid: number, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
   return {
     pid,
     ended,
-    url: urlOn(socket),
+    url: createUrl(socket),
     async stop() {
-      if (identityOf(pid) !== undefined) process.kill(pid, 'SIGTERM')
+      if (identify(pid) !== undefined) process.kill(pid, 'SIGTERM')
       await ended
     },
   }
 }
 
-function urlOn(socket: string): PrivateDatabase['url'] {
+function createUrl(socket: string): PrivateDatabase['url'] {
   return (database) => `mariadb://root@localhost/${database}?socketPath=${encodeURIComponent(socket)}`
 }
 
-/** Only a parent is told of a process's end; of others we have to ask. */
-async function endOfStranger(pid: number): Promise<void> {
-  while (identityOf(pid) !== undefined) await sleep(50)
+/** The end of a process that is not a child has to be polled. */
+async function untilEnded(pid: number): Promise<void> {
+  while (identify(pid) !== undefined) await sleep(50)
 }
 
-/** `pid start-time` of a live process, so that a pid used again is not taken for its predecessor; undefined when dead. */
-function identityOf(pid: number): string | undefined {
-  const [state = 'Z', started] = existsSync('/proc/self/stat') ? fromProc(pid) : fromPs(pid)
+/** `pid start-time` of a live process, which tells it from a later process with the same pid; undefined when dead. */
+function identify(pid: number): string | undefined {
+  const [state = 'Z', started] = existsSync('/proc/self/stat') ? readProc(pid) : askPs(pid)
   return state.startsWith('Z') ? undefined : `${pid} ${started}`
 }
 
-/** State and start time; nothing for a process that is gone. */
-function fromProc(pid: number): string[] {
+/** Process state and start time; empty for a process that is gone. */
+function readProc(pid: number): string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name before it may hold anything
@@ -255,7 +254,7 @@ function fromProc(pid: number): string[] {
   }
 }
 
-function fromPs(pid: number): string[] {
+function askPs(pid: number): string[] {
   const { stdout } = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { encoding: 'utf8' })
   const [state, ...started] = stdout.trim().split(/\s+/)
   return state === undefined || state === '' ? [] : [state, started.join(' ')]

@@ -1,17 +1,16 @@
-/** Brings a database to souk's schema, from schema.sql, and tells what is in a database. */
+/** The schema: creates databases, and in them the tables of `schema.sql`. */
 
 import { readFileSync } from 'node:fs'
-import { type Connection, createConnection } from 'mariadb'
-import { connectionOptions } from '../db.ts'
+import { connectionOptions, withConnection } from './connect.ts'
 
 const SOURCE = new URL('../../schema.sql', import.meta.url)
 
 export type DatabaseName = 'customer' | 'product'
 
-/** Creates what is missing; harmless when nothing is. */
+/** Creates the tables that are missing. Safe to repeat. */
 export async function applySchema(url: string, database: DatabaseName): Promise<void> {
   await withConnection(url, async (connection) => {
-    for (const statement of statementsOf(database)) await connection.query(statement)
+    for (const statement of readStatements(database)) await connection.query(statement)
   })
 }
 
@@ -25,18 +24,7 @@ export async function createDatabase(url: string): Promise<void> {
   )
 }
 
-/** A connection of its own, closed when `work` is done. */
-export async function withConnection<T>(url: string, work: (connection: Connection) => Promise<T>): Promise<T> {
-  const connection = await createConnection({ ...connectionOptions(url), bigIntAsNumber: true, connectTimeout: 5_000 })
-  connection.on('error', () => {}) // whoever asks gets it too
-  try {
-    return await work(connection)
-  } finally {
-    connection.destroy()
-  }
-}
-
-function statementsOf(database: DatabaseName): string[] {
+function readStatements(database: DatabaseName): string[] {
   const sections = readFileSync(SOURCE, 'utf8').split(/^-- database: /m)
   const section = sections.find((text) => text.startsWith(`${database}\n`)) ?? ''
   const withoutComments = section.slice(database.length).replace(/--.*$/gm, '')

@@ -1,0 +1,60 @@
+/** Connections to a database: what a URL means to the driver, and the settings that every connection has. */
+
+import { type Connection, createConnection, type PoolConfig } from 'mariadb'
+
+/** How every connection of a server talks to the database. */
+export const DRIVER_OPTIONS: PoolConfig = {
+  charset: 'utf8mb4',
+  collation: 'utf8mb4_nopad_bin',
+  timezone: 'Z',
+  rowsAsArray: true,
+  bigIntAsNumber: true,
+  insertIdAsNumber: true,
+  checkNumberRange: true,
+  logParam: false, // otherwise error messages carry passwords
+  multipleStatements: false,
+  permitSetMultiParamEntries: false,
+  permitLocalInfile: false,
+  pipelining: true,
+  acquireTimeout: 2_000,
+  connectTimeout: 2_000,
+  pingTimeout: 2_000,
+  minDelayValidation: 5_000, // shorter, and the pool throws healthy connections away under load
+}
+
+const EVERY_SESSION = [
+  'SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin',
+  'SET SESSION max_statement_time = 5',
+  'SET SESSION group_concat_max_len = 1048576', // a longer value would be cut without an error
+]
+
+/** Statements that a new connection begins with: one that only reads, and one that writes. */
+export const READING_SESSION = [...EVERY_SESSION, 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED']
+export const WRITING_SESSION = [
+  ...READING_SESSION,
+  'SET SESSION innodb_lock_wait_timeout = 2',
+  'SET autocommit = 0', // a statement piped behind one that failed can then never commit by itself
+]
+
+/** The driver's options for mariadb://user:password@host:port/database?socketPath=… */
+export function connectionOptions(url: string): { database: string } & PoolConfig {
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url)
+  const socketPath = searchParams.get('socketPath')
+  return {
+    ...(socketPath === null ? { host: hostname, port: Number(port || 3306) } : { socketPath }),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+    database: decodeURIComponent(pathname.slice(1)),
+  }
+}
+
+/** Does `work` on a connection of its own, which it then closes. */
+export async function withConnection<T>(url: string, work: (connection: Connection) => Promise<T>): Promise<T> {
+  const connection = await createConnection({ ...connectionOptions(url), bigIntAsNumber: true, connectTimeout: 5_000 })
+  connection.on('error', () => {}) // the pending query rejects with it too
+  try {
+    return await work(connection)
+  } finally {
+    connection.destroy()
+  }
+}
