@@ -1,9 +1,8 @@
-/**
- * Accounts: opening one, beginning and ending a session, telling who calls.
- */
+/** Accounts: opening one, logging in and out, telling a session whose it is. */
 
 import type { Role } from '../../contract/operations.ts'
-import { type Database, type Lane, placeholders } from '../../db.ts'
+import { type Lane, placeholders } from '../../db/lane.ts'
+import type { Database } from '../../db.ts'
 import { createQueue } from '../queue.ts'
 import type { AnyHandler } from './handler.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
@@ -23,7 +22,7 @@ interface StoredAccount {
 
 const GATHERED = { cap: 200, inFlight: 2 } as const
 
-/** The operations that both roles have. `created` says an id as the role's contract does. */
+/** The operations that both roles have. `created` gives a new id the name that the role's contract has for it. */
 export function accounts<Created extends object>(
   role: Role,
   customer: Database,
@@ -34,7 +33,10 @@ export function accounts<Created extends object>(
   const byUsername = createQueue<string, StoredAccount | undefined>({
     ...GATHERED,
     run: (usernames, deadlineMs) =>
-      customer.read((lane) => accountsBy('username', (account) => account.username, lane, role, usernames), deadlineMs),
+      customer.read(
+        (lane) => readAccounts('username', (account) => account.username, lane, role, usernames),
+        deadlineMs,
+      ),
   })
 
   const createAccount: AnyHandler<Credentials & { name: string }, Created> = {
@@ -42,8 +44,8 @@ export function accounts<Created extends object>(
       const earlier = await byUsername.ask(username, deadlineMs)
       const hash = earlier === undefined ? await hashPassword(password, deadlineMs) : undefined
       if (hash !== undefined) await insertAccount(customer, role, { username, name, hash }, deadlineMs)
-      const account = await byUsername.ask(username, deadlineMs) // ours, or of someone who was faster
-      if (account === undefined) throw new Error('an account that was written is not there')
+      const account = await byUsername.ask(username, deadlineMs) // ours, or that of a faster client
+      if (account === undefined) throw new Error('a written account is missing')
       const same = account.hash === hash || (await verifyPassword(password, account.hash, deadlineMs))
       return same
         ? { ok: created(account.id) }
@@ -79,7 +81,7 @@ export function accounts<Created extends object>(
     ...GATHERED,
     async ask(lane, calls) {
       const ids = calls.map((call) => call.account.id)
-      const found = await accountsBy('id', (account) => account.id, lane, role, ids)
+      const found = await readAccounts('id', (account) => account.id, lane, role, ids)
       return calls.map((call, index) => {
         const { id, username, name } = found[index] as StoredAccount
         return { ok: { id, username, name, expires_in_s: sessions.expiresInS(call.account) } }
@@ -92,10 +94,10 @@ export function accounts<Created extends object>(
   return { create_account: createAccount, login, logout, whoami, ping }
 }
 
-/** The account for each of the keys, in their order, undefined where there is none. */
-async function accountsBy<K extends string | number>(
+/** The account of each key, in order; undefined where there is none. */
+async function readAccounts<K extends string | number>(
   column: 'id' | 'username',
-  keyOf: (account: StoredAccount) => K,
+  pickKey: (account: StoredAccount) => K,
   lane: Lane,
   role: Role,
   keys: readonly K[],
@@ -106,11 +108,11 @@ async function accountsBy<K extends string | number>(
     distinct,
   )
   const found = rows.map(([id, username, name, hash]) => ({ id, username, name, hash }))
-  const byKey = new Map(found.map((account) => [keyOf(account), account]))
+  const byKey = new Map(found.map((account) => [pickKey(account), account]))
   return keys.map((key) => byKey.get(key))
 }
 
-/** Writes a new account; does nothing when the user name is taken. */
+/** Writes a new account. Does nothing if the user name is taken. */
 function insertAccount(
   customer: Database,
   role: Role,

@@ -1,20 +1,23 @@
 /**
- * What a handler is: how an operation's calls are carried out, and in what
- * company. The domains (accounts, catalogue, cart, purchases, …) own the
- * handlers themselves; the dispatcher gives each its queue.
+ * What a handler is: how the calls of one operation are done, and in what
+ * batches. The other files of this folder own the handlers; the dispatcher
+ * gives each its queue.
  */
 
 import type { Name, Params, Result, Role } from '../../contract/operations.ts'
 import type { Answer } from '../../contract/refusals.ts'
-import type { Keyed, Lane, Plan } from '../../db.ts'
+import type { Keyed } from '../../db/idempotency.ts'
+import type { Lane } from '../../db/lane.ts'
+import type { Plan } from '../../db/plan.ts'
 import type { Account } from './sessions.ts'
 
-/** One call of an operation: whose it is (nobody's if the operation is open), and its checked parameters. */
+/** One call of an operation: its account (nobody's, if the operation needs no session) and its checked parameters. */
 export interface Call<P> extends Keyed {
   account: Account
   params: P
 }
 
+/** How calls are gathered. */
 interface Batches {
   /** The largest batch, in weight. */
   cap: number
@@ -23,34 +26,28 @@ interface Batches {
 }
 
 interface Gathered<P> extends Batches {
-  /** 1 for every call unless given. */
+  /** Weight of a call; 1 unless given. */
   weigh?(params: P): number
 }
 
-/** Asks a batch of calls together. As many answers as calls, in their order. */
+/** Answers a batch of calls: one answer for each, in order. */
 type Ask<P, A> = (lane: Lane, calls: readonly Call<P>[], deadlineMs: number) => Promise<readonly A[]>
 
 /** Calls that change nothing. */
 interface Reads<P, R> extends Gathered<P> {
   reads: 'customer' | 'product'
   ask: Ask<P, Answer<R>>
-  /**
-   * A first look, which answers what is cheap to answer. What it leaves open
-   * goes on to `ask`, in a queue of its own: nobody else waits for that.
-   */
-  glance?: Batches & { ask: Ask<P, Answer<R> | undefined> }
+  /** Answers cheap calls. Those it leaves undefined go on to `ask`, in a queue of their own. */
+  firstRound?: Batches & { ask: Ask<P, Answer<R> | undefined> }
 }
 
-/**
- * Calls that change something: a batch is decided together, in the order of
- * arrival, on rows that it has locked, and committed as one transaction.
- */
+/** Calls that change something: a batch locks rows, decides its calls in order of arrival, and commits once. */
 interface Writes<P, R> extends Gathered<P> {
   writes: 'customer' | 'product'
   decide(lane: Lane, calls: readonly Call<P>[], deadlineMs: number): Promise<Plan<R>>
 }
 
-/** Calls that go singly, since there is nothing to gather. */
+/** Calls that are done one by one, since there is nothing to gather. */
 interface Single<P, R> {
   answer(call: Call<P>, deadlineMs: number): Promise<Answer<R>> | Answer<R>
 }

@@ -1,7 +1,7 @@
 /**
  * Password hashes: scrypt, two at a time, since each takes a core for a sixth
- * of a second; the others wait in a queue of their own, and beyond its bound
- * logins are refused as `overloaded`. A hash says its own parameters, so that
+ * of a second. Further ones wait in a queue of their own; when it is full,
+ * logins are refused as `overloaded`. A hash carries its parameters, so that
  * they can rise later: `scrypt$15$8$3$salt$hash` is N=2^15, r=8, p=3.
  */
 
@@ -39,25 +39,25 @@ export async function hashPassword(password: string, deadlineMs: number): Promis
   return ['scrypt', COST, salt.toString('base64url'), hash.toString('base64url')].join('$')
 }
 
-/** `stored` undefined, for want of an account, takes as long as a wrong password does. Rejects as `hashPassword` does. */
+/** Without an account `stored` is undefined, which takes as long as a wrong password. Rejects like `hashPassword`. */
 export async function verifyPassword(
   password: string,
   stored: string | undefined,
   deadlineMs: number,
 ): Promise<boolean> {
-  const { cost, salt, hash } = stored === undefined ? NOBODY : partsOf(stored)
+  const { cost, salt, hash } = stored === undefined ? NOBODY : parseHash(stored)
   const derived = await derivations.ask({ password, cost, salt }, deadlineMs)
   return derived.length === hash.length && timingSafeEqual(derived, hash)
 }
 
-/** Whether the parameters have risen since this hash was made. */
+/** Whether this hash was made with older parameters. */
 export function isOutdated(stored: string): boolean {
-  return partsOf(stored).cost !== COST
+  return parseHash(stored).cost !== COST
 }
 
 const NOBODY = { cost: COST, salt: Buffer.alloc(16), hash: Buffer.alloc(0) }
 
-function partsOf(stored: string): { cost: string; salt: Buffer; hash: Buffer } {
+function parseHash(stored: string): { cost: string; salt: Buffer; hash: Buffer } {
   const [, logN, r, p, salt = '', hash = ''] = stored.split('$')
   return { cost: [logN, r, p].join('$'), salt: Buffer.from(salt, 'base64url'), hash: Buffer.from(hash, 'base64url') }
 }

@@ -1,11 +1,12 @@
 /**
- * Purchases: a whole cart or nothing of it. Taking the units, writing down the
- * purchase, moving the scores and emptying the cart are one transaction, and
- * those that arrive together share it, decided in the order of their arrival.
+ * Purchases: the whole cart or nothing. Taking the units, recording the
+ * purchase, moving the scores and emptying the cart are one transaction. Calls
+ * that arrive together share it, and are decided in the order of their arrival.
  */
 
 import type { CartLine, Result } from '../../contract/operations.ts'
-import { type Decision, type Lane, placeholders, type Row, type Statement } from '../../db.ts'
+import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
+import type { Decision, RowId } from '../../db/plan.ts'
 import { lockCarts } from './carts.ts'
 import type { Call, Handlers } from './handler.ts'
 import type { IdBlocks } from './ids.ts'
@@ -14,14 +15,15 @@ import { lockStock, outOfStock, type Shortage, type Stock } from './stock.ts'
 
 type Purchase = Result<'buyer', 'make_purchase'>
 type Page = Result<'buyer', 'get_buyer_purchases'>
-type Listed = Page['purchases'][number]
+type ListedPurchase = Page['purchases'][number]
+type NewPurchase = Purchase & { buyerId: number }
 
-/** Purchases of a listing that weigh as much as one ordinary call. */
+/** Purchases on a page that weigh as much as one ordinary call. */
 const PURCHASES_PER_WEIGHT = 10
 
 export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_purchase' | 'get_buyer_purchases'> {
   return {
-    /** One batch at a time: a second one would find the items that everybody wants locked by the first. */
+    /** One batch at a time: a second one would find the items in demand locked by the first. */
     make_purchase: {
       writes: 'product',
       cap: 200,
@@ -31,23 +33,23 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
         const carts = await lockCarts(lane, calls)
         const stock = await lockStock(lane, carts.itemIds())
         const scores = await lockScores(lane, stock, calls)
-        const made: (Purchase & { buyerId: number })[] = []
-        const answers = calls.map((call, index): Decision<Purchase> => {
-          const lines = carts.of(call)
-          if ('held' in lines) return lines
-          if (lines.size === 0) return { refused: { code: 'cart_empty', message: 'the cart is empty' } }
-          const held = stock.heldAmong(lines.keys()) ?? scores.heldFor(lines.keys(), call.account.id)
+        const made: NewPurchase[] = []
+        const decisions = calls.map((call, index): Decision<Purchase> => {
+          const content = carts.get(call)
+          if ('held' in content) return content
+          if (content.size === 0) return { refused: { code: 'cart_empty', message: 'the cart is empty' } }
+          const held = stock.firstHeld(content.keys()) ?? scores.firstHeld(content.keys(), call.account.id)
           if (held !== undefined) return { held }
-          const [first, ...others] = shortages(lines, stock)
+          const [first, ...others] = findShortages(content, stock)
           if (first !== undefined) return { refused: outOfStock([first, ...others]) }
-          const purchase = take(stock, lines, ids[index] as number)
+          const purchase = takeUnits(stock, content, ids[index] as number)
           carts.clear(call)
           made.push({ ...purchase, buyerId: call.account.id })
           return { ok: purchase }
         })
         return {
-          answers,
-          writes: [...stock.writes(), ...carts.writes(), ...record(made), ...countSold(sales(made, stock))],
+          decisions,
+          writes: [...stock.writes(), ...carts.writes(), ...insertPurchases(made), ...countSold(toSales(made, stock))],
         }
       },
     },
@@ -58,57 +60,52 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
       inFlight: 2,
       weigh: ({ limit }) => Math.ceil(limit / PURCHASES_PER_WEIGHT),
       async ask(lane, calls) {
-        const [purchases, counts] = await Promise.all([askPurchases(lane, calls), askCounts(lane, calls)])
-        const lines = await askLines(
+        const [purchases, counts] = await Promise.all([readPurchases(lane, calls), readUnitCounts(lane, calls)])
+        const lines = await readPurchaseLines(
           lane,
           purchases.flatMap((some) => some.map(({ purchase_id }) => purchase_id)),
         )
         return calls.map(({ account, params: { limit } }, index) => {
           const found = (purchases[index] ?? []).map((row) => ({ ...row, lines: lines.get(row.purchase_id) ?? [] }))
-          return { ok: pageOf(found, limit, counts.get(account.id) ?? 0) }
+          return { ok: toPage(found, limit, counts.get(account.id) ?? 0) }
         })
       },
     },
   }
 }
 
-/** The scores of all whom these purchases may concern. */
+/** Locks the scores of all buyers, and of the sellers of all items. */
 async function lockScores(lane: Lane, stock: Stock, calls: readonly Call<unknown>[]) {
   const sellerIds = [...stock.values()].map((item) => item.seller_id)
-  const [sellers, buyers] = await Promise.all([
-    lockSellerScores(lane, sellerIds),
-    lockBuyerScores(
-      lane,
-      calls.map((call) => call.account.id),
-    ),
-  ])
-  const sellerOf = (itemId: number) => stock.get(itemId)?.seller_id ?? 0
+  const buyerIds = calls.map((call) => call.account.id)
+  const [sellers, buyers] = await Promise.all([lockSellerScores(lane, sellerIds), lockBuyerScores(lane, buyerIds)])
+  const findSeller = (itemId: number) => stock.get(itemId)?.seller_id ?? 0
   return {
-    heldFor: (itemIds: Iterable<number>, buyerId: number): Row | undefined =>
-      sellers.heldAmong([...itemIds].map(sellerOf)) ?? buyers.heldAmong([buyerId]),
+    firstHeld: (itemIds: Iterable<number>, buyerId: number): RowId | undefined =>
+      sellers.firstHeld([...itemIds].map(findSeller)) ?? buyers.firstHeld([buyerId]),
   }
 }
 
-/** The lines of a cart that want more than is on sale. */
-function shortages(lines: ReadonlyMap<number, number>, stock: Stock): Shortage[] {
-  return [...lines]
+/** The items of which the cart holds more than is on sale. */
+function findShortages(content: ReadonlyMap<number, number>, stock: Stock): Shortage[] {
+  return [...content]
     .map(([item_id, requested]) => ({ item_id, requested, available: stock.get(item_id)?.quantity ?? 0 }))
     .filter(({ requested, available }) => requested > available)
 }
 
-/** Takes what is in the cart off sale, at the prices of this moment. */
-function take(stock: Stock, lines: ReadonlyMap<number, number>, purchaseId: number): Purchase {
-  const taken = [...lines].map(([item_id, quantity]): CartLine => {
+/** Takes the content of a cart off sale, at current prices. */
+function takeUnits(stock: Stock, content: ReadonlyMap<number, number>, purchaseId: number): Purchase {
+  const lines = [...content].map(([item_id, quantity]): CartLine => {
     const item = stock.get(item_id)
     if (item === undefined) throw new Error('an item that is not locked')
     stock.move(item_id, -quantity)
     return { item_id, name: item.name, quantity, price_cents: item.price_cents }
   })
-  const total_cents = taken.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
-  return { purchase_id: purchaseId, lines: taken, total_cents }
+  const total_cents = lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
+  return { purchase_id: purchaseId, lines, total_cents }
 }
 
-function record(made: readonly (Purchase & { buyerId: number })[]): Statement[] {
+function insertPurchases(made: readonly NewPurchase[]): Statement[] {
   return [
     {
       sql: 'INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (?, ?, ?, UNIX_TIMESTAMP())',
@@ -123,26 +120,28 @@ function record(made: readonly (Purchase & { buyerId: number })[]): Statement[] 
   ]
 }
 
-function sales(made: readonly (Purchase & { buyerId: number })[], stock: Stock) {
+function toSales(made: readonly NewPurchase[], stock: Stock) {
   return made.flatMap(({ buyerId, lines }) =>
     lines.map(({ item_id, quantity }) => ({ sellerId: stock.get(item_id)?.seller_id ?? 0, buyerId, units: quantity })),
   )
 }
 
-/** One SELECT a call, whose first column says whose row it is, all as one statement. Newest first. */
-async function askPurchases(
+/** Newest first. One statement: a SELECT for each call, whose first column is the call's number. */
+async function readPurchases(
   lane: Lane,
   calls: readonly Call<{ limit: number; cursor?: string | undefined }>[],
-): Promise<readonly Omit<Listed, 'lines'>[][]> {
+): Promise<readonly Omit<ListedPurchase, 'lines'>[][]> {
   const selects = calls.map(
     (_, number) =>
       `(SELECT ${number}, id, total_cents, purchased_at FROM purchase FORCE INDEX (by_buyer) ` +
       'WHERE buyer_id = ? AND id < ? ORDER BY id DESC LIMIT ?)',
   )
   const values = calls.flatMap(({ account, params: { cursor, limit } }) => [
-    ...[account.id, Number(cursor ?? Number.MAX_SAFE_INTEGER), limit + 1],
+    account.id,
+    Number(cursor ?? Number.MAX_SAFE_INTEGER),
+    limit + 1,
   ])
-  const found: Omit<Listed, 'lines'>[][] = calls.map(() => [])
+  const found: Omit<ListedPurchase, 'lines'>[][] = calls.map(() => [])
   for (const [number, purchase_id, total_cents, purchased_at] of await lane.rows<[number, number, number, number]>(
     selects.join(' UNION ALL '),
     values,
@@ -153,8 +152,8 @@ async function askPurchases(
   return found
 }
 
-/** The lines of each of the purchases, by item id. */
-async function askLines(lane: Lane, purchaseIds: readonly number[]): Promise<ReadonlyMap<number, CartLine[]>> {
+/** The lines of each purchase, sorted by item. */
+async function readPurchaseLines(lane: Lane, purchaseIds: readonly number[]): Promise<ReadonlyMap<number, CartLine[]>> {
   const byPurchase = new Map(purchaseIds.map((id): [number, CartLine[]] => [id, []]))
   if (purchaseIds.length === 0) return byPurchase
   const rows = await lane.rows<[number, number, string, number, number]>(
@@ -169,13 +168,14 @@ async function askLines(lane: Lane, purchaseIds: readonly number[]): Promise<Rea
   return byPurchase
 }
 
-async function askCounts(lane: Lane, calls: readonly Call<unknown>[]): Promise<ReadonlyMap<number, number>> {
+/** The units that each of the calls' buyers has purchased. */
+async function readUnitCounts(lane: Lane, calls: readonly Call<unknown>[]): Promise<ReadonlyMap<number, number>> {
   const ids = [...new Set(calls.map((call) => call.account.id))]
   const sql = `SELECT buyer_id, items_purchased FROM buyer_score WHERE buyer_id IN (${placeholders(ids)})`
   return new Map(await lane.rows<[number, number]>(sql, ids))
 }
 
-function pageOf(found: readonly Listed[], limit: number, items_purchased: number): Page {
+function toPage(found: readonly ListedPurchase[], limit: number, items_purchased: number): Page {
   const purchases = found.slice(0, limit)
   const last = purchases.at(-1)
   return found.length <= limit || last === undefined

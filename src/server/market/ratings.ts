@@ -1,14 +1,16 @@
 /**
- * Scores: what sellers and items are worth to buyers, and how much was sold and
- * purchased. They are sums over feedback and purchases, and move in the same
- * transactions. A score is only ever changed by an amount, so a row that two
- * transactions find missing can be made by both.
+ * Ratings: votes on items, and the scores of items, sellers and buyers. Scores
+ * are sums over feedback and purchases, and move in the transactions that write
+ * those. A score only ever changes by a difference; so two transactions that
+ * both find a row missing may both make it.
  */
 
 import type { Params, Result } from '../../contract/operations.ts'
 import type { Answer } from '../../contract/refusals.ts'
+import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
 import { lockRows } from '../../db/locks.ts'
-import { type Database, type Decision, type Lane, placeholders, type Statement } from '../../db.ts'
+import type { Decision } from '../../db/plan.ts'
+import type { Database } from '../../db.ts'
 import type { Call, Handlers } from './handler.ts'
 import { lockStock } from './stock.ts'
 
@@ -23,22 +25,22 @@ export const sellerRatings: Handlers<'seller', 'get_seller_rating'> = {
   get_seller_rating: {
     ...GATHERED,
     async ask(lane, calls) {
-      const scores = await scoresOf(lane, calls, (call) => call.account.id)
+      const scores = await readScores(lane, calls, (call) => call.account.id)
       return calls.map((call) => ({ ok: scores.get(call.account.id) ?? NO_SCORE }))
     },
   },
 }
 
-/** A seller without a score is looked for among the accounts, which stand in the other database. */
+/** A seller without a score is looked up among the accounts, in the other database. */
 export function buyerRatings(customer: Database): Handlers<'buyer', 'get_seller_rating'> {
   return {
     get_seller_rating: {
       ...GATHERED,
       async ask(lane, calls, deadlineMs) {
-        const scores = await scoresOf(lane, calls, (call) => call.params.seller_id)
+        const scores = await readScores(lane, calls, (call) => call.params.seller_id)
         const unscored = calls.map((call) => call.params.seller_id).filter((id) => !scores.has(id))
         const sellers =
-          unscored.length === 0 ? [] : await customer.read((lane) => sellersAmong(lane, unscored), deadlineMs)
+          unscored.length === 0 ? [] : await customer.read((lane) => findSellers(lane, unscored), deadlineMs)
         for (const id of sellers) scores.set(id, NO_SCORE)
         return calls.map((call): Answer<Rating> => {
           const rating = scores.get(call.params.seller_id)
@@ -52,9 +54,9 @@ export function buyerRatings(customer: Database): Handlers<'buyer', 'get_seller_
 type Vote = Params<'buyer', 'provide_feedback'>['vote']
 
 /**
- * Whoever changes votes on an item holds the item's lock, so that votes that
- * are read after it are the last ones. Only purchased items get any: their
- * seller has a score.
+ * A change of votes on an item takes the item's lock first, so the votes read
+ * after it are current. Only a purchased item can be voted on, so its seller
+ * has a score.
  */
 export const buyerFeedback: Handlers<'buyer', 'provide_feedback'> = {
   provide_feedback: {
@@ -62,34 +64,30 @@ export const buyerFeedback: Handlers<'buyer', 'provide_feedback'> = {
     cap: 200,
     inFlight: 1,
     async decide(lane, calls) {
-      const stock = await lockStock(
-        lane,
-        calls.map((call) => call.params.item_id),
-      )
+      const itemIds = calls.map((call) => call.params.item_id)
+      const stock = await lockStock(lane, itemIds)
+      const sellerIds = [...stock.values()].map((item) => item.seller_id)
       const [scores, purchased, votes] = await Promise.all([
-        lockSellerScores(
-          lane,
-          [...stock.values()].map((item) => item.seller_id),
-        ),
-        purchasesAmong(lane, calls),
-        votesAmong(lane, calls),
+        lockSellerScores(lane, sellerIds),
+        readPurchased(lane, calls),
+        readVotes(lane, calls),
       ])
       const changes: VoteChange[] = []
-      const answers = calls.map((call): Decision<{ ok: true }> => {
+      const decisions = calls.map((call): Decision<{ ok: true }> => {
         const { item_id: itemId, vote } = call.params
         const item = stock.get(itemId)
-        const held = stock.heldAmong([itemId]) ?? (item && scores.heldAmong([item.seller_id]))
+        const held = stock.firstHeld([itemId]) ?? (item && scores.firstHeld([item.seller_id]))
         if (held !== undefined) return { held }
         if (item === undefined) return { refused: { code: 'not_found', message: 'no such item' } }
-        if (!purchased.has(nameOf(call))) {
+        if (!purchased.has(pairKey(call))) {
           return { refused: { code: 'not_purchased', message: 'only what you purchased can be voted on' } }
         }
-        const before = votes.get(nameOf(call))
+        const before = votes.get(pairKey(call))
         if (vote !== before) changes.push({ buyerId: call.account.id, itemId, sellerId: item.seller_id, before, vote })
-        votes.set(nameOf(call), vote)
+        votes.set(pairKey(call), vote)
         return { ok: { ok: true } }
       })
-      return { answers, writes: moveVotes(changes) }
+      return { decisions, writes: moveVotes(changes) }
     },
   },
 }
@@ -104,36 +102,38 @@ interface VoteChange {
 
 type Feedback = Call<Params<'buyer', 'provide_feedback'>>
 
-function nameOf({ account, params }: Feedback): string {
+/** Names a buyer and an item. */
+function pairKey({ account, params }: Feedback): string {
   return `${account.id} ${params.item_id}`
 }
 
-/** Which of the items the buyers have purchased, by `nameOf`. */
-async function purchasesAmong(lane: Lane, calls: readonly Feedback[]): Promise<ReadonlySet<string>> {
+/** The pairs of the calls in which the buyer has purchased the item, as `pairKey` names them. */
+async function readPurchased(lane: Lane, calls: readonly Feedback[]): Promise<ReadonlySet<string>> {
   const rows = await lane.rows<[number, number]>(
-    `SELECT DISTINCT buyer_id, item_id FROM purchase_line WHERE ${ofBuyersAndItems(calls)}`,
+    `SELECT DISTINCT buyer_id, item_id FROM purchase_line WHERE ${whereBuyerAndItem(calls)}`,
     calls.flatMap((call) => [call.account.id, call.params.item_id]),
   )
   return new Set(rows.map((row) => row.join(' ')))
 }
 
-/** The votes that the buyers have on the items, by `nameOf`. */
-async function votesAmong(lane: Lane, calls: readonly Feedback[]): Promise<Map<string, Vote>> {
+/** The buyers' current votes on the items, by `pairKey`. */
+async function readVotes(lane: Lane, calls: readonly Feedback[]): Promise<Map<string, Vote>> {
   const rows = await lane.rows<[number, number, Vote]>(
-    `SELECT buyer_id, item_id, vote FROM feedback WHERE ${ofBuyersAndItems(calls)}`,
+    `SELECT buyer_id, item_id, vote FROM feedback WHERE ${whereBuyerAndItem(calls)}`,
     calls.flatMap((call) => [call.account.id, call.params.item_id]),
   )
   return new Map(rows.map(([buyerId, itemId, vote]) => [`${buyerId} ${itemId}`, vote]))
 }
 
-function ofBuyersAndItems(calls: readonly Feedback[]): string {
+function whereBuyerAndItem(calls: readonly Feedback[]): string {
   return `(buyer_id, item_id) IN (${placeholders(calls, '(?, ?)')})`
 }
 
-/** One row a change, in their order: of several votes of one buyer on one item the last one stays. */
+/** One row for each change, in order: of several votes of a buyer on an item, the last one stays. */
 function moveVotes(changes: readonly VoteChange[]): Statement[] {
   const moves = changes.map(({ itemId, sellerId, before, vote }) => ({
-    ...{ itemId, sellerId },
+    itemId,
+    sellerId,
     up: Number(vote === 'up') - Number(before === 'up'),
     down: Number(vote === 'down') - Number(before === 'down'),
   }))
@@ -167,32 +167,32 @@ interface Sale {
   units: number
 }
 
-/** Counts units for those who sold and those who purchased them. Missing scores are made, in the order of their ids. */
+/** Adds the sold units to the scores of sellers and buyers. Missing scores are made, in the order of their ids. */
 export function countSold(sales: readonly Sale[]): Statement[] {
   return [
     {
       sql:
         'INSERT INTO seller_score (seller_id, items_sold) VALUES (?, ?) ' +
         'ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)',
-      rows: unitsBy(sales, ({ sellerId }) => sellerId),
+      rows: sumUnits(sales, ({ sellerId }) => sellerId),
     },
     {
       sql:
         'INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (?, ?) ' +
         'ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)',
-      rows: unitsBy(sales, ({ buyerId }) => buyerId),
+      rows: sumUnits(sales, ({ buyerId }) => buyerId),
     },
   ]
 }
 
-function unitsBy(sales: readonly Sale[], idOf: (sale: Sale) => number): [number, number][] {
+function sumUnits(sales: readonly Sale[], pickId: (sale: Sale) => number): [number, number][] {
   const units = new Map<number, number>()
-  for (const sale of sales) units.set(idOf(sale), (units.get(idOf(sale)) ?? 0) + sale.units)
+  for (const sale of sales) units.set(pickId(sale), (units.get(pickId(sale)) ?? 0) + sale.units)
   return [...units].sort(([a], [b]) => a - b)
 }
 
-async function scoresOf<P>(lane: Lane, calls: readonly Call<P>[], sellerOf: (call: Call<P>) => number) {
-  const ids = [...new Set(calls.map(sellerOf))]
+async function readScores<P>(lane: Lane, calls: readonly Call<P>[], pickSeller: (call: Call<P>) => number) {
+  const ids = [...new Set(calls.map(pickSeller))]
   const rows = await lane.rows<[number, number, number, number]>(
     `SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (${placeholders(ids)})`,
     ids,
@@ -202,7 +202,7 @@ async function scoresOf<P>(lane: Lane, calls: readonly Call<P>[], sellerOf: (cal
   )
 }
 
-async function sellersAmong(lane: Lane, ids: readonly number[]): Promise<readonly number[]> {
+async function findSellers(lane: Lane, ids: readonly number[]): Promise<readonly number[]> {
   const distinct = [...new Set(ids)]
   const rows = await lane.rows<[number]>(`SELECT id FROM seller WHERE id IN (${placeholders(distinct)})`, distinct)
   return rows.map(([id]) => id)

@@ -1,29 +1,29 @@
 /**
  * Search: posting lists, ranked in code. A batch asks for the posting lists of
- * all its searches as one statement, equal ones once, each straight off an
- * index; ranks them; and fetches the items that are on some page as a second
- * one. The database never sorts or groups, whatever is searched for.
+ * all its searches with one statement, equal lists once, each read straight off
+ * an index. It ranks them, and fetches the items of all pages with a second
+ * statement. The database never sorts or groups.
  *
- * A search of several keywords ranks long lists. So it first glances at the
- * newest of each: most keywords have no more, or these settle which are best.
- * A search of two looks deeper by steps: it is settled as soon as a page of
- * items with both has been found.
+ * A search of several keywords would rank long lists. So the first round reads
+ * only the newest of each list: most lists are no longer, or their newest
+ * postings settle the page. The second round reads deeper; for two keywords in
+ * two steps, since a page of items with both settles the search.
  */
 
 import type { Item, Params, Result } from '../../contract/operations.ts'
-import type { Lane, Value } from '../../db.ts'
-import { ANY_KEYWORD, type ItemsById, itemsById } from './catalogue.ts'
+import type { Lane, Value } from '../../db/lane.ts'
 import type { Handlers } from './handler.ts'
+import { ANY_KEYWORD, type ItemsById, readItems } from './items.ts'
 
 type Search = Params<'buyer', 'search_items'>
 type Page = Result<'buyer', 'search_items'>
 
-/** How many items of each keyword a search of several keywords ranks, newest first. */
+/** Postings of each keyword that a search of several keywords ranks, newest first. The contract says so. */
 const RANKED = 2_000
-/** How many of them it looks at first: one more than there are on the longest page. */
-const GLANCED = 101
-/** How many a search of two keywords looks at next, for each item that it wants: mostly enough when every fiftieth has both. */
-const LOOKED_AT_PER_ITEM = 60
+/** Postings read in the first round: one more than the longest page has. */
+const FIRST_ROUND = 101
+/** Postings read per wanted item in the second round of two keywords; usually enough if one in fifty has both. */
+const READ_PER_ITEM = 60
 
 export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
@@ -34,57 +34,57 @@ export const buyerSearch: Handlers<'buyer', 'search_items'> = {
       const found = await findAll(lane, calls)
       return found.map((page) => ({ ok: page }))
     },
-    glance: {
+    firstRound: {
       cap: 50,
       inFlight: 2,
       async ask(lane, calls) {
-        const found = await find(lane, calls, () => GLANCED)
+        const found = await find(lane, calls, () => FIRST_ROUND)
         return found.map((page) => (page === undefined ? undefined : { ok: page }))
       },
     },
   },
 }
 
-/** A page for each search, as deep as it takes. */
+/** A page for each search. */
 async function findAll(lane: Lane, calls: readonly { params: Search }[]): Promise<readonly Page[]> {
   const found = await find(lane, calls, ({ keywords, limit }) =>
-    keywords.length === 2 ? Math.min(RANKED, LOOKED_AT_PER_ITEM * (limit + 1)) : RANKED,
+    keywords.length === 2 ? Math.min(RANKED, READ_PER_ITEM * (limit + 1)) : RANKED,
   )
   const open = calls.filter((_, index) => found[index] === undefined)
   const rest = (open.length === 0 ? [] : await find(lane, open, () => RANKED)).values()
   return found.map((page) => page ?? (rest.next().value as Page))
 }
 
-/** A page for each search; undefined where the newest of its keywords, to this depth, don't settle what is on it. */
+/** A page for each search; undefined where postings read to this depth don't settle it. */
 async function find(
   lane: Lane,
   calls: readonly { params: Search }[],
-  depthOf: (search: Search) => number,
+  chooseDepth: (search: Search) => number,
 ): Promise<readonly (Page | undefined)[]> {
   const searches = calls.map(({ params }) => {
-    const depth = depthOf(params)
-    return { search: params, depth, lists: postingListsOf(params, depth) }
+    const depth = chooseDepth(params)
+    return { search: params, depth, lists: toPostingLists(params, depth) }
   })
-  const postings = await askPostings(
+  const postings = await readPostings(
     lane,
     searches.flatMap(({ lists }) => lists),
   )
   const hits = searches.map(({ search, depth, lists }) => {
-    const known = lists.map((list) => postings.get(keyOf(list)) ?? [])
+    const known = lists.map((list) => postings.get(listKey(list)) ?? [])
     return rank(search, known, depth)
   })
-  const items = await itemsById(
+  const items = await readItems(
     lane,
     hits.flatMap((best = []) => best.map(({ itemId }) => itemId)),
     'on sale',
   )
   return searches.map(({ search }, index) => {
     const best = hits[index]
-    return best === undefined ? undefined : pageOf(search, best, items)
+    return best === undefined ? undefined : toPage(search, best, items)
   })
 }
 
-/** The newest `depth` items on sale under a keyword, below an id if one is given; ids descend. */
+/** The newest `depth` items on sale under a keyword, below an id if one is given. Ids descend. */
 interface PostingList {
   category: number
   keyword: string
@@ -94,21 +94,26 @@ interface PostingList {
 
 export interface Hit {
   itemId: number
-  /** How many of the keywords it has. */
+  /** The number of keywords that the item has. */
   matches: number
 }
 
-/** One keyword: just the page, and one more to know whether there is another. Several: as deep as is looked. */
-function postingListsOf({ category, keywords, limit, cursor }: Search, depth: number): PostingList[] {
+/** One keyword: just the page, and one posting more to know whether another page follows. Several: to the depth. */
+function toPostingLists({ category, keywords, limit, cursor }: Search, depth: number): PostingList[] {
   if (keywords.length > 1) return keywords.map((keyword) => ({ category, keyword, belowId: undefined, depth }))
   const [keyword = ANY_KEYWORD] = keywords
-  return [{ category, keyword, belowId: cursor === undefined ? undefined : hitOf(cursor).itemId, depth: limit + 1 }]
+  return [
+    { category, keyword, belowId: cursor === undefined ? undefined : decodeCursor(cursor).itemId, depth: limit + 1 },
+  ]
 }
 
-async function askPostings(lane: Lane, lists: readonly PostingList[]): Promise<ReadonlyMap<string, readonly number[]>> {
-  const distinct = new Map(lists.map((list) => [keyOf(list), list]))
+async function readPostings(
+  lane: Lane,
+  lists: readonly PostingList[],
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  const distinct = new Map(lists.map((list) => [listKey(list), list]))
   const postings = [...distinct.keys()].map((key): [string, number[]] => [key, []])
-  const selects = [...distinct.values()].map(selectOf)
+  const selects = [...distinct.values()].map(selectPostings)
   const values = [...distinct.values()].flatMap(({ category, keyword, belowId, depth }): Value[] =>
     belowId === undefined ? [category, keyword, depth] : [category, keyword, belowId, depth],
   )
@@ -121,12 +126,12 @@ async function askPostings(lane: Lane, lists: readonly PostingList[]): Promise<R
   return new Map(postings)
 }
 
-/** A short list comes as rows, a long one as one value: thousands of rows would keep the loop busy. */
-function selectOf({ belowId, depth }: PostingList, number: number): string {
+/** A short list comes as rows, a long one as a single value: decoding thousands of rows would keep the loop busy. */
+function selectPostings({ belowId, depth }: PostingList, number: number): string {
   const newest =
     'FROM item_keyword WHERE category = ? AND keyword = ?' +
     `${belowId === undefined ? '' : ' AND item_id < ?'} ORDER BY item_id DESC LIMIT ?`
-  return depth <= GLANCED
+  return depth <= FIRST_ROUND
     ? `(SELECT ${number}, item_id ${newest})`
     : `(SELECT ${number}, GROUP_CONCAT(item_id) FROM (SELECT item_id ${newest}) AS newest)`
 }
@@ -137,16 +142,16 @@ function unpack(packed: string): number[] {
 }
 
 /**
- * The best hits behind the cursor, and one more than the page holds: more
- * matching keywords first, then the newer. Undefined if lists that were read
- * no deeper than `depth` don't settle that.
+ * The best hits behind the cursor, one more than the page holds: more matching
+ * keywords first, then newer items. Undefined if the lists, read no deeper than
+ * `depth`, don't settle which.
  */
 export function rank(
   { limit, cursor }: Pick<Search, 'limit' | 'cursor'>,
   lists: readonly (readonly number[])[],
   depth = RANKED,
 ): Hit[] | undefined {
-  const last = cursor === undefined ? { matches: lists.length, itemId: Number.POSITIVE_INFINITY } : hitOf(cursor)
+  const last = cursor === undefined ? { matches: lists.length, itemId: Number.POSITIVE_INFINITY } : decodeCursor(cursor)
   const hits = Array.from({ length: lists.length + 1 }, (): Hit[] => []) // by matches
   const best = hits[Math.min(last.matches, lists.length)] as Hit[]
   const settledTo = depth === RANKED ? 1 : Math.max(1, ...lists.map((list) => list[depth - 1] ?? 1))
@@ -163,9 +168,9 @@ export function rank(
   return bestFirst.slice(0, limit + 1)
 }
 
-/** Walks through descending lists together. */
+/** Walks down several descending lists together. */
 class Merge {
-  /** Where the walk is; 0 behind the end of all lists. */
+  /** The item reached; 0 behind the end of all lists. */
   itemId = 0
   readonly #lists: readonly (readonly number[])[]
   readonly #at: number[]
@@ -177,7 +182,7 @@ class Merge {
     this.#heads = lists.map(([first = 0]) => first)
   }
 
-  /** Goes on to the next newest item; returns how many lists have it. */
+  /** Goes on to the next newest item. Returns how many lists have it. */
   next(): number {
     let newest = 0
     for (const head of this.#heads) if (head > newest) newest = head
@@ -194,23 +199,23 @@ class Merge {
   }
 }
 
-/** An item that was sold out since its posting was read is left out; the cursor stands on hits, so no other is lost. */
-function pageOf({ limit }: Search, hits: readonly Hit[], byId: ItemsById): Page {
+/** Leaves out an item that has sold out since its posting was read. The cursor counts hits, so no other item is lost. */
+function toPage({ limit }: Search, hits: readonly Hit[], byId: ItemsById): Page {
   const shown = hits.slice(0, limit)
   const items = shown.map(({ itemId }) => byId.get(itemId)).filter((item): item is Item => item !== undefined)
   const last = shown.at(-1)
-  return hits.length <= limit || last === undefined ? { items } : { items, next_cursor: cursorOf(last) }
+  return hits.length <= limit || last === undefined ? { items } : { items, next_cursor: encodeCursor(last) }
 }
 
-function cursorOf({ matches, itemId }: Hit): string {
+function encodeCursor({ matches, itemId }: Hit): string {
   return `${matches}-${itemId}`
 }
 
-function hitOf(cursor: string): Hit {
+function decodeCursor(cursor: string): Hit {
   const [matches = 0, itemId = 0] = cursor.split('-').map(Number)
   return { matches, itemId }
 }
 
-function keyOf({ category, keyword, belowId, depth }: PostingList): string {
+function listKey({ category, keyword, belowId, depth }: PostingList): string {
   return JSON.stringify([category, keyword, belowId, depth])
 }

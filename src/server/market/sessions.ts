@@ -1,36 +1,37 @@
 /**
  * Sessions: who may call, and until when. They live in the customer database,
- * as hashes of their tokens, so that any server of the role accepts them, also
- * after a restart, and so that a copy of the table opens nothing.
+ * so any server of the role accepts them, also after a restart. The table holds
+ * hashes of tokens: a copy of it opens nothing.
  *
- * A server may remember a session for a second, counted from when its check
- * was sent: a busy client then costs no look-up a call. A logout leaves a
- * tombstone for as long, so that a check still on its way can't revive it.
- * Using a session prolongs it. That is written at most every 15 seconds, off
- * the reply path; the expiry in the row allows for that.
+ * A server may remember a session for a second, counted from when its check was
+ * sent, so a busy client costs no look-up per call. Logout leaves a tombstone
+ * for that long, so that a check in flight can't revive the session. Each use
+ * prolongs a session. That is written at most every 15 seconds, off the reply
+ * path; the expiry in the row allows for the delay.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
 import type { Role } from '../../contract/operations.ts'
 import { Refused } from '../../contract/refusals.ts'
-import { type Database, placeholders, type Statement } from '../../db.ts'
+import { placeholders, type Statement } from '../../db/lane.ts'
+import type { Database } from '../../db.ts'
 import { createQueue, type Queue } from '../queue.ts'
 
-/** Whoever calls: the id is of the role of the server that is called. */
+/** The account that calls, an account of the server's role, by one of its sessions. */
 export interface Account {
   id: number
-  /** Of the session's token: the session's name wherever it is written down. */
+  /** Hash of the session's token: the session's name in tables. */
   sessionHash: string
-  /** When the session ends whatever happens, on this process's clock. */
+  /** When the session ends, however much it is used; on this process's clock. */
   endsMs: number
 }
 
 export interface SessionLife {
-  /** A session ends when it was not used for so long. */
+  /** A session ends after this time without a call. */
   idleS: number
-  /** A session ends so long after login. */
+  /** A session ends this long after login. */
   absoluteS: number
-  /** How long a server may go without looking a session up again; 0: never. */
+  /** How long a server trusts a session check; 0: not at all. */
   memoryMs: number
 }
 
@@ -39,24 +40,26 @@ export const SESSION_LIFE: Readonly<SessionLife> = { idleS: 300, absoluteS: 43_2
 const TOUCH_S = 15
 const SWEEP_MS = 10_000
 const SWEEP_ROWS = 1_000
-/** Long enough for a sweep or a touch, which nobody waits for. */
-const ASIDE_MS = 5_000
+/** Deadline of writes in the background: a sweep, or the prolonging of a session. */
+const BACKGROUND_MS = 5_000
 
-interface Found {
+/** A checked session. */
+interface Checked {
   account: Account
-  /** When the check was sent that found it. */
+  /** When its check was sent. */
   askedMs: number
 }
 
-type Row = [string, number, number, number]
+/** Token hash, account, seconds until the absolute end, seconds until the expiry. */
+type SessionRow = [string, number, number, number]
 
 export class Sessions {
   readonly #database: Database
   readonly #role: Role
   readonly #life: SessionLife
-  readonly #remembered = new Map<string, Found>()
+  readonly #remembered = new Map<string, Checked>()
   readonly #endedMs = new Map<string, number>()
-  readonly #checks: Queue<string, Found | undefined>
+  readonly #checks: Queue<string, Checked | undefined>
   readonly #changes: Queue<Statement, undefined>
   readonly #sweep: NodeJS.Timeout
 
@@ -74,7 +77,7 @@ export class Sessions {
     this.#sweep = setInterval(() => this.#sweepOut(), SWEEP_MS).unref()
   }
 
-  /** Begins a session; resolves to its token. */
+  /** Begins a session. Resolves to its token. */
   async open(accountId: number, deadlineMs: number): Promise<{ session: string; expires_in_s: number }> {
     const session = randomBytes(32).toString('base64url')
     const { idleS, absoluteS } = this.#life
@@ -82,20 +85,20 @@ export class Sessions {
       sql:
         'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
         'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
-      values: [hashOf(session), this.#role, accountId, absoluteS, Math.min(absoluteS, idleS + TOUCH_S)],
+      values: [hashToken(session), this.#role, accountId, absoluteS, Math.min(absoluteS, idleS + TOUCH_S)],
     }
     await this.#changes.ask(statement, deadlineMs)
     return { session, expires_in_s: Math.min(absoluteS, idleS) }
   }
 
-  /** Whose session this is, at once when it is remembered. Undefined: nobody's. */
+  /** The account of a session, at once if it is remembered; undefined if there is no such session. */
   check(token: string, deadlineMs: number): Account | undefined | Promise<Account | undefined> {
     const found = this.#remembered.get(token)
     if (found !== undefined && performance.now() - found.askedMs < this.#life.memoryMs) return found.account
     return this.#checks.ask(token, deadlineMs).then((fresh) => (this.#endedMs.has(token) ? undefined : fresh?.account))
   }
 
-  /** Seconds until the account's session ends unless it is used again. */
+  /** Seconds until the account's session ends, if it is not used again. */
   expiresInS({ endsMs }: Account): number {
     return Math.min(this.#life.idleS, Math.max(0, Math.floor((endsMs - performance.now()) / 1_000)))
   }
@@ -103,28 +106,28 @@ export class Sessions {
   async close(token: string, deadlineMs: number): Promise<void> {
     this.#endedMs.set(token, performance.now())
     this.#remembered.delete(token)
-    const values = [hashOf(token), this.#role]
+    const values = [hashToken(token), this.#role]
     try {
       await this.#changes.ask({ sql: 'DELETE FROM session WHERE token_hash = ? AND role = ?', values }, deadlineMs)
       this.#endedMs.set(token, performance.now())
     } catch (error) {
-      this.#endedMs.delete(token) // the session may live on; the table knows
+      this.#endedMs.delete(token) // the session may live on: the table knows
       throw error
     }
   }
 
-  /** Waits for what is still being written. */
+  /** Resolves when nothing is being written any more. */
   async drained(): Promise<void> {
     clearInterval(this.#sweep)
     await this.#changes.drained()
   }
 
-  async #lookUp(tokens: readonly string[], deadlineMs: number): Promise<readonly (Found | undefined)[]> {
+  async #lookUp(tokens: readonly string[], deadlineMs: number): Promise<readonly (Checked | undefined)[]> {
     const askedMs = performance.now()
-    const hashes = tokens.map(hashOf)
+    const hashes = tokens.map(hashToken)
     const rows = await this.#database.read(
       (lane) =>
-        lane.rows<Row>(
+        lane.rows<SessionRow>(
           'SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session ' +
             `WHERE role = ? AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (${placeholders(hashes)})`,
           [this.#role, ...hashes],
@@ -145,19 +148,22 @@ export class Sessions {
 
   #prolong(hash: string): void {
     const sql = 'UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + ?) WHERE token_hash = ?'
-    this.#aside({ sql, values: [this.#life.idleS + TOUCH_S, hash] })
+    this.#changeInBackground({ sql, values: [this.#life.idleS + TOUCH_S, hash] })
   }
 
   #sweepOut(): void {
     const longAgoMs = performance.now() - this.#life.memoryMs
     for (const [token, found] of this.#remembered) if (found.askedMs < longAgoMs) this.#remembered.delete(token)
     for (const [token, endedMs] of this.#endedMs) if (endedMs < longAgoMs) this.#endedMs.delete(token)
-    this.#aside({ sql: `DELETE FROM session WHERE expires_at <= UNIX_TIMESTAMP() LIMIT ${SWEEP_ROWS}`, values: [] })
+    this.#changeInBackground({
+      sql: `DELETE FROM session WHERE expires_at <= UNIX_TIMESTAMP() LIMIT ${SWEEP_ROWS}`,
+      values: [],
+    })
   }
 
-  /** Changes what nobody waits for; if it fails, the next look-up or sweep tries again. */
-  #aside(statement: Statement): void {
-    this.#changes.ask(statement, performance.now() + ASIDE_MS).catch(() => {})
+  /** A write that no call waits for. If it fails, the next check or sweep tries again. */
+  #changeInBackground(statement: Statement): void {
+    this.#changes.ask(statement, performance.now() + BACKGROUND_MS).catch(() => {})
   }
 
   async #change(statements: readonly Statement[], deadlineMs: number): Promise<readonly undefined[]> {
@@ -166,6 +172,7 @@ export class Sessions {
   }
 }
 
-function hashOf(token: string): string {
+/** The name of a session in tables, for its token. */
+export function hashToken(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
 }

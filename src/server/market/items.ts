@@ -1,0 +1,84 @@
+/**
+ * Items as rows: their columns, how a row becomes an item, and the keywords
+ * under which an item on sale is found.
+ */
+
+import type { Item } from '../../contract/operations.ts'
+import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
+
+export type ItemRow = [number, number, string, number, string, Item['condition'], number, number, number, number]
+export const ITEM_COLUMNS =
+  'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
+
+/** Every item on sale stands under this keyword too, so that a search without keywords needs no second mechanism. */
+export const ANY_KEYWORD = ''
+
+type NewItem = Omit<Item, 'thumbs_up' | 'thumbs_down'>
+type Posted = Pick<Item, 'item_id' | 'category' | 'keywords'>
+
+export type ItemsById = ReadonlyMap<number, Item>
+
+/** Reads the items with these ids, equal ids once. */
+export async function readItems(lane: Lane, ids: readonly number[], which: 'any' | 'on sale'): Promise<ItemsById> {
+  const distinct = [...new Set(ids)]
+  if (distinct.length === 0) return new Map()
+  const rows = await lane.rows<ItemRow>(
+    `SELECT ${ITEM_COLUMNS} FROM item WHERE id IN (${placeholders(distinct)})${which === 'any' ? '' : ' AND quantity > 0'}`,
+    distinct,
+  )
+  return new Map(rows.map((row) => [row[0], toItem(row)]))
+}
+
+export function toItem(row: readonly [...ItemRow, ...unknown[]]): Item {
+  const keywords = row[4]
+  return {
+    item_id: row[0],
+    seller_id: row[1],
+    name: row[2],
+    category: row[3],
+    keywords: keywords === '' ? [] : keywords.split('\n'),
+    condition: row[5],
+    price_cents: row[6],
+    quantity: row[7],
+    thumbs_up: row[8],
+    thumbs_down: row[9],
+  }
+}
+
+/** Writes new items, and puts them on sale. */
+export function insertItems(items: readonly NewItem[]): Statement[] {
+  return [
+    {
+      sql:
+        'INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      rows: items.map((item) => [
+        item.item_id,
+        item.seller_id,
+        item.name,
+        item.category,
+        item.keywords.join('\n'),
+        item.condition,
+        item.price_cents,
+        item.quantity,
+      ]),
+    },
+    postItems(items),
+  ]
+}
+
+/** Puts items under their keywords, where searches find them. */
+export function postItems(items: readonly Posted[]): Statement {
+  return { sql: 'INSERT INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)', rows: toPostings(items) }
+}
+
+/** Takes items from under their keywords. */
+export function unpostItems(items: readonly Posted[]): Statement {
+  return { sql: 'DELETE FROM item_keyword WHERE category = ? AND keyword = ? AND item_id = ?', rows: toPostings(items) }
+}
+
+function toPostings(items: readonly Posted[]): [number, string, number][] {
+  return items.flatMap(({ item_id, category, keywords }) =>
+    [ANY_KEYWORD, ...keywords].map((keyword): [number, string, number] => [category, keyword, item_id]),
+  )
+}
