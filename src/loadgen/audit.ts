@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Arguments } from '../client/connection.ts'
 import type { Item, Name, Result, Role } from '../contract/operations.ts'
-import { withConnection } from '../db/schema.ts'
+import { withConnection } from '../db/connect.ts'
 
 /** A call that writes, as its client knows it. */
 interface Told<R extends Role, N extends Name<R>> {

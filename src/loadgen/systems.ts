@@ -10,9 +10,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { SetUpError } from '../db/private.ts'
 import { howToInstall, NEEDS } from '../process/needs.ts'
-import { programArguments } from '../process/start.ts'
+import { programArguments, SetUpError } from '../process/start.ts'
 import type { Urls } from './databases.ts'
 
 export const SYSTEMS = {

@@ -11,26 +11,29 @@ const ROOT = ['..', '../..']
   .map((above) => fileURLToPath(new URL(above, SELF)))
   .find((folder) => existsSync(join(folder, 'package.json'))) as string
 
-/** The folder of the clone we are run from; undefined in an installed package. */
+/** The folder of the clone that runs; undefined in an installed package. */
 export const CLONE: string | undefined = existsSync(join(ROOT, '.git')) ? ROOT : undefined
 
 export const VERSION: string = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version
 
-/** Reads `.env` in the working folder into the environment, which wins over it. */
+/** A problem that the user can mend: wrong settings, a missing program. Its message is shown as it is. */
+export class SetUpError extends Error {}
+
+/** Reads `.env` in the working folder into the environment. Variables that are set already win. */
 export function loadDotEnv(): void {
   try {
     if (existsSync('.env')) process.loadEnvFile('.env')
   } catch (error) {
-    fail([`.env can't be read: ${(error as Error).message}`], 2)
+    fail([`cannot read .env: ${(error as Error).message}`], 2)
   }
 }
 
-/** The arguments that make this Node run a program of souk, given without its extension: compiled or not, as we are. */
+/** Node's arguments to run a program of souk, named without extension; compiled or not, like this process. */
 export function programArguments(name: string, ...rest: string[]): string[] {
   return [...process.execArgv, fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF)), ...rest]
 }
 
-/** Tells what is wrong, one line each, and ends the process. */
+/** Prints the problems, one on each line, and ends the process. */
 export function fail(problems: readonly string[], exitCode: number): never {
   progress.end()
   for (const problem of problems) writeLine(process.stderr, `souk: ${problem}`)

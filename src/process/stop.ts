@@ -1,10 +1,10 @@
-/** How souk's programs stop: what tells them to, and what they show while they wait. */
+/** How souk's programs stop: on which signal, and what they show until then. */
 
 import { progress } from './progress.ts'
 
 /**
- * Calls `stop` once on Ctrl-C, SIGTERM, or when a parent that holds a channel
- * to us is gone; the second Ctrl-C ends the process at once.
+ * Calls `stop` once: on Ctrl-C, on SIGTERM, or when the parent at the other end
+ * of the IPC channel is gone. A second Ctrl-C ends the process at once.
  */
 export function onStop(stop: () => Promise<void>): void {
   let stopping = false
@@ -19,24 +19,24 @@ export function onStop(stop: () => Promise<void>): void {
   process.on('disconnect', () => begin())
 }
 
-/** What a server that was told to stop waits for: requests in flight and open connections, for so long at most. */
+/** What a stopping server still has open, and the seconds left until it ends anyway. */
 export interface Remaining {
   requests: number
   connections: number
   leftS: number
 }
 
-/** Shows what is waited for, of all servers together. */
+/** Shows what all stopping servers still have open. */
 export function showStopping(servers: readonly Remaining[]): void {
   const sum = (of: 'requests' | 'connections') => servers.reduce((total, server) => total + server[of], 0)
   const [requests, connections] = [sum('requests'), sum('connections')]
-  const waits = requests + connections > 0
-  const what = waits
-    ? `stopping · ${some(requests, 'request')} in flight, ${some(connections, 'connection')} open`
+  const isOpen = requests + connections > 0
+  const what = isOpen
+    ? `stopping · ${formatCount(requests, 'request')} in flight, ${formatCount(connections, 'connection')} open`
     : 'stopping'
-  progress.begin(what, waits ? { seconds: Math.max(...servers.map(({ leftS }) => leftS)) } : undefined)
+  progress.begin(what, isOpen ? { seconds: Math.max(...servers.map(({ leftS }) => leftS)) } : undefined)
 }
 
-function some(count: number, thing: string): string {
+function formatCount(count: number, thing: string): string {
   return `${count.toLocaleString('en')} ${thing}${count === 1 ? '' : 's'}`
 }

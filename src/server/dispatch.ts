@@ -1,8 +1,8 @@
 /**
  * From a request to its reply: find the operation, check the parameters, check
- * whose session it is, ask the operation's queue, write down what came of it.
- * Refusals are early returns, in that order. The contract and the handlers are
- * given; every operation takes this one way.
+ * the session, ask the operation's queue, encode the answer. Every operation
+ * takes this one way, and refusals are early returns in that order. Contract and
+ * handlers are given.
  */
 
 import { createHash } from 'node:crypto'
@@ -19,14 +19,14 @@ import {
   type RequestId,
 } from '../contract/protocol.ts'
 import { type Answer, type Refusal, Refused } from '../contract/refusals.ts'
-import type { Database, IdempotencyKey } from '../db.ts'
+import type { IdempotencyKey } from '../db/idempotency.ts'
+import type { Database } from '../db.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
-import { createQueue } from './queue.ts'
-import { createWriter } from './rounds.ts'
+import { createReads, createWrites } from './rounds.ts'
 
-/** A request under way: what it weighs, and its reply as a line, which never fails. */
-export interface Work {
+/** A dispatched request: its weight, and its reply as a line. The promise never rejects. */
+export interface Dispatched {
   weight: number
   reply: EncodedLine | Promise<EncodedLine>
 }
@@ -36,13 +36,13 @@ export interface DispatchOptions<R extends Role> {
   handlers: Handlers<R>
   databases: { customer: Database; product: Database }
   sessions: Sessions
-  /** Replaces what the handlers say of their batches: the queue off is a cap of one. */
+  /** Replaces the handlers' batch sizes. With the queue off the cap is one. */
   gathering?: { cap: number; inFlight: number } | undefined
   requestMs: number
   log(problem: unknown): void
 }
 
-/** Parameters as the contract's schemas give them out; what is in them beside these two is the operation's. */
+/** Checked parameters. Fields beside these two belong to the operation. */
 interface AnyParams {
   session?: string
   idempotency_key?: string
@@ -56,30 +56,30 @@ interface Route {
   ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
 
-/** No request may count for more than this, or a connection could never make it. */
+/** No request weighs more than this: a connection's limit must always leave room for one. */
 const HEAVIEST = 64
 const NOBODY: Account = { id: 0, sessionHash: '', endsMs: 0 }
 
-export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Work {
+export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Dispatched {
   const { role, sessions, requestMs, log } = options
-  const routes = routesOf(options)
+  const routes = createRoutes(options)
 
-  function dispatch({ id, method, params }: Request): Work {
+  function dispatch({ id, method, params }: Request): Dispatched {
     const replyId = id ?? null
-    const refuse = (refusal: Refusal): Work => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
+    const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
     const route = routes.get(method)
     if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
     const checked = route.params.safeParse(params)
-    if (!checked.success) return refuse(wrongFields(checked.error))
+    if (!checked.success) return refuse(refuseParams(checked.error))
     const deadlineMs = performance.now() + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
     const answer = isPromise(account)
       ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
       : carryOut(route, method, account, checked.data, deadlineMs)
     const encode = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> =>
-      'ok' in answer ? encodeOk(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
+      'ok' in answer ? encodeAnswer(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
     const reply = isPromise(answer)
-      ? answer.then(encode, (error) => encodeRefusal(replyId, refusalOf(error)))
+      ? answer.then(encode, (error) => encodeRefusal(replyId, toRefusal(error)))
       : encode(answer)
     return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply }
   }
@@ -92,25 +92,25 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     deadlineMs: number,
   ): Answer<object> | Promise<Answer<object>> {
     if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
-    const key = route.keyed ? keyOf(role, account, method, params) : undefined
+    const key = route.keyed ? toKey(role, account, method, params) : undefined
     return route.ask({ account, params, key }, deadlineMs)
   }
 
-  function refusalOf(error: unknown): Refusal {
+  function toRefusal(error: unknown): Refusal {
     if (error instanceof Refused) return error.refusal
     log(error)
-    return { code: 'internal', message: 'this should not have happened; it was logged' }
+    return { code: 'internal', message: 'internal error; it was logged' }
   }
 
   return dispatch
 }
 
-function encodeOk(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
-  return isLong(result) ? encodeInTurns(id, result) : encodeResult(id, JSON.stringify(result))
+function encodeAnswer(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
+  return isLong(result) ? encodeInSlices(id, result) : encodeResult(id, JSON.stringify(result))
 }
 
-/** Everybody else has a turn after each slice. */
-async function encodeInTurns(id: RequestId, result: object): Promise<Buffer> {
+/** Other clients have a turn of the loop after each slice. */
+async function encodeInSlices(id: RequestId, result: object): Promise<Buffer> {
   const slices: Buffer[] = []
   for (const slice of encodeSlices(id, result)) {
     slices.push(slice)
@@ -119,7 +119,7 @@ async function encodeInTurns(id: RequestId, result: object): Promise<Buffer> {
   return Buffer.concat(slices)
 }
 
-function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
+function createRoutes<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
   const routes = new Map<string, Route>()
   for (const [name, operation] of operationsByName(options.role)) {
     const handler = options.handlers[name as keyof Handlers<R>] as unknown as AnyHandler<AnyParams, object>
@@ -128,54 +128,51 @@ function routesOf<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<stri
       open: operation.open ?? false,
       keyed: operation.keyed ?? false,
       weigh: 'answer' in handler ? () => 1 : (handler.weigh ?? (() => 1)),
-      ask: askerOf(handler, options),
+      ask: createAsk(handler, options),
     })
   }
   return routes
 }
 
-/** Most calls wait for something; those that don't are answered within the turn that read them. */
+/** Most calls wait for something. The others are answered in the turn that read them. */
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return value instanceof Promise
 }
 
-/** Gives a handler its queue, or queues. */
-function askerOf<R extends Role>(
+/** Gives a handler its queue, or the queues of its rounds. */
+function createAsk<R extends Role>(
   handler: AnyHandler<AnyParams, object>,
   { databases, gathering }: DispatchOptions<R>,
 ): Route['ask'] {
   if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
-  const queueOptions = ({ cap, inFlight }: { cap: number; inFlight: number }) => ({
-    ...{ cap, inFlight, ...gathering },
+  const gather = ({ cap, inFlight }: { cap: number; inFlight: number }) => ({
+    cap,
+    inFlight,
+    ...gathering,
     weigh: ({ params }: Call<AnyParams>) => handler.weigh?.(params) ?? 1,
     alone: (error: unknown) => !(error instanceof Refused),
   })
-  if ('writes' in handler) return createWriter(databases[handler.writes], handler.decide, queueOptions(handler))
-  const { reads, ask, glance } = handler
-  const asking = createQueue<Call<AnyParams>, Answer<object>>({
-    ...queueOptions(handler),
-    run: (calls, deadlineMs) => databases[reads].read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
-  })
-  if (glance === undefined) return asking.ask
-  const glancing = createQueue<Call<AnyParams>, Answer<object> | undefined>({
-    ...queueOptions(glance),
-    run: (calls, deadlineMs) => databases[reads].read((lane) => glance.ask(lane, calls, deadlineMs), deadlineMs),
-  })
-  return async (call, deadlineMs) => (await glancing.ask(call, deadlineMs)) ?? asking.ask(call, deadlineMs)
+  if ('writes' in handler) return createWrites(databases[handler.writes], handler.decide, gather(handler))
+  const { reads, ask, firstRound } = handler
+  return createReads<Call<AnyParams>, Answer<object>>(
+    databases[reads],
+    { ask, gathering: gather(handler) },
+    firstRound && { ask: firstRound.ask, gathering: gather(firstRound) },
+  )
 }
 
-/** What is wrong with the parameters, by field. Says what was expected, never what came. */
-function wrongFields(error: z.ZodError): Refusal {
+/** What is wrong with the parameters, by field. Says what was expected, and never repeats what came. */
+function refuseParams(error: z.ZodError): Refusal {
   const fields: Record<string, string> = Object.create(null)
   for (const issue of error.issues) {
     const names = issue.code === 'unrecognized_keys' ? ['(unknown fields)'] : [issue.path.join('.')]
     for (const name of names)
       fields[name] ??= issue.code === 'unrecognized_keys' ? 'not in the contract' : issue.message
   }
-  return { code: 'invalid_params', message: 'the parameters are not as they should be', details: { fields } }
+  return { code: 'invalid_params', message: 'invalid parameters', details: { fields } }
 }
 
-function keyOf(role: Role, account: Account, method: string, params: AnyParams): IdempotencyKey | undefined {
+function toKey(role: Role, account: Account, method: string, params: AnyParams): IdempotencyKey | undefined {
   const { session: _, idempotency_key: key, ...rest } = params
   if (key === undefined) return undefined
   const fingerprint = createHash('sha256')

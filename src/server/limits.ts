@@ -1,7 +1,7 @@
 /**
- * The limits on what clients may ask of a server: one table, from which
- * settings, help, listener and documentation read. Beyond each limit the client
- * gets an answer of its own (see DESIGN of the wire in the protocol's document).
+ * The limits on what clients may ask of a server: one table of names, defaults
+ * and help texts, which settings, help and listener read. Each limit has an
+ * answer of its own for the client that goes beyond it.
  */
 
 interface Limit {
@@ -12,14 +12,14 @@ interface Limit {
 }
 
 export const LIMITS = {
-  lineBytes: { default: 64 * 1024, least: 1_024, about: 'longest line' },
+  lineBytes: { default: 64 * 1024, least: 1_024, about: 'longest line (bytes)' },
   inFlight: { default: 256, least: 1, about: 'requests in flight on a connection' },
-  unsentBytes: { default: 4 * 1024 * 1024, least: 1, about: 'replies a client may leave untaken' },
-  connections: { default: 20_000, least: 1, about: 'connections of a server' },
-  unfinishedLineMs: { default: 10_000, least: 1, about: 'longest pause within a line' },
+  unsentBytes: { default: 4 * 1024 * 1024, least: 1, about: 'bytes of replies that a client may leave unread' },
+  connections: { default: 20_000, least: 1, about: 'connections to a server' },
+  unfinishedLineMs: { default: 10_000, least: 1, about: 'longest time until a begun line is complete' },
   idleMs: { default: 600_000, least: 1, about: 'longest time without a request' },
-  stuckMs: { default: 30_000, least: 1, about: 'longest time without taking a reply' },
-  requestMs: { default: 5_000, least: 1, about: 'longest time for one request' },
+  stuckMs: { default: 30_000, least: 1, about: 'longest time without reading a reply' },
+  requestMs: { default: 5_000, least: 1, about: 'longest time until a request is answered' },
 } as const satisfies Record<string, Limit>
 
 export type LimitName = keyof typeof LIMITS

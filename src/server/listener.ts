@@ -1,13 +1,13 @@
 /**
  * The server's end of its connections: one record per socket, and functions in
- * the order a byte travels: accept, read, take, reply, flush, end. It knows
- * nothing of what requests mean; whoever answers them is given.
+ * the order a byte travels: accept, read, take, reply, flush, close. It knows
+ * nothing about what requests mean: `answer` is given.
  *
  * One policy: a client that asks faster than it is answered, or takes its
- * replies slower than it asks, is not read until that changes. What is on its
- * way stays in the kernel's buffers, then in the client's: nothing is lost and
- * nothing here grows. What a client may not do ends in an error line and a
- * closed connection.
+ * replies more slowly than it asks, is not read until that changes. What it
+ * sends meanwhile stays in the kernel's buffers, then in its own: nothing is
+ * lost, and nothing here grows. A client that breaks a limit gets an error line
+ * and a closed connection.
  */
 
 import { createServer, type Server, type Socket } from 'node:net'
@@ -22,42 +22,42 @@ import {
   type RequestId,
 } from '../contract/protocol.ts'
 import type { Refusal } from '../contract/refusals.ts'
-import type { Work } from './dispatch.ts'
+import type { Dispatched } from './dispatch.ts'
 import type { Limits } from './limits.ts'
 
 export interface ListenerOptions {
   host: string
-  /** 0: any that is free. */
+  /** 0: any free port. */
   port: number
   limits: Readonly<Limits>
-  answer(request: Request): Work
+  answer(request: Request): Dispatched
   log(problem: unknown): void
 }
 
 export interface Listener {
   port: number
-  /** Requests in flight and connections open. */
+  /** Requests in flight and open connections. */
   remaining(): { requests: number; connections: number }
-  /** Stops accepting, answers what is in flight, tells the clients, and resolves when all are gone, after `graceMs` at the latest. */
+  /** Stops accepting, answers the requests in flight, tells the clients. Resolves when all connections are closed, after `graceMs` at the latest. */
   drain(graceMs: number): Promise<void>
 }
 
-interface Client {
+interface Connection {
   readonly socket: Socket
   readonly decoder: LineDecoder
-  /** Weight of what is being answered. */
+  /** Weight of the requests in flight. */
   inFlight: number
-  /** Replies of this turn of the loop, not yet given to the socket. */
+  /** Replies of this loop turn, not yet given to the socket. */
   output: string
-  /** Nothing more is read: the client has sent its FIN, or a line beyond the limit. */
+  /** No more is read: the client has sent its FIN, or a line beyond the limit. */
   finished: boolean
-  /** We have sent ours, or will when the last reply is out; what still comes in is thrown away. */
+  /** Our FIN is sent, or will be after the last reply. Input is discarded. */
   closing: boolean
   paused: boolean
   lastReadMs: number
-  /** When the line begun was begun. */
+  /** When the unfinished line began. */
   lineBegunMs: number
-  /** The kernel has not taken all that the socket was given; its timeout is running. */
+  /** The kernel has not taken all output yet: the socket's timeout is running. */
   stuck: boolean
 }
 
@@ -69,200 +69,206 @@ const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is
 
 /** Rejects if it can't listen there. */
 export function listen({ host, port, limits, answer, log }: ListenerOptions): Promise<Listener> {
-  const clients = new Set<Client>()
-  let unflushed: Client[] = []
+  const connections = new Set<Connection>()
+  let unflushed: Connection[] = []
   let draining = false
   let requests = 0
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, accept)
   const sweep = setInterval(() => {
     const nowMs = performance.now()
-    for (const client of clients) lookAfter(client, nowMs)
+    for (const connection of connections) enforceTimeouts(connection, nowMs)
   }, SWEEP_MS).unref()
 
   function accept(socket: Socket): void {
-    if (clients.size >= limits.connections) {
+    if (connections.size >= limits.connections) {
       socket.on('error', () => {})
       socket.end(encodeRefusal(null, TOO_MANY), () => socket.destroy())
       return
     }
-    const client: Client = {
+    const connection: Connection = {
       socket,
       decoder: new LineDecoder(limits.lineBytes),
-      ...{ inFlight: 0, output: '', finished: false, closing: false, paused: false, stuck: false },
-      ...{ lastReadMs: performance.now(), lineBegunMs: 0 },
+      inFlight: 0,
+      output: '',
+      finished: false,
+      closing: false,
+      paused: false,
+      stuck: false,
+      lastReadMs: performance.now(),
+      lineBegunMs: 0,
     }
-    clients.add(client)
-    socket.on('data', (chunk: Buffer) => read(client, chunk))
-    socket.on('end', () => readEnd(client))
-    socket.on('drain', () => take(client))
+    connections.add(connection)
+    socket.on('data', (chunk: Buffer) => read(connection, chunk))
+    socket.on('end', () => readEnd(connection))
+    socket.on('drain', () => take(connection))
     socket.on('timeout', () => socket.destroy())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => {
-      client.closing = client.finished = true // what it asked for and was not begun never will be
-      clients.delete(client)
+      connection.closing = connection.finished = true // requests not begun yet never will be
+      connections.delete(connection)
     })
   }
 
-  function read(client: Client, chunk: Buffer): void {
-    if (client.finished) return
-    client.lastReadMs = performance.now()
-    if (!client.decoder.unfinished) client.lineBegunMs = client.lastReadMs
-    client.decoder.push(chunk)
-    take(client)
+  function read(connection: Connection, chunk: Buffer): void {
+    if (connection.finished) return
+    connection.lastReadMs = performance.now()
+    if (!connection.decoder.unfinished) connection.lineBegunMs = connection.lastReadMs
+    connection.decoder.push(chunk)
+    take(connection)
   }
 
-  /** Takes requests as long as there are any and there is room for their replies; only then reads on. */
-  function take(client: Client): void {
-    while (!client.closing && hasRoom(client)) {
-      const line = client.decoder.next()
+  /** Takes requests while there is room for their replies; only then reads on. */
+  function take(connection: Connection): void {
+    while (!connection.closing && hasRoom(connection)) {
+      const line = connection.decoder.next()
       if (line === undefined) {
-        if (client.decoder.overlong) refuseRest(client)
-        if (client.finished) takeLast(client)
+        if (connection.decoder.overlong) refuseRest(connection)
+        if (connection.finished) takeLast(connection)
         break
       }
-      client.lineBegunMs = client.lastReadMs
-      begin(client, line)
+      connection.lineBegunMs = connection.lastReadMs
+      begin(connection, line)
     }
-    pauseOrResume(client)
+    pauseOrResume(connection)
   }
 
-  function hasRoom({ inFlight, socket }: Client): boolean {
+  function hasRoom({ inFlight, socket }: Connection): boolean {
     return inFlight < limits.inFlight && socket.writableLength < limits.unsentBytes
   }
 
-  function begin(client: Client, line: Buffer): void {
+  function begin(connection: Connection, line: Buffer): void {
     const request = decodeRequest(line)
     const { weight, reply } = workFor(request)
     if (!(reply instanceof Promise)) {
-      if (request.id !== undefined) append(client, reply)
+      if (request.id !== undefined) append(connection, reply)
       return
     }
-    client.inFlight += weight
+    connection.inFlight += weight
     requests += 1
     reply.then((line) => {
-      client.inFlight -= weight
+      connection.inFlight -= weight
       requests -= 1
-      if (request.id !== undefined) append(client, line)
-      if (client.paused || client.finished) take(client)
-      if (draining && client.inFlight === 0) bidFarewell(client)
+      if (request.id !== undefined) append(connection, line)
+      if (connection.paused || connection.finished) take(connection)
+      if (draining && connection.inFlight === 0) bidFarewell(connection)
     })
   }
 
-  function workFor(request: Request | Malformed): Work {
-    if ('refusal' in request) return refusing(request.id, request.refusal)
-    if (draining) return refusing(request.id ?? null, SHUTTING_DOWN)
+  function workFor(request: Request | Malformed): Dispatched {
+    if ('refusal' in request) return refuse(request.id, request.refusal)
+    if (draining) return refuse(request.id ?? null, SHUTTING_DOWN)
     return answer(request)
   }
 
-  function refuseRest(client: Client): void {
-    if (!client.finished) append(client, encodeRefusal(null, TOO_LONG))
-    client.finished = true
+  function refuseRest(connection: Connection): void {
+    if (!connection.finished) append(connection, encodeRefusal(null, TOO_LONG))
+    connection.finished = true
   }
 
-  /** The last line may lack its line end. After it we only finish what is in flight. */
-  function takeLast(client: Client): void {
-    const line = client.decoder.rest()
-    if (line.length > 0) begin(client, line)
-    if (client.inFlight === 0) close(client)
+  /** The last line may lack its newline. After it, only the requests in flight are left. */
+  function takeLast(connection: Connection): void {
+    const line = connection.decoder.rest()
+    if (line.length > 0) begin(connection, line)
+    if (connection.inFlight === 0) close(connection)
   }
 
-  /** What was asked before the line that never ends is still answered. */
-  function dropLine(client: Client): void {
-    client.decoder.rest()
-    client.finished = true
-    take(client)
+  /** Gives up the unfinished line. Requests before it are still answered. */
+  function dropLine(connection: Connection): void {
+    connection.decoder.rest()
+    connection.finished = true
+    take(connection)
   }
 
-  function readEnd(client: Client): void {
-    client.finished = true
-    take(client)
+  function readEnd(connection: Connection): void {
+    connection.finished = true
+    take(connection)
   }
 
-  /** Behind `take` only: what has been read already must be taken before more is, for nothing else may remind us of it. */
-  function pauseOrResume(client: Client): void {
-    const pause = !client.closing && !hasRoom(client)
-    if (pause === client.paused) return
-    client.paused = pause
+  /** Call after `take` only: bytes already read must be taken first, because no later event would. */
+  function pauseOrResume(connection: Connection): void {
+    const pause = !connection.closing && !hasRoom(connection)
+    if (pause === connection.paused) return
+    connection.paused = pause
     if (pause) {
-      client.socket.pause()
+      connection.socket.pause()
     } else {
-      client.lastReadMs = client.lineBegunMs = performance.now()
-      client.socket.resume()
+      connection.lastReadMs = connection.lineBegunMs = performance.now()
+      connection.socket.resume()
     }
   }
 
-  /** Replies only ever append; all of a turn leave together. A long one leaves by itself. */
-  function append(client: Client, line: EncodedLine): void {
+  /** Appends a reply. All short replies of a turn leave in one write, a long one by itself. */
+  function append(connection: Connection, line: EncodedLine): void {
     if (typeof line === 'string') {
-      if (client.output === '' && unflushed.push(client) === 1) process.nextTick(flush)
-      client.output += line
-    } else if (client.socket.writable) {
-      client.socket.write(line)
+      if (connection.output === '' && unflushed.push(connection) === 1) process.nextTick(flush)
+      connection.output += line
+    } else if (connection.socket.writable) {
+      connection.socket.write(line)
     }
   }
 
   function flush(): void {
     const flushing = unflushed
     unflushed = []
-    for (const client of flushing) {
-      if (client.socket.writable) client.socket.write(client.output)
-      client.output = ''
-      if (client.closing) client.socket.end()
+    for (const connection of flushing) {
+      if (connection.socket.writable) connection.socket.write(connection.output)
+      connection.output = ''
+      if (connection.closing) connection.socket.end()
     }
   }
 
-  /** The one way to end a connection from here: what is written still goes out, what comes in is thrown away. */
-  function close(client: Client): void {
-    client.closing = client.finished = true
-    client.lastReadMs = performance.now()
-    if (client.output === '') client.socket.end()
-    client.socket.resume()
+  /** The one way in which this side ends a connection: output still goes out, input is discarded. */
+  function close(connection: Connection): void {
+    connection.closing = connection.finished = true
+    connection.lastReadMs = performance.now()
+    if (connection.output === '') connection.socket.end()
+    connection.socket.resume()
   }
 
-  function bidFarewell(client: Client): void {
-    if (client.closing) return
-    append(client, FAREWELL)
-    close(client)
+  function bidFarewell(connection: Connection): void {
+    if (connection.closing) return
+    append(connection, FAREWELL)
+    close(connection)
   }
 
-  function lookAfter(client: Client, nowMs: number): void {
-    const { socket, decoder, closing, paused } = client
+  function enforceTimeouts(connection: Connection, nowMs: number): void {
+    const { socket, decoder, closing, paused } = connection
     const stuck = socket.writableLength > 0
-    if (stuck !== client.stuck) {
-      client.stuck = stuck
+    if (stuck !== connection.stuck) {
+      connection.stuck = stuck
       socket.setTimeout(stuck ? limits.stuckMs : 0)
     }
-    const unreadMs = nowMs - client.lastReadMs
+    const unreadMs = nowMs - connection.lastReadMs
     if (closing && unreadMs > (stuck ? limits.stuckMs : SWEEP_MS)) socket.destroy()
     if (closing || paused) return
-    if (decoder.unfinished && nowMs - client.lineBegunMs > limits.unfinishedLineMs) dropLine(client)
-    else if (client.inFlight === 0 && unreadMs > limits.idleMs) close(client)
+    if (decoder.unfinished && nowMs - connection.lineBegunMs > limits.unfinishedLineMs) dropLine(connection)
+    else if (connection.inFlight === 0 && unreadMs > limits.idleMs) close(connection)
   }
 
   async function drain(graceMs: number): Promise<void> {
     draining = true
     const closed = new Promise((resolve) => server.close(resolve))
-    for (const client of clients) if (client.inFlight === 0) bidFarewell(client)
+    for (const connection of connections) if (connection.inFlight === 0) bidFarewell(connection)
     const overdue = setTimeout(() => {
-      for (const { socket } of clients) socket.destroy()
+      for (const { socket } of connections) socket.destroy()
     }, graceMs)
     await closed
     clearTimeout(overdue)
     clearInterval(sweep)
   }
 
-  return started(server, host, port).then((actualPort) => {
-    server.on('error', log) // a connection that could not be accepted; unheard, it would end the process
-    return { port: actualPort, remaining: () => ({ requests, connections: clients.size }), drain }
+  return startListening(server, host, port).then((actualPort) => {
+    server.on('error', log) // a connection could not be accepted; without a listener the error would end the process
+    return { port: actualPort, remaining: () => ({ requests, connections: connections.size }), drain }
   })
 }
 
-function refusing(id: RequestId, refusal: Refusal): Work {
+function refuse(id: RequestId, refusal: Refusal): Dispatched {
   return { weight: 1, reply: encodeRefusal(id, refusal) }
 }
 
-function started(server: Server, host: string, port: number): Promise<number> {
+function startListening(server: Server, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port, backlog: 4_096 }, () => {

@@ -18,7 +18,7 @@
  * in weight and in age: beyond that a request is refused at once, not late.
  */
 
-import { Refused } from '../contract/refusals.ts'
+import { Refused, timedOut } from '../contract/refusals.ts'
 
 export interface QueueOptions<Q, A> {
   /** Does a batch: as many answers as requests, in their order, by the deadline (of `now`'s clock). */
@@ -168,7 +168,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     const longLateMs = now() - SWEEP_MS
     for (const batch of underWay) {
       for (const { deadlineMs, reject } of batch)
-        if (deadlineMs <= longLateMs) reject(late(changes ? 'unknown' : 'none'))
+        if (deadlineMs <= longLateMs) reject(new Refused(timedOut(changes ? 'unknown' : 'none')))
     }
   }
 
@@ -179,7 +179,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     waiting = waiting.filter((waiter) => waiter.deadlineMs > nowMs)
     for (const waiter of overdue) {
       waitingWeight -= waiter.weight
-      waiter.reject(late('none'))
+      waiter.reject(new Refused(timedOut('none')))
     }
   }
 
@@ -198,10 +198,6 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
         ? Promise.resolve()
         : new Promise((resolve) => onDrained.push(resolve)),
   }
-}
-
-function late(outcome: 'none' | 'unknown'): Refused {
-  return new Refused({ code: 'timeout', message: 'not done in time', details: { outcome } })
 }
 
 function overloaded(oldestWaitMs: number): Refused {

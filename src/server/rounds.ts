@@ -1,70 +1,121 @@
 /**
- * How calls that change rows get done. They go in batches, and a batch passes
- * over rows that somebody else has locked (see locks.ts). A call that needs
- * such a row waits until it is free, holding nothing, together with the others
- * that want the same one. Then it goes to a second queue, whose batches wait
- * for their locks: what they wait for then are other batches, not somebody who
- * sits on a row. A call whose key another one of its batch had first, with
- * other parameters, and did not use up, comes there as well.
+ * Rounds: how a call passes through the queues of its operation. The first
+ * round does what can be done at once. What it leaves open goes to the second,
+ * in a queue of its own, so that no other call waits for it.
+ *
+ * Reads: an operation with a cheap first look answers what it can, and the
+ * second round answers the rest.
+ *
+ * Writes: in the first round a batch skips rows that other transactions hold.
+ * A call that needs such a row waits until the row is free, together with the
+ * other calls that need it, and holds nothing meanwhile. Then it goes to the
+ * second round, whose batches block on their locks: what they block on now are
+ * other batches, not a transaction that sits on a row. So does a call whose key
+ * was used earlier in its batch with other parameters, if that call was refused.
  */
 
 import type { Answer } from '../contract/refusals.ts'
-import type { Database, Keyed, Lane, Outcome, Plan, Row } from '../db.ts'
+import type { Keyed } from '../db/idempotency.ts'
+import type { Lane } from '../db/lane.ts'
+import type { Plan, RowId } from '../db/plan.ts'
+import type { BatchResult, Database, Locking } from '../db.ts'
 import { createQueue, type Queue, type QueueOptions } from './queue.ts'
 
-type Decide<C, R> = (lane: Lane, calls: readonly C[], deadlineMs: number) => Promise<Plan<R>>
+/** Does a call by its deadline. Rejects as a queue does. */
+type Ask<C, A> = (call: C, deadlineMs: number) => Promise<A>
 
-/** The function that has a call done by its deadline; rejects as a queue does. */
-export function createWriter<C extends Keyed, R>(
+type Gathering<C> = Omit<QueueOptions<C, never>, 'run' | 'changes'>
+
+interface ReadRound<C, A> {
+  ask(lane: Lane, calls: readonly C[], deadlineMs: number): Promise<readonly A[]>
+  gathering: Gathering<C>
+}
+
+/** Reads in one round, or in two. The first of two answers undefined for a call that it leaves open. */
+export function createReads<C, A>(
   database: Database,
-  decide: Decide<C, R>,
-  queueOptions: Omit<QueueOptions<C, Outcome<R>>, 'run' | 'changes'>,
-): (call: C, deadlineMs: number) => Promise<Answer<R>> {
-  const [passing, waiting] = [false, true].map((waits) =>
-    createQueue<C, Outcome<R>>({
-      ...queueOptions,
+  last: ReadRound<C, A>,
+  first: ReadRound<C, A | undefined> | undefined,
+): Ask<C, A> {
+  const createRound = <T>({ ask, gathering }: ReadRound<C, T>): Queue<C, T> =>
+    createQueue({
+      ...gathering,
+      run: (calls, deadlineMs) => database.read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
+    })
+  const second = createRound(last)
+  if (first === undefined) return second.ask
+  return inRounds<C, A, undefined>(createRound(first), second, (result): result is undefined => result === undefined)
+}
+
+/** `decide` is asked for a plan of each batch, on a lane that skips held rows or blocks on them. */
+export function createWrites<C extends Keyed, R>(
+  database: Database,
+  decide: (lane: Lane, calls: readonly C[], deadlineMs: number) => Promise<Plan<R>>,
+  gathering: Gathering<C>,
+): Ask<C, Answer<R>> {
+  const createRound = (locking: Locking): Queue<C, BatchResult<R>> =>
+    createQueue({
+      ...gathering,
       changes: true,
       run: (calls, deadlineMs) =>
-        database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, waits),
-    }),
-  ) as [Queue<C, Outcome<R>>, Queue<C, Outcome<R>>]
-  const untilFree = createWaitingRooms(database)
+        database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, locking),
+    })
+  const untilFree = createRowWaits(database)
+  return inRounds<C, Answer<R>, Undecided>(
+    createRound('skip'),
+    createRound('block'),
+    (result): result is Undecided => 'held' in result || 'again' in result,
+    async (open, deadlineMs) => {
+      if ('held' in open) await untilFree(open.held, deadlineMs)
+    },
+  )
+}
 
+/** A call that its batch did not decide. */
+type Undecided = { held: RowId } | { again: true }
+
+/** Asks the first queue, then the second until it leaves nothing open. `untilReady` delays the second. */
+function inRounds<C, A, Open>(
+  first: Queue<C, A | Open>,
+  second: Queue<C, A | Open>,
+  isOpen: (result: A | Open) => result is Open,
+  untilReady?: (open: Open, deadlineMs: number) => Promise<void>,
+): Ask<C, A> {
   return async (call, deadlineMs) => {
-    let outcome = await passing.ask(call, deadlineMs)
-    while ('held' in outcome || 'again' in outcome) {
-      if ('held' in outcome) await untilFree(outcome.held, deadlineMs)
-      outcome = await waiting.ask(call, deadlineMs)
+    let result = await first.ask(call, deadlineMs)
+    while (isOpen(result)) {
+      await untilReady?.(result, deadlineMs)
+      result = await second.ask(call, deadlineMs)
     }
-    return outcome
+    return result
   }
 }
 
-/** For each row that is waited for one queue, which lasts as long as anybody waits, and one lane. */
-function createWaitingRooms(database: Database): (row: Row, deadlineMs: number) => Promise<void> {
-  const rooms = new Map<string, Queue<Row, void>>()
+/** Waits for held rows. All calls that wait for one row share one wait, and one lane. */
+function createRowWaits(database: Database): (row: RowId, deadlineMs: number) => Promise<void> {
+  const waits = new Map<string, Queue<RowId, void>>()
 
   return (row, deadlineMs) => {
     const name = `${row.table} ${row.id}`
-    const known = rooms.get(name)
-    const room = known ?? createRoom(database)
-    const freed = room.ask(row, deadlineMs)
+    const known = waits.get(name)
+    const wait = known ?? createRowWait(database)
+    const free = wait.ask(row, deadlineMs)
     if (known === undefined) {
-      rooms.set(name, room)
-      room.drained().then(() => rooms.delete(name))
+      waits.set(name, wait)
+      wait.drained().then(() => waits.delete(name))
     }
-    return freed
+    return free
   }
 }
 
-/** All who wait for one row: the wait of one is the wait of all. That it is long says nothing of the load. */
-function createRoom(database: Database): Queue<Row, void> {
+/** A queue whose batch is all calls that wait for one row. Its age says nothing about the load, so it has no bound. */
+function createRowWait(database: Database): Queue<RowId, void> {
   return createQueue({
     cap: Number.POSITIVE_INFINITY,
     inFlight: 1,
     longestWaitMs: Number.POSITIVE_INFINITY,
     async run(rows, deadlineMs) {
-      await database.freed(rows[0] as Row, deadlineMs)
+      await database.untilFree(rows[0] as RowId, deadlineMs)
       return rows.map(() => undefined)
     },
   })

@@ -1,6 +1,7 @@
 /**
- * What can be set: one table, read from flags, environment and `.env`, in this
- * order. Everything is checked at start, and all problems are told at once.
+ * The settings of the servers: one table. Flags win over the environment, the
+ * environment over `.env`. All settings are checked at start, and all problems
+ * are shown at once.
  */
 
 import { homedir } from 'node:os'
@@ -26,11 +27,17 @@ const settings = z.object({
   home: z.coerce.string().min(1).default(defaultHome()).describe('folder of the private database'),
   customerDbUrl: databaseUrl.describe('customer database, instead of the private one'),
   productDbUrl: databaseUrl.describe('product database, instead of the private one'),
-  dbConnections: atLeast(1).max(200).default(8).describe('connections of each pool: three for each database'),
+  dbConnections: atLeast(1)
+    .max(200)
+    .default(8)
+    .describe('connections of each pool; a server has four pools for each database'),
   queue: z.enum(['on', 'off']).default('on').describe('gather requests into batches'),
-  sessionIdleS: atLeast(1).default(SESSION_LIFE.idleS).describe('a session ends when unused for so long'),
-  sessionAbsoluteS: atLeast(1).default(SESSION_LIFE.absoluteS).describe('a session ends so long after login'),
-  sessionMemoryMs: atLeast(0).max(1_000).default(SESSION_LIFE.memoryMs).describe('a session is looked up so often'),
+  sessionIdleS: atLeast(1).default(SESSION_LIFE.idleS).describe('seconds without a call that end a session'),
+  sessionAbsoluteS: atLeast(1).default(SESSION_LIFE.absoluteS).describe('seconds after login that end a session'),
+  sessionMemoryMs: atLeast(0)
+    .max(1_000)
+    .default(SESSION_LIFE.memoryMs)
+    .describe('how long a session check is cached (ms)'),
   ...limitSettings(),
 })
 
@@ -56,7 +63,7 @@ export function limitsFrom(settings: Settings): Limits {
   return Object.fromEntries(LIMIT_NAMES.map((name) => [name, settings[limitSetting(name)]])) as Limits
 }
 
-/** Every setting: its flag, its variable, what it is and what it is unless set. */
+/** Every setting: name, flag, environment variable, help text, default. */
 export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => ({
   name,
   flag: name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
@@ -65,13 +72,13 @@ export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => (
   fallback: schema.safeParse(undefined).data,
 }))
 
-/** The settings, or what is wrong with them, one line each. `flags` by setting name, as given on the command line. */
+/** Returns the settings, or the problems with them. `flags` are those of the command line, by setting name. */
 export function readSettings(flags: Record<string, unknown>, environment: NodeJS.ProcessEnv): Settings | string[] {
   const given: Record<string, unknown> = {}
   for (const { name, variable } of SETTINGS) given[name] = flags[name] ?? (environment[variable] || undefined)
   const checked = settings.safeParse(given)
   if (!checked.success)
-    return checked.error.issues.map((issue) => `${sourceOf(issue.path[0], flags)}: ${issue.message}`)
+    return checked.error.issues.map((issue) => `${nameSource(issue.path[0], flags)}: ${issue.message}`)
   const { customerDbUrl, productDbUrl } = checked.data
   if ((customerDbUrl === undefined) !== (productDbUrl === undefined)) {
     return ['SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL: set both or neither']
@@ -79,7 +86,7 @@ export function readSettings(flags: Record<string, unknown>, environment: NodeJS
   return checked.data
 }
 
-/** The settings as environment variables, for a process that is to have the same. */
+/** The settings as environment variables, for another process. */
 export function asEnvironment(some: Partial<Settings>): Record<string, string> {
   const pairs = SETTINGS.map(({ name, variable }) => [variable, some[name as keyof Settings]] as const)
   return Object.fromEntries(
@@ -93,7 +100,8 @@ export function describeSettings(effective: Settings): string {
   return SETTINGS.map(({ name, variable }) => `${variable}=${masked(effective[name as keyof Settings])}`).join('\n')
 }
 
-function sourceOf(name: PropertyKey | undefined, flags: Record<string, unknown>): string {
+/** The flag or the variable that gave a setting. */
+function nameSource(name: PropertyKey | undefined, flags: Record<string, unknown>): string {
   const setting = SETTINGS.find((candidate) => candidate.name === name)
   return setting === undefined ? String(name) : String(name) in flags ? `--${setting.flag}` : setting.variable
 }

@@ -1,16 +1,17 @@
 /**
- * The whole marketplace on one machine: the private database, unless real ones
- * are set, and the two servers. What ends unasked is started again; at the end
- * everything that was started here is stopped, the servers before the database.
+ * The supervisor: runs the whole marketplace on one machine. It starts the
+ * private database, unless real ones are set, and the two servers; restarts
+ * whichever of them ends unasked; and in the end stops all that it started, the
+ * servers before the database.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, SetUpError, startPrivateDatabase } from '../db/private.ts'
+import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private.ts'
 import { createDatabase, type DatabaseName } from '../db/schema.ts'
 import { progress, writeLine } from '../process/progress.ts'
-import { programArguments } from '../process/start.ts'
+import { programArguments, SetUpError } from '../process/start.ts'
 import { onStop, type Remaining, showStopping } from '../process/stop.ts'
 import { asEnvironment, type Settings } from './settings.ts'
 
@@ -20,20 +21,20 @@ const LONGEST_STOP_MS = 11_000
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
 export async function runMarketplace(settings: Settings): Promise<void> {
   const servers = new Map<Role, ChildProcess>()
-  let database: Promise<PrivateDatabase> | undefined // also while it starts
+  let database: Promise<PrivateDatabase> | undefined // set as soon as it starts
   let unlock = () => {}
   let stopping = false
   const remaining = new Map<Role, Remaining>()
 
-  /** What begins in spite of being told to stop is not what is waited for. */
-  function begins(what: string): void {
+  /** Once stopping, show only the shutdown. */
+  function showStep(what: string): void {
     if (!stopping) progress.begin(what)
   }
 
   async function stop(exitCode: number): Promise<void> {
     stopping = true
     showStopping([])
-    await Promise.all([...servers.values()].map(endOf))
+    await Promise.all([...servers.values()].map(stopServer))
     if (database !== undefined) progress.begin('stopping the private database')
     const running = await database?.catch(() => undefined)
     await running?.stop()
@@ -44,7 +45,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   async function start(): Promise<void> {
     const urls = await databaseUrls()
     if (stopping) return
-    begins('starting the servers')
+    showStep('starting the servers')
     await Promise.all(ROLES.map((role) => keepServer(role, urls)))
   }
 
@@ -55,15 +56,15 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     unlock = lockHome(settings.home)
     const { url } = await keepDatabase()
     const urls = { customer: url('souk_customer'), product: url('souk_product') }
-    begins('creating databases')
+    showStep('creating databases')
     await Promise.all(Object.values(urls).map(createDatabase))
     return urls
   }
 
   async function keepDatabase(): Promise<PrivateDatabase> {
-    database = startPrivateDatabase(settings.home, BUFFER_POOL_MIB, begins)
+    database = startPrivateDatabase(settings.home, BUFFER_POOL_MIB, showStep)
     const running = await database
-    if (running.adopted) say(`database of an earlier souk found running, taken over (process ${running.pid})`)
+    if (running.adopted) say(`took over the running database of an earlier souk (process ${running.pid})`)
     void running.ended.then(restartDatabase)
     return running
   }
@@ -82,18 +83,18 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     }
   }
 
-  /** Resolves when the server accepts connections; afterwards starts it again whenever it ends. */
+  /** Resolves when the server accepts connections. From then on, restarts it whenever it ends. */
   async function keepServer(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
     const environment = asEnvironment({ ...settings, customerDbUrl: urls.customer, productDbUrl: urls.product })
     const server = spawn(process.execPath, programArguments('server', role), {
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      detached: true, // Ctrl-C is for us; we tell it, or its channel to us breaks
+      detached: true, // Ctrl-C is for the supervisor, which tells the server; or else the broken channel does
     })
     servers.set(role, server)
-    server.on('message', (told: { port: number } | { remaining: Remaining }) => {
-      if (!stopping || !('remaining' in told)) return
-      remaining.set(role, told.remaining)
+    server.on('message', (message: { port: number } | { remaining: Remaining }) => {
+      if (!stopping || !('remaining' in message)) return
+      remaining.set(role, message.remaining)
       showStopping([...remaining.values()])
     })
     server.once('exit', () => remaining.delete(role))
@@ -111,7 +112,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       await sleep(RESTART_MS)
       try {
         if (!stopping) return await keepServer(role, urls)
-      } catch {} // it said why; we go on trying
+      } catch {} // it said why; try again
     }
   }
 
@@ -128,7 +129,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
   }
 }
 
-async function endOf(server: ChildProcess): Promise<void> {
+async function stopServer(server: ChildProcess): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return
   const exited = new Promise((resolve) => server.once('exit', resolve))
   server.kill('SIGTERM')

@@ -13,7 +13,7 @@ import { RetryingClient, type RetryingClientOptions } from '../../src/client/ret
 import type { Role } from '../../src/contract/operations.ts'
 import { encodeRefusal } from '../../src/contract/protocol.ts'
 import type { Refusal } from '../../src/contract/refusals.ts'
-import { withConnection } from '../../src/db/schema.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { anItem, Caller, type OpenAccount, openAccount, Wire } from '../support/clients.ts'
 import {
   openConnections,

@@ -6,8 +6,8 @@ import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { withConnection } from '../../src/db/connect.ts'
 import { findRunning } from '../../src/db/private.ts'
-import { withConnection } from '../../src/db/schema.ts'
 import { Wire } from '../support/clients.ts'
 import { processesOf, temporaryHome, until } from '../support/marketplace.ts'
 import { openTerminal, type Terminal } from '../support/terminal.ts'
@@ -167,7 +167,9 @@ describe('on a terminal', () => {
   })
 
   function start(program: 'souk-server' | 'souk-load', ...rest: string[]): Terminal {
-    const path = fileURLToPath(new URL(`../../src/bin/${program}.ts`, import.meta.url))
+    const path = fileURLToPath(
+      new URL(`../../src/${program === 'souk-server' ? 'server' : 'bin/souk-load'}.ts`, import.meta.url),
+    )
     const env = { SOUK_HOME: home, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0', SOUK_LIMIT_CONNECTIONS: '100' }
     terminal = openTerminal({ command: process.execPath, args: [...NODE, path, ...rest], cwd: home, env, columns: 120 })
     return terminal

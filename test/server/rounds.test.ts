@@ -7,8 +7,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withConnection } from '../../src/db/schema.ts'
-import type { Row } from '../../src/db.ts'
+import { withConnection } from '../../src/db/connect.ts'
+import type { RowId } from '../../src/db/plan.ts'
 import { anItem, Caller, Wire } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
 import {
@@ -35,11 +35,11 @@ before(async () => {
 after(() => shop?.close())
 
 const rowOf = {
-  item: (id: number): Row => ({ table: 'item', key: 'id', id }),
-  cart: ({ session }: Party): Row => ({ table: 'cart', key: 'session_hash', id: hashOf(session) }),
-  savedCart: ({ id }: Party): Row => ({ table: 'saved_cart', key: 'buyer_id', id }),
-  sellerScore: ({ id }: Party): Row => ({ table: 'seller_score', key: 'seller_id', id }),
-  buyerScore: ({ id }: Party): Row => ({ table: 'buyer_score', key: 'buyer_id', id }),
+  item: (id: number): RowId => ({ table: 'item', key: 'id', id }),
+  cart: ({ session }: Party): RowId => ({ table: 'cart', key: 'session_hash', id: hashOf(session) }),
+  savedCart: ({ id }: Party): RowId => ({ table: 'saved_cart', key: 'buyer_id', id }),
+  sellerScore: ({ id }: Party): RowId => ({ table: 'seller_score', key: 'seller_id', id }),
+  buyerScore: ({ id }: Party): RowId => ({ table: 'buyer_score', key: 'buyer_id', id }),
 }
 
 const plenty = (count: number, seller = ann) =>
@@ -80,7 +80,7 @@ const HALF = 10
 /** Calls of one operation of which some need a row, and as many others don't. */
 interface Company {
   server: RunningServer
-  held: Row
+  held: RowId
   needing: readonly BareCall[]
   free: readonly BareCall[]
 }

@@ -5,7 +5,7 @@
  */
 
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
-import { connectionOptions } from '../../src/db.ts'
+import { connectionOptions } from '../../src/db/connect.ts'
 
 /** One packet on its way. It is lost if the connection is cut before it was let go. */
 export interface Packet {

@@ -11,8 +11,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Role } from '../../src/contract/operations.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private.ts'
-import { applySchema, createDatabase, type DatabaseName, withConnection } from '../../src/db/schema.ts'
+import { applySchema, createDatabase, type DatabaseName } from '../../src/db/schema.ts'
 import { asEnvironment, type Settings } from '../../src/server/settings.ts'
 
 export type SomeSettings = Partial<Settings>

@@ -7,7 +7,7 @@
 
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { withConnection } from '../../src/db/schema.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { Caller } from './clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
 import type { Servers } from './model-calls.ts'

@@ -8,8 +8,8 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import type { Result, Role } from '../../src/contract/operations.ts'
-import { withConnection } from '../../src/db/schema.ts'
-import type { Row } from '../../src/db.ts'
+import { withConnection } from '../../src/db/connect.ts'
+import type { RowId } from '../../src/db/plan.ts'
 import { anItem, Caller, type ItemFields, line, type Reply, Wire } from './clients.ts'
 import { type RunningServer, type SomeSettings, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
 
@@ -184,7 +184,7 @@ export function outcomeOf({ result, error }: Reply): unknown {
 }
 
 /** While `work` goes on, somebody else at the database holds these rows in a transaction. */
-export function holding<T>({ urls }: TestMarketplace, held: readonly Row[], work: () => Promise<T>): Promise<T> {
+export function holding<T>({ urls }: TestMarketplace, held: readonly RowId[], work: () => Promise<T>): Promise<T> {
   return withConnection(urls.product, async (connection) => {
     await connection.beginTransaction()
     for (const { table, key, id } of held) {

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../../src/client/connection.ts'
-import { withConnection } from '../../src/db/schema.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { anItem, Caller, type OpenAccount, openAccount } from '../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../support/marketplace.ts'
 

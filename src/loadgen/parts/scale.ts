@@ -9,11 +9,10 @@ import { once } from 'node:events'
 import { createConnection } from 'mariadb'
 import type { Result } from '../../contract/operations.ts'
 import { encodeResult } from '../../contract/protocol.ts'
-import { withConnection } from '../../db/schema.ts'
-import { connectionOptions, POOL } from '../../db.ts'
+import { connectionOptions, DRIVER_OPTIONS, withConnection } from '../../db/connect.ts'
 import type { Progress } from '../../process/progress.ts'
 import { programArguments } from '../../process/start.ts'
-import { ITEM_COLUMNS } from '../../server/market/catalogue.ts'
+import { ITEM_COLUMNS } from '../../server/market/items.ts'
 import type { Bench } from '../bench.ts'
 import { fillForReading, makeDatabase, type Urls } from '../databases.ts'
 import { type Begins, type Behaviour, type Extent, newTally, type RunFigures, runFleet, type Tally } from '../fleet.ts'
@@ -193,7 +192,7 @@ function isWhole({ items }: Result<'seller', 'display_items_for_sale'>, sellerId
 
 /** The driver as the server uses it, and nothing around it. */
 async function openFetching(url: string) {
-  const connection = await createConnection({ ...POOL, ...connectionOptions(url) })
+  const connection = await createConnection({ ...DRIVER_OPTIONS, ...connectionOptions(url) })
   const sql =
     `SELECT ${ITEM_COLUMNS} FROM item FORCE INDEX (by_seller) ` +
     'WHERE seller_id = ? AND id < ? AND quantity > 0 ORDER BY id DESC LIMIT ?'

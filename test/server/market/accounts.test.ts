@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { createHash, scryptSync } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import { withConnection } from '../../../src/db/schema.ts'
+import { withConnection } from '../../../src/db/connect.ts'
 import { Caller, type OpenAccount, openAccount } from '../../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../../support/marketplace.ts'
 

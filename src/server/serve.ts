@@ -1,0 +1,156 @@
+/**
+ * One server: connects its databases, sessions, handlers, queues and listener,
+ * and serves one role until it is told to stop. It keeps no state that a restart
+ * would lose.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import type { Role } from '../contract/operations.ts'
+import { findRunning } from '../db/private.ts'
+import { applySchema } from '../db/schema.ts'
+import { Database } from '../db.ts'
+import { progress, writeLine } from '../process/progress.ts'
+import { SetUpError, VERSION } from '../process/start.ts'
+import { onStop, showStopping } from '../process/stop.ts'
+import { createDispatcher } from './dispatch.ts'
+import { type Listener, listen } from './listener.ts'
+import { accounts } from './market/accounts.ts'
+import { buyerCarts, forgetOldCarts } from './market/carts.ts'
+import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
+import type { Handlers } from './market/handler.ts'
+import { IdBlocks } from './market/ids.ts'
+import { buyerPurchases } from './market/purchases.ts'
+import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
+import { buyerSearch } from './market/search.ts'
+import { Sessions } from './market/sessions.ts'
+import { sellerStock } from './market/stock.ts'
+import { limitsFrom, type Settings } from './settings.ts'
+
+/** Descriptors that are no connections of clients: those to the database, and files. */
+const OWN_DESCRIPTORS = 256
+const GRACE_MS = 8_000
+const LONGEST_STOP_MS = 10_000
+const REPORT_STOPPING_MS = 200
+const SWEEP_MS = 10_000
+const SESSION_CHECKS = { cap: 500, inFlight: 2 }
+
+/** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
+export async function serve(role: Role, settings: Settings): Promise<void> {
+  const urls = await databaseUrls(settings)
+  progress.begin('creating tables')
+  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+  const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
+  const product = new Database({ url: urls.product, connections: settings.dbConnections })
+  const ids = new Database({ url: urls.product, connections: 1 })
+  const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
+  const sessions = new Sessions(
+    customer,
+    role,
+    { idleS: settings.sessionIdleS, absoluteS: settings.sessionAbsoluteS, memoryMs: settings.sessionMemoryMs },
+    gathering ?? SESSION_CHECKS,
+  )
+  const common = {
+    databases: { customer, product },
+    sessions,
+    gathering,
+    requestMs: settings.limitRequestMs,
+    log: (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`),
+  }
+  const answer =
+    role === 'seller'
+      ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, ids, sessions) })
+      : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, ids, sessions) })
+
+  const limits = limitsFrom(settings)
+  const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
+  const listener = await listen({
+    host: settings.host,
+    port,
+    limits: { ...limits, connections: allowedConnections(limits.connections) },
+    answer,
+    log: common.log,
+  }).catch((error: NodeJS.ErrnoException) => {
+    throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
+  })
+  progress.end()
+  writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
+  process.send?.({ port: listener.port })
+  const sweep = setInterval(() => {
+    const deadlineMs = performance.now() + SWEEP_MS
+    product.forgetOldKeys(deadlineMs).catch(common.log) // the next sweep tries again
+    forgetOldCarts(product, settings.sessionAbsoluteS, deadlineMs).catch(common.log)
+  }, SWEEP_MS)
+  onStop(async () => {
+    setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer
+    clearInterval(sweep)
+    reportStopping(listener)
+    await listener.drain(GRACE_MS)
+    await sessions.drained()
+    await Promise.all([customer, product, ids].map((database) => database.close()))
+    process.exit(0)
+  })
+}
+
+/** Shows what is still open, now and then repeatedly: on the terminal, or in the parent that draws for its servers. */
+function reportStopping(listener: Listener): void {
+  const untilMs = performance.now() + GRACE_MS
+  const show = () => {
+    const remaining = { ...listener.remaining(), leftS: (untilMs - performance.now()) / 1_000 }
+    if (process.connected)
+      process.send?.({ remaining }, undefined, undefined, () => {}) // the parent may be gone
+    else showStopping([remaining])
+  }
+  show()
+  setInterval(show, REPORT_STOPPING_MS).unref()
+}
+
+function sellerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'seller'> {
+  return {
+    ...accounts('seller', customer, sessions, (id) => ({ seller_id: id }), VERSION),
+    ...sellerRatings,
+    ...sellerCatalogue(new IdBlocks(ids, 'item')),
+    ...sellerStock,
+  }
+}
+
+function buyerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'buyer'> {
+  return {
+    ...accounts('buyer', customer, sessions, (id) => ({ buyer_id: id }), VERSION),
+    ...buyerRatings(customer),
+    ...buyerCatalogue,
+    ...buyerSearch,
+    ...buyerCarts,
+    ...buyerPurchases(new IdBlocks(ids, 'purchase')),
+    ...buyerFeedback,
+  }
+}
+
+async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
+  if (customerDbUrl !== undefined && productDbUrl !== undefined)
+    return { customer: customerDbUrl, product: productDbUrl }
+  const url = await findRunning(home)
+  if (url === undefined) {
+    throw new SetUpError(
+      `no database: nothing runs in ${home}; start the marketplace with "souk-server", ` +
+        'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
+    )
+  }
+  return { customer: url('souk_customer'), product: url('souk_product') }
+}
+
+/** The wanted number of connections, or as many as the limit on open files leaves; then says so. */
+function allowedConnections(wanted: number): number {
+  const limits = existsSync('/proc/self/limits') ? readFileSync('/proc/self/limits', 'utf8') : ''
+  const openFiles = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
+  const possible = Math.max(1, openFiles - OWN_DESCRIPTORS)
+  if (possible >= wanted) return wanted
+  writeLine(
+    process.stderr,
+    `souk: at most ${possible} connections: the limit on open files is ${openFiles} (ulimit -n)`,
+  )
+  return possible
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'EADDRINUSE' ? 'something else listens there' : message
+}
