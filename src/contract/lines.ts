@@ -8,9 +8,8 @@ const CARRIAGE_RETURN = 0x0d
 
 /**
  * Cuts a stream of bytes into lines. Lines are pulled, not pushed: a server
- * that has enough in flight leaves the rest in here. After `next()` answered
- * undefined, `overlong` says that the line begun has outgrown its limit;
- * nothing more comes out then.
+ * with enough in flight leaves the rest in here. `overlong` becomes true when a
+ * line outgrows the limit; no more lines come out then.
  */
 export class LineDecoder {
   overlong = false
@@ -29,7 +28,7 @@ export class LineDecoder {
     this.#at = 0
   }
 
-  /** The next whole line that is not empty, without its line end. */
+  /** The next whole line that is not empty, without its line end; undefined if none is complete. */
   next(): Buffer | undefined {
     while (!this.overlong) {
       const end = this.#chunk.indexOf(NEWLINE, this.#at)
@@ -50,17 +49,12 @@ export class LineDecoder {
     return undefined
   }
 
-  /** True while a line has begun and its end has not come. */
+  /** True while a line has begun and is not complete. */
   get unfinished(): boolean {
     return this.#begunBytes > 0
   }
 
-  /** True when `next()` may have more to give without another `push()`. */
-  get more(): boolean {
-    return this.#at < this.#chunk.length
-  }
-
-  /** What stands after the last line end, at the end of the stream. */
+  /** At the end of the stream: the bytes after the last line end. */
   rest(): Buffer {
     return this.#finish(Buffer.alloc(0))
   }

@@ -1,8 +1,8 @@
 /**
  * The contract: every operation of both roles, its parameters and its result.
- * Pure data, read by server, clients, load generator and documentation; a
- * field that is not in it is refused. Parameters come out of their schemas
- * checked and in normal form, so whoever handles them trusts them.
+ * It is pure data, which server, clients and load generator read. A field that
+ * is not in it is refused. The schemas check parameters and bring them into
+ * normal form, so handlers trust them.
  */
 
 import * as z from 'zod'
@@ -17,13 +17,13 @@ export const MOST_CART_UNITS = 10_000
 /** Items in a cart. */
 export const MOST_CART_LINES = 100
 
-/** Text in normal form C, counted in code points, with no control character and no space at its edges. */
+/** Text in normal form C, counted in code points, without control characters and without spaces at its ends. */
 function text(longest: number) {
   const fits = new RegExp(`^(?!\\s)[^\\p{Cc}\\p{Cs}]{1,${longest}}$(?<!\\s)`, 'u')
   return z
     .string()
     .normalize('NFC')
-    .regex(fits, `must have 1 to ${longest} characters, none of them a control character, no space at its edges`)
+    .regex(fits, `must have 1 to ${longest} characters, no control characters, no spaces at its ends`)
 }
 
 const id = z.int().min(1)
@@ -34,7 +34,7 @@ const category = z.int().min(0).max(65_535).describe('number of the category')
 const condition = z.enum(['new', 'used']).describe('condition of the item')
 const price = z.int().min(0).max(1_000_000_000).describe('price of one unit')
 const quantity = z.int().min(1).max(MOST_UNITS).describe('units on sale')
-const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units more, or fewer')
+const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units to add, or with a minus to take off')
 const cartQuantity = z.int().min(1).max(MOST_CART_UNITS).describe('units of the item')
 const vote = z.enum(['up', 'down']).describe('your vote')
 const keywords = z
@@ -53,9 +53,9 @@ const password = z
 const session = z.string().min(1).max(128)
 const keyed = { session, idempotency_key: text(64).optional() }
 
-/** Cursors are opaque to clients: they hand back what they were given. */
+/** Cursors are opaque: a client hands back the one it was given. */
 const cursor = (form: RegExp) =>
-  z.string().regex(form, 'must be a next_cursor of an earlier reply').describe('where the page before this one ended')
+  z.string().regex(form, 'must be a next_cursor of an earlier reply').describe('next_cursor of the page before')
 const idCursor = cursor(/^[1-9]\d{0,15}$/)
 const searchCursor = cursor(/^[1-5]-[1-9]\d{0,15}$/)
 const limit = (most: number) => z.int().min(1).max(most).describe('entries of a page')
@@ -75,7 +75,7 @@ const item = z.strictObject({
 })
 const rating = z.strictObject({ thumbs_up: count, thumbs_down: count, items_sold: count })
 export type Item = z.infer<typeof item>
-/** Units of an item, in a cart or purchased, and the price of one. */
+/** A line of a cart or of a purchase: an item, its units, and the price of one. */
 const cartLine = z.strictObject({ item_id: id, name, quantity: count, price_cents: price })
 export type CartLine = z.infer<typeof cartLine>
 const units = z.strictObject({ quantity: count })
@@ -83,7 +83,7 @@ const purchase = z.strictObject({ purchase_id: id, lines: z.array(cartLine), tot
 
 interface Operation {
   about: string
-  /** With the session, unless the operation is open to everybody. */
+  /** Includes the session, unless the operation is open. */
   params: z.ZodObject
   result: z.ZodObject
   /** Needs no session. */
@@ -96,7 +96,7 @@ interface Operation {
 function forBoth<Created extends z.ZodRawShape>(created: Created) {
   return {
     create_account: {
-      about: 'Open an account; once more with the same password answers the same id',
+      about: 'Open an account; repeated with the same password, it answers the same id',
       params: z.strictObject({ username, password, name: name.describe('name that others see') }),
       result: z.strictObject(created),
       open: true,
@@ -113,12 +113,12 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       result: ok,
     },
     whoami: {
-      about: 'Tell whose session this is, and how long it lasts unless it is used',
+      about: 'Show whose session this is, and when it ends if it is not used',
       params: z.strictObject({ session }),
       result: z.strictObject({ id, username, name, expires_in_s: count }),
     },
     ping: {
-      about: 'Tell that the server answers, and its version',
+      about: 'Check that the server is up; print its version',
       params: z.strictObject({}),
       result: ok.extend({ version: z.string() }),
       open: true,
@@ -130,7 +130,7 @@ export const operations = {
   seller: {
     ...forBoth({ seller_id: id }),
     get_seller_rating: {
-      about: 'Tell your rating and how many items you sold',
+      about: 'Show your rating and how many items you have sold',
       params: z.strictObject({ session }),
       result: rating,
     },
@@ -154,7 +154,7 @@ export const operations = {
       result: ok,
     },
     update_units_for_sale: {
-      about: 'Put more units of one of your items on sale, or with a negative change take units off',
+      about: 'Put more units of one of your items on sale, or with a negative change take some off',
       params: z.strictObject({ ...keyed, item_id: itemId, change: unitsChange }),
       result: units,
       keyed: true,
@@ -165,7 +165,7 @@ export const operations = {
         session,
         limit: limit(10_000).default(1_000),
         cursor: idCursor.optional(),
-        include_sold_out: z.boolean().describe('also items of which no unit is left').default(false),
+        include_sold_out: z.boolean().describe('include items that are sold out').default(false),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: idCursor.optional() }),
     },
@@ -174,8 +174,8 @@ export const operations = {
     ...forBoth({ buyer_id: id }),
     search_items: {
       about:
-        'Find items on sale in a category: more matching keywords first, newer first among equals, ' +
-        'ranked among the newest 2,000 of each keyword; without keywords, newest first',
+        'Find items on sale in a category: those with more of the keywords first, newer ones first among equals, ' +
+        'ranked among the newest 2,000 of each keyword; without keywords, the newest first',
       params: z.strictObject({
         session,
         category,
@@ -191,7 +191,7 @@ export const operations = {
       result: item,
     },
     add_item_to_cart: {
-      about: 'Put units of an item into the cart, if so many are on sale now; this reserves nothing',
+      about: 'Put units of an item into the cart, if enough are on sale now; this reserves nothing',
       params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
       keyed: true,
@@ -203,28 +203,28 @@ export const operations = {
       keyed: true,
     },
     save_cart: {
-      about: 'Keep the cart for your later sessions; the last save wins',
+      about: 'Save the cart for your later sessions; the last save wins',
       params: z.strictObject({ session }),
       result: ok,
     },
     clear_cart: {
-      about: "Empty the session's cart; what was saved stays saved",
+      about: "Empty the session's cart; the saved cart stays",
       params: z.strictObject({ session }),
       result: ok,
     },
     display_cart: {
-      about: "Show the session's cart, with current prices and how many units of each item are on sale",
+      about: "Show the session's cart, with current prices and the units on sale",
       params: z.strictObject({ session }),
       result: z.strictObject({ lines: z.array(cartLine.extend({ available: count })) }),
     },
     make_purchase: {
-      about: 'Buy the whole cart at the prices of this moment, or nothing of it',
+      about: 'Buy the whole cart at current prices, or nothing',
       params: z.strictObject(keyed),
       result: purchase,
       keyed: true,
     },
     get_buyer_purchases: {
-      about: 'List what you purchased, newest first, and how many units that were in all',
+      about: 'List your purchases, newest first, and count all units that you purchased',
       params: z.strictObject({
         session,
         limit: limit(100).default(20),
@@ -237,12 +237,12 @@ export const operations = {
       }),
     },
     provide_feedback: {
-      about: 'Vote an item that you purchased up or down; voting again replaces your vote',
+      about: 'Vote an item that you have purchased up or down; a new vote replaces the old one',
       params: z.strictObject({ session, item_id: itemId, vote }),
       result: ok,
     },
     get_seller_rating: {
-      about: "Tell a seller's rating and how many items the seller sold",
+      about: "Show a seller's rating and how many items the seller has sold",
       params: z.strictObject({ session, seller_id: id.describe('number of the seller') }),
       result: rating,
     },
@@ -256,7 +256,7 @@ type Entry<R extends Role, N extends Name<R>> = (typeof operations)[R][N] extend
 export type Params<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['params']>
 export type Result<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['result']>
 
-/** An operation by its name, whatever stands in the name: own properties only. */
+/** A role's operations. A map, since a name from the wire may be anything, `__proto__` too. */
 export function operationsByName(role: Role): ReadonlyMap<string, Operation> {
   return new Map<string, Operation>(Object.entries(operations[role]))
 }

@@ -1,7 +1,7 @@
 /**
- * The wire, pure: JSON-RPC 2.0, one JSON text a line. Cuts bytes into lines,
- * lines into requests, and writes replies and errors as lines. It owns the
- * error codes and the limits, and knows no sockets, so tests feed it raw bytes.
+ * The protocol: JSON-RPC 2.0, one JSON text on each line. Decodes lines into
+ * requests, and encodes requests, replies and notifications as lines. It is pure
+ * and knows no sockets.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -9,23 +9,23 @@ import { ERROR_NUMBERS, type ErrorCode, type Refusal } from './refusals.ts'
 
 export type RequestId = string | number | null
 
-/** `id` is absent in a notification: it is carried out, and nothing is replied. */
+/** Without an `id` it is a notification: it is carried out, and gets no reply. */
 export interface Request {
   id: RequestId | undefined
   method: string
   params: object
 }
 
-/** A line that is no request, with whatever id could be read from it. */
+/** A line that is not a request, with the id that could be read from it. */
 export interface Malformed {
   id: RequestId
   refusal: Refusal
 }
 
-/** Entries of a list that are encoded at once: a fraction of a millisecond. */
+/** List entries that are encoded at once, in a fraction of a millisecond. */
 const SLICE_ENTRIES = 500
 
-/** Reads one line as a request. Never throws, and never repeats in its refusal what the line said. */
+/** Decodes one line. Never throws. Its refusal never repeats the line's content. */
 export function decodeRequest(line: Buffer): Request | Malformed {
   if (!isUtf8(line)) return malformed('parse_error', 'the line is not UTF-8')
   let value: unknown
@@ -54,24 +54,24 @@ function malformed(code: ErrorCode, message: string, id: RequestId = null): Malf
   return { id, refusal: { code, message } }
 }
 
-/** A line that goes out; one that was encoded in slices is bytes already. */
+/** A line to send. Encoded in slices, it is bytes already. */
 export type EncodedLine = string | Buffer
 
 export function encodeRequest(id: RequestId, method: string, params: object): string {
   return `${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`
 }
 
-/** A reply whose result is JSON already. */
+/** Encodes a reply. Its result is JSON already. */
 export function encodeResult(id: RequestId, resultJson: string): string {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${resultJson}}\n`
 }
 
-/** Whether a result has a list so long that all others would wait while it is encoded at once. */
+/** Whether a result holds a long list: encoding it at once would keep the loop from other clients. */
 export function isLong(result: object): boolean {
   return Object.values(result).some(isLongList)
 }
 
-/** The bytes that `encodeResult` would give, in slices of so many entries of a long list. */
+/** Encodes like `encodeResult`, in slices of `SLICE_ENTRIES` of each long list. */
 export function* encodeSlices(id: RequestId, result: object): Generator<Buffer> {
   let text = `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":`
   for (const [index, [name, value]] of Object.entries(result).entries()) {

@@ -10,12 +10,12 @@
  * while this process writes replies. Beside one that is under way, up to
  * `inFlight`: as soon as it holds as many requests as the last one did; a
  * smaller one would cost its neighbours a round trip and gather nothing. There
- * is no timer; batches grow because the work before them takes time, which is
- * to say with the load.
+ * is no timer: batches grow with the load, because the work before them takes
+ * time.
  *
  * Every waiter is settled exactly once, and at its own deadline at the latest:
- * a batch has until the last of its requests' deadlines. What waits is bounded,
- * in weight and in age: beyond that a request is refused at once, not late.
+ * a batch has time until the latest of its requests' deadlines. Waiting requests
+ * are bounded, in weight and in age; beyond that a request is refused at once.
  */
 
 import { Refused, timedOut } from '../contract/refusals.ts'
@@ -27,15 +27,15 @@ export interface QueueOptions<Q, A> {
   cap: number
   /** How many batches may be under way at once. */
   inFlight: number
-  /** How much may wait, in weight; beyond it requests are refused as `overloaded`. */
+  /** The most weight that may wait; beyond it requests are refused as `overloaded`. */
   bound?: number
-  /** How long the oldest may have waited; beyond it requests are refused as `overloaded`. */
+  /** The longest wait of the oldest request; beyond it requests are refused as `overloaded`. */
   longestWaitMs?: number
-  /** 1 for every request unless given. */
+  /** Weight of a request; 1 unless given. */
   weigh?(request: Q): number
-  /** Whether `run` changes anything: what became of a request that it does not answer in time is unknown then. */
+  /** Whether `run` changes anything. If so, the outcome of a request that it does not answer in time is unknown. */
   changes?: boolean
-  /** Whether after this error the batch's requests are to be run one by one, once. */
+  /** Whether to run the batch's requests one by one, once, after this error. */
   alone?(error: unknown): boolean
   endOfTurn?(go: () => void): void
   now?(): number
@@ -62,7 +62,7 @@ interface Waiter<Q, A> {
   reject(error: unknown): void
 }
 
-type Outcome<A> = { answer: A } | { error: unknown }
+type Settlement<A> = { answer: A } | { error: unknown }
 
 export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   const { run, cap, inFlight, bound = BOUND, weigh = () => 1, changes = false, alone = () => false } = options
@@ -99,7 +99,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     })
   }
 
-  /** One that is late already would take its batch's deadline with it. */
+  /** Late requests are taken back first: a late one would spoil its batch's deadline. */
   function hasWork(): boolean {
     takeBackLate()
     return waiting.length > 0
@@ -122,14 +122,14 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
 
   async function dispatch(batch: readonly Waiter<Q, A>[]): Promise<void> {
     underWay.add(batch)
-    const outcomes = await runBatch(batch)
+    const settlements = await runBatch(batch)
     underWay.delete(batch)
     if (hasWork()) void dispatch(takeBatch())
-    settle(batch, outcomes)
+    settle(batch, settlements)
     if (underWay.size === 0 && waiting.length === 0) becomeIdle()
   }
 
-  async function runBatch(batch: readonly Waiter<Q, A>[]): Promise<readonly Outcome<A>[]> {
+  async function runBatch(batch: readonly Waiter<Q, A>[]): Promise<readonly Settlement<A>[]> {
     const deadlineMs = Math.max(...batch.map((waiter) => waiter.deadlineMs))
     try {
       const answers = await run(
@@ -141,16 +141,16 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     } catch (error) {
       if (batch.length === 1 || !alone(error)) return batch.map(() => ({ error }))
     }
-    const outcomes: Outcome<A>[] = []
-    for (const waiter of batch) outcomes.push(...(await runBatch([waiter])))
-    return outcomes
+    const settlements: Settlement<A>[] = []
+    for (const waiter of batch) settlements.push(...(await runBatch([waiter])))
+    return settlements
   }
 
-  function settle(batch: readonly Waiter<Q, A>[], outcomes: readonly Outcome<A>[]): void {
+  function settle(batch: readonly Waiter<Q, A>[], settlements: readonly Settlement<A>[]): void {
     batch.forEach((waiter, index) => {
-      const outcome = outcomes[index] as Outcome<A>
-      if ('answer' in outcome) waiter.resolve(outcome.answer)
-      else waiter.reject(outcome.error)
+      const settlement = settlements[index] as Settlement<A>
+      if ('answer' in settlement) waiter.resolve(settlement.answer)
+      else waiter.reject(settlement.error)
     })
   }
 
@@ -163,7 +163,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     becomeIdle()
   }
 
-  /** Of requests under way, those whose neighbours have more time; a batch that is late as a whole says more itself. */
+  /** Rejects late requests whose neighbours have more time. A batch that is late as a whole rejects them itself, and knows more. */
   function giveUpLate(): void {
     const longLateMs = now() - SWEEP_MS
     for (const batch of underWay) {

@@ -92,10 +92,10 @@ describe('a line decoder', () => {
     const decoder = new LineDecoder(LIMIT_BYTES)
     decoder.push(Buffer.from('a\nb\nc'))
     assert.equal(decoder.next()?.toString(), 'a')
-    assert.equal(decoder.more, true)
+    assert.equal(decoder.overlong, false)
     decoder.push(Buffer.from('d\n'))
     assert.deepEqual([decoder.next()?.toString(), decoder.next()?.toString(), decoder.next()], ['b', 'cd', undefined])
-    assert.equal(decoder.more, false)
+    assert.equal(decoder.unfinished, false)
   })
 
   it('says whether a line is begun', () => {
