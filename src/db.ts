@@ -26,7 +26,7 @@
 import { type Connection, createPool, type Pool, type PoolConnection } from 'mariadb'
 import { type Refusal, Refused, timedOut } from './contract/refusals.ts'
 import { connectionOptions, DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
-import { DeadlinePassed, isStatementTimeout, meaningOf } from './db/errors.ts'
+import { DeadlinePassed, interpretError, isStatementTimeout } from './db/errors.ts'
 import { foldEqualKeys, forgetOldKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
 import type { Lane, Statement } from './db/lane.ts'
 import type { Decision, Plan, RowId } from './db/plan.ts'
@@ -189,7 +189,7 @@ export class Database {
       )
       return { ended: 'committed', decisions }
     } catch (error) {
-      const meaning = meaningOf(error)
+      const meaning = interpretError(error)
       if (meaning === 'undone') return { ended: 'undone' }
       if (meaning === 'taken') return { ended: 'taken', error }
       if (progress.commitSent) return { ended: 'lost' }
@@ -246,7 +246,7 @@ async function retried<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConne
     try {
       return await onLane(pool, deadlineMs, work)
     } catch (error) {
-      if (meaningOf(error) === 'fault') throw error
+      if (interpretError(error) === 'fault') throw error
       if (!(await pause(attempt, deadlineMs))) throw new Refused(timedOut('none'))
     }
   }

@@ -53,7 +53,7 @@ const LOST = new Set<string | number>([
   'ETIMEDOUT',
 ])
 
-export function meaningOf(error: unknown): Meaning {
+export function interpretError(error: unknown): Meaning {
   if (error instanceof DeadlinePassed) return 'lost'
   const { errno = 0, code = '' } = error as Partial<SqlError>
   const number = Math.abs(errno)

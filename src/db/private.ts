@@ -162,7 +162,11 @@ function startServer(
   bufferPoolMib: number,
 ): ChildProcess {
   const options = {
-    ...{ datadir: data, tmpdir: temporary, socket, 'pid-file': pid, 'log-error': log },
+    datadir: data,
+    tmpdir: temporary,
+    socket,
+    'pid-file': pid,
+    'log-error': log,
     'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash
     'innodb-buffer-pool-size': `${bufferPoolMib}M`,
     'innodb-log-file-size': '256M',

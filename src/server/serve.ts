@@ -70,7 +70,7 @@ export async function serve(role: Role, settings: Settings): Promise<void> {
     answer,
     log: common.log,
   }).catch((error: NodeJS.ErrnoException) => {
-    throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${reasonOf(error)}`)
+    throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${explainError(error)}`)
   })
   progress.end()
   writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
@@ -91,7 +91,7 @@ export async function serve(role: Role, settings: Settings): Promise<void> {
   })
 }
 
-/** Shows what is still open, now and then repeatedly: on the terminal, or in the parent that draws for its servers. */
+/** Shows what is still open, at once and then repeatedly: on the terminal, or through the parent, which draws for all its servers. */
 function reportStopping(listener: Listener): void {
   const untilMs = performance.now() + GRACE_MS
   const show = () => {
@@ -151,6 +151,6 @@ function allowedConnections(wanted: number): number {
   return possible
 }
 
-function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+function explainError({ code, message }: NodeJS.ErrnoException): string {
   return code === 'EADDRINUSE' ? 'something else listens there' : message
 }
