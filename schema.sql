@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS session (
   token_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the token's SHA-256
   role       ENUM('seller', 'buyer') NOT NULL,
   account_id BIGINT UNSIGNED NOT NULL,
-  ends_at    BIGINT UNSIGNED NOT NULL, -- whatever happens
-  expires_at BIGINT UNSIGNED NOT NULL, -- unless it is used
+  ends_at    BIGINT UNSIGNED NOT NULL, -- however much it is used
+  expires_at BIGINT UNSIGNED NOT NULL, -- if it is not used again
   PRIMARY KEY (token_hash),            -- every call
   KEY by_expiry (expires_at)           -- sweeping
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
@@ -52,8 +52,8 @@ CREATE TABLE IF NOT EXISTS item (
   KEY by_seller (seller_id, id)     -- display_items_for_sale
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
--- Items on sale only: what is sold out costs a search nothing. Each item also
--- stands under the keyword '', which is how a whole category is listed.
+-- Items on sale only: sold-out items cost a search nothing. Each item also
+-- stands under the keyword '', so that a whole category can be listed.
 CREATE TABLE IF NOT EXISTS item_keyword (
   category SMALLINT UNSIGNED NOT NULL,
   keyword  VARCHAR(8)        NOT NULL,

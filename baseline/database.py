@@ -1,20 +1,20 @@
 """The database: bounded pools of connections that the threads share, transactions, keys, retries and deadlines.
 
 Policies:
-  - What needs no decision in between is sent as one text: one round trip. The
-    database stops at the first statement that fails, so only what worked
-    reaches COMMIT.
+  - Statements that need no decision in between are sent as one text, in one
+    round trip. The database stops at the first that fails, so COMMIT is
+    reached only if all of them worked.
   - A transaction locks rows, decides, and sends all writes with COMMIT as one
-    text. Rows are locked in one order: the cart or the vote, which are the
-    buyer's own, items, seller scores, the buyer's score, each by id. Whoever
-    meets a deadlock all the same, or waits too long for a lock, rolls back and
-    decides again after a random pause, as long as the deadline allows.
-  - A key's INSERT, in the transaction of the effect that it stands for, says
-    whether this call is the first with that key. If it is not, it rolls back
-    and gets the first one's answer. Refusals are not stored, so whoever is
-    refused looks for an answer too.
-  - A lost connection is replaced. What had not been sent COMMIT is done again,
-    and so is what has a key; of the rest the outcome is unknown.
+    text. Rows are locked in one order: the buyer's own cart or vote, items,
+    seller scores, the buyer's score, each by id. After a deadlock or a lock
+    wait timeout it rolls back and decides again after a random pause, within
+    the deadline.
+  - A key's INSERT, in the transaction of its effect, tells whether this call is
+    the first with that key. If not, the call rolls back and gets the first
+    one's answer. Refusals are not stored, so a refused call looks for a stored
+    answer too.
+  - A lost connection is replaced. A call is done again if COMMIT had not been
+    sent, or if it has a key. Of the others the outcome is unknown.
 """
 
 import random
@@ -45,15 +45,15 @@ LOST = (1053, 1927, 2006, 2013, 2055)
 
 
 class Again(Exception):
-    """Nothing was written, since others were at work on the same rows: decide again."""
+    """Nothing was written, because of other transactions on the same rows: decide again."""
 
 
 class Uncertain(Exception):
-    """The connection was lost behind COMMIT."""
+    """The connection was lost after COMMIT was sent."""
 
 
 class Key(NamedTuple):
-    """What makes a call have one effect however often it is sent, whose it is, and a fingerprint of the call."""
+    """An idempotency key, its account, and a fingerprint of the call."""
 
     role: str
     account_id: int
@@ -62,7 +62,7 @@ class Key(NamedTuple):
 
 
 class Pool:
-    """So many connections to a database, opened when first needed: None stands for one to be opened."""
+    """A fixed number of connections to a database, opened when first needed: None is one not open yet."""
 
     def __init__(self, url, size, writes=False):
         parts = urlsplit(url)
@@ -88,19 +88,19 @@ class Pool:
         return connection
 
     def read(self, sql, *values):
-        """The rows of one statement, which may be asked again."""
+        """Returns the rows of one statement, which may run again."""
         return self.insist(None, ask, sql, values)
 
     def write(self, *statements):
-        """Commits statements that need no decision. The rows of each."""
+        """Commits statements that need no decision. Returns the rows of each."""
         return self.transact(lambda transaction: transaction.commit(*statements))
 
     def transact(self, decide, key=None):
-        """What `decide` returns, from a Transaction that it has committed. It may be called again."""
+        """Returns what `decide` returns, which commits its Transaction. It may be called again."""
         return self.insist(key, carry_out, decide, key)
 
     def insist(self, key, work, *arguments):
-        """What `work` returns, on one connection or another, as long as it may be done again and there is time."""
+        """Returns what `work` returns; tries again on another connection while that is safe and there is time."""
         deadline, left = time.monotonic() + REQUEST_S, REQUEST_S
         attempt, fresh, outcome = 0, False, "none"
         while left > 0:
@@ -160,7 +160,7 @@ def text_of(connection, sql, values):
 
 
 def carry_out(connection, decide, key):
-    """What `decide` returns, or what was answered to the same key before."""
+    """Returns what `decide` returns, or the stored answer to the same key."""
     transaction = Transaction(connection, key)
     try:
         return decide(transaction)
@@ -178,17 +178,17 @@ def carry_out(connection, decide, key):
 
 
 class Transaction:
-    """One try at what a call wants written. A statement is SQL and its values."""
+    """One attempt to write for a call. A statement is SQL and its values."""
 
     def __init__(self, connection, key):
         self.connection, self.key = connection, key
 
     def ask(self, *statements):
-        """The rows of each statement."""
+        """Returns the rows of each statement."""
         return ask_all(self.connection, statements)
 
     def finish(self, result, *statements):
-        """Commits the statements, and with them that this is the result of every call with the same key."""
+        """Commits the statements, and with them the result as the answer to the key."""
         if self.key is not None:
             columns = "role, account_id, idempotency_key, fingerprint, answer, created_at"
             insert = f"INSERT INTO idempotency ({columns}) VALUES (%s, %s, %s, %s, %s, UNIX_TIMESTAMP())"
@@ -197,7 +197,7 @@ class Transaction:
         return result
 
     def commit(self, *statements):
-        """Carries the statements out and commits. The rows of each."""
+        """Carries out the statements and commits. Returns the rows of each."""
         try:
             return self.ask(*statements, ("COMMIT",))
         except MySQLdb.OperationalError as error:
@@ -206,7 +206,7 @@ class Transaction:
             raise
 
     def roll_back(self):
-        """What was answered to a call with the same key, if there was any."""
+        """Returns the stored answer to the key, if there is one."""
         if self.key is None:
             return self.connection.rollback()
         own = "role = %s AND account_id = %s AND idempotency_key = %s"
@@ -219,7 +219,7 @@ class Transaction:
 
 
 class IdBlocks:
-    """Ids from blocks reserved in a table, where `name` is a row. A block is dropped after a second, as by souk."""
+    """Ids from blocks reserved in a table, where `name` is a row. A block is dropped after a second, as in souk."""
 
     def __init__(self, writing, name):
         self.writing, self.name = writing, name

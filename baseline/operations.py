@@ -1,10 +1,10 @@
-"""The operations that the study calls: what each takes, decides and answers.
+"""The operations that the study calls: parameters, decisions and answers.
 
-Each is a method of its role, marked with the fields that it takes, in the order
-of souk's contract. It gets the account whose session it is, the key if it takes
-one, and the checked parameters, and returns its result as JSON. (Searches of
-several keywords are ranked by the database here, by the server in souk: each as
-it is faster.)
+Each is a method of its role, marked with its fields, in the order of souk's
+contract. It gets the calling account, the key if it takes one, and the checked
+parameters, and returns its result as JSON. (Searches of several keywords are
+ranked by the database here, and by the server in souk: each is faster that
+way.)
 """
 
 from inspect import getmembers, ismethod
@@ -311,7 +311,7 @@ class Buyer(Role):
 
     @operation(**session, item_id=[positive], vote=[one_of("up", "down")])
     def provide_feedback(self, account, item_id, vote):
-        """Locks the buyer's own vote. Two first votes at once have none to lock, but then one INSERT fails."""
+        """Locks the buyer's own vote. Two first votes at once find none to lock; then one INSERT fails."""
         own = "WHERE buyer_id = %s AND item_id = %s"
 
         def change(transaction):
@@ -351,7 +351,7 @@ class Buyer(Role):
 
 
 def page_of(rows, limit, cursor):
-    """A page of items, with the cursor behind its last one when there are more: one row beyond the limit was asked."""
+    """A page of items, with a cursor if there are more. The rows are one more than the limit, if there are as many."""
     page = {"items": [item_of(row[1:]) for row in rows[:limit]]}
     if len(rows) > limit:
         matches, item_id, *_ = rows[limit - 1]
@@ -364,6 +364,6 @@ def shortage(item_id, requested, available):
 
 
 def out_of_stock(items):
-    """The first shortage stands by itself too: most often it is the only one."""
+    """Details are those of the first shortage, which is usually the only one, and the list of all."""
     message = f"{items[0]['available']} on sale, {items[0]['requested']} wanted"
     return Refused("out_of_stock", message, **items[0], items=items)

@@ -1,7 +1,7 @@
-"""How items, carts, purchases and scores stand in the tables.
+"""Items, carts, purchases and scores as rows.
 
-Rows as clients see them, locks, and the statements that write what was
-decided. A statement is SQL and its values.
+How rows become replies, how they are locked, and the statements that write
+decisions. A statement is SQL and its values.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ def lock_items(transaction, item_ids):
 
 
 def move_units(item, change):
-    """Changes how many units are on sale. The item's keywords come and go with the first one and the last."""
+    """Changes the units on sale. The item's keywords come with the first unit and go with the last."""
     yield ("UPDATE item SET quantity = quantity + %s WHERE id = %s", change, item.id)
     if item.quantity + change == 0 < item.quantity:
         words = (ANY, *split(item.keywords))
@@ -74,8 +74,8 @@ def insert_keywords(item_id, category, keywords):
     )
 
 
-# Carts. One stands in one row, 'item:units item:units …', in the order in
-# which the items were first added.
+# Carts. A cart is one row, 'item:units item:units …', in the order in which the
+# items were first added.
 
 
 def make_cart(account):
@@ -127,7 +127,7 @@ def record_purchase(account, purchase_id, lines, total_cents):
 
 
 def count_sold(account, sold):
-    """Counts units of items for their sellers and for the buyer. A score that is missing is made."""
+    """Adds sold units to the scores of sellers and buyer. A missing score is made."""
     by_seller = Counter()
     for item, units in sold:
         by_seller[item.seller_id] += units

@@ -1,26 +1,26 @@
 #!/usr/bin/python3
 """A marketplace server with one thread per connection, for comparison with souk.
 
-It speaks souk's protocol over souk's tables with souk's guarantees, so that what
-differs is the architecture: blocking sockets, a thread for each, and bounded
-pools of database connections that the threads share. A request is carried out
-from beginning to end by its connection's thread, and knows no other request.
-It has the operations that the study calls, and nothing else.
+It speaks souk's protocol over souk's tables with souk's guarantees, so that only
+the architecture differs: blocking sockets, a thread for each, and bounded pools
+of database connections that the threads share. A connection's thread carries a
+request out from beginning to end, and sees no other request. It has the
+operations that the study calls, and nothing else.
 
 This file owns connections, dispatch, sessions and the program; functions stand
-in the order in which a byte travels. wire.py owns what stands on a line,
-operations.py what is decided and answered, tables.py how that stands in the
-tables, database.py how the database is asked.
+in the order in which a byte travels. wire.py owns lines and parameters,
+operations.py the decisions and answers, tables.py the rows, database.py
+connections and transactions.
 
 Policies:
-  - What a client has pipelined is answered in order, with one send for all
-    that one receive brought.
+  - Pipelined requests are answered in order, with one send for all requests of
+    one receive.
   - A session is remembered for a second, counted from when its check was
     sent, and prolonged at most every 15 seconds, before the reply.
-  - Idempotency keys are souk's own: what was done by one under a key is not
-    done again by the other.
+  - Idempotency keys are shared with souk: a call done by one server is not done
+    again by the other.
   - `--cpu N` keeps all threads on one CPU. The interpreter runs one thread at
-    a time anyway, and handing its lock from CPU to CPU costs about half of the
+    a time anyway, and passing its lock between CPUs costs about half of the
     throughput when many threads want it.
 """
 
@@ -71,7 +71,7 @@ def accept_all(listener, answer):
 
 
 def serve(connection, answer):
-    """A connection's whole life. The kernel keeps its deadlines: Python's own cost a poll before each call."""
+    """A connection from accept to close. The kernel keeps its deadlines: Python's own cost a poll before each call."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_S, 0))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_S, 0))
@@ -91,7 +91,7 @@ def serve(connection, answer):
 
 
 def hang_up(connection, replies):
-    """Takes what the client has sent already: closing over it would destroy the replies on their way."""
+    """Reads what the client has already sent: closing before that would destroy the replies on their way."""
     connection.sendall(replies)
     connection.shutdown(socket.SHUT_WR)
     connection.settimeout(1)
@@ -104,7 +104,7 @@ def hang_up(connection, replies):
 
 
 def answering(role, operations, account_of):
-    """The function from a line to its reply, which never fails. A notification's is empty."""
+    """Returns the function from a line to its reply. It never fails. The reply to a notification is empty."""
 
     def answer(line):
         line = line.removesuffix(b"\r")
@@ -154,14 +154,14 @@ def base64url(digest):
 
 
 class Account(NamedTuple):
-    """Whoever calls: the id is of the role of the server that is called."""
+    """The calling account, of the server's role."""
 
     id: int
     session_hash: str
 
 
 def session_checker(customer, role):
-    """The function from a token to the account whose session it is."""
+    """Returns the function from a session token to its account."""
     remembered = {}
 
     def account_of(token):
@@ -180,7 +180,7 @@ def session_checker(customer, role):
             raise Refused("unauthenticated", "log in first")
         [(_, account_id, ends_in, expires_in)] = rows
         if expires_in <= min(SESSION_IDLE_S, ends_in - 1):
-            # A change, but one that may be repeated, and so the reading pool's.
+            # A change that may be repeated, so the reading pool can do it.
             sql = "UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + %s) WHERE token_hash IN (%s)"
             customer.read(sql, SESSION_IDLE_S + SESSION_TOUCH_S, token_hash)
         if len(remembered) >= SESSIONS_REMEMBERED:

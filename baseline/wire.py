@@ -1,4 +1,4 @@
-"""The wire: one JSON-RPC 2.0 request or reply a line, and the rules that its parameters keep."""
+"""The wire: one JSON-RPC 2.0 request or reply on each line, and the rules for parameters."""
 
 import json
 import re
@@ -87,7 +87,7 @@ def encode_refusal(request_id, refused):
 
 
 # Parameters. A rule returns a value in normal form, or raises ValueError with
-# what was expected. A field has a rule, and a default unless it is required.
+# the expected form. A field has a rule, and a default unless it is required.
 
 
 def checked(params, fields):
@@ -125,7 +125,7 @@ def matching(pattern, expected):
 
 
 def text(longest):
-    """Text in normal form C, counted in code points, with no control character and no space at its edges."""
+    """Text in normal form C, counted in code points, without control characters and without spaces at its ends."""
     expected = f"must have 1 to {longest} characters, none of them a control character, no space at its edges"
     characters = rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}"
     fitting = matching(rf"(?![\s\ufeff]){characters}(?<![\s\ufeff])", expected)

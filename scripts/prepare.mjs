@@ -1,11 +1,11 @@
 /**
- * Makes a fresh clone ready to run: the packages of package-lock.json, the
- * compiled programs, MariaDB, and for the comparison a Python that can talk to
- * it. Needs nothing but Node and a package manager, and does only what is
- * missing. System packages are installed by root without asking, by others
- * after asking; where neither is possible it prints the line to run, exit 2.
+ * Makes a fresh clone ready to run: npm packages, compiled programs, MariaDB,
+ * and for the baseline a Python with a driver for it. It needs only Node and a
+ * package manager, and does only what is missing. Root installs system packages
+ * without being asked, others after being asked; where neither is possible, it
+ * prints the command to run and exits with 2.
  *
- * Arguments say what is needed: server, baseline, shells.
+ * The arguments name what is needed: server, baseline, shells.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -36,7 +36,7 @@ function checkNode() {
   stop(`souk needs Node ${OLDEST_NODE.join('.')} or newer; this is ${process.versions.node}`)
 }
 
-/** npm keeps a copy of what it installed; when ours says the same, nothing is to be done. */
+/** npm notes what it has installed; nothing to do if that is newer than the lock file. */
 function installPackages() {
   const installed = join('node_modules', '.package-lock.json')
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync('package-lock.json').mtimeMs) return
@@ -45,7 +45,7 @@ function installPackages() {
 }
 
 function compile() {
-  const compiled = join('dist', 'souk.js') // what is made last
+  const compiled = join('dist', 'souk.js') // made last
   const sources = readdirSync('src', { recursive: true }).map((name) => statSync(join('src', name)).mtimeMs)
   const settings = ['package.json', 'tsconfig.build.json', 'tsconfig.json'].map((name) => statSync(name).mtimeMs)
   if (existsSync(compiled) && statSync(compiled).mtimeMs >= Math.max(...sources, ...settings)) return
@@ -83,7 +83,7 @@ async function installSystemPackages(needs) {
   run('sh', ['-c', `${refresh}${prefix}${line}`], { DEBIAN_FRONTEND: 'noninteractive' })
 }
 
-/** Asks on a terminal; elsewhere nobody can answer. */
+/** Asks on a terminal. Elsewhere nobody can answer. */
 async function ask(question, line) {
   if (!process.stdin.isTTY || !process.stderr.isTTY || process.env.CI) stop(`something is missing; run: ${line}`)
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
