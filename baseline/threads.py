@@ -122,7 +122,7 @@ def answering(role, operations, account_of):
             reply = encode_refusal(request_id, refused)
         except Exception:
             traceback.print_exc()
-            reply = encode_refusal(request_id, Refused("internal", "this should not have happened; it was logged"))
+            reply = encode_refusal(request_id, Refused("internal", "internal error; it was logged"))
         return reply if "id" in request else b""
 
     def carry_out(method, params):

@@ -102,7 +102,7 @@ def checked(params, fields):
         else:
             [values[name]] = default
     if wrong:
-        raise Refused("invalid_params", "the parameters are not as they should be", fields=wrong)
+        raise Refused("invalid_params", "invalid parameters", fields=wrong)
     return values
 
 
@@ -126,7 +126,7 @@ def matching(pattern, expected):
 
 def text(longest):
     """Text in normal form C, counted in code points, without control characters and without spaces at its ends."""
-    expected = f"must have 1 to {longest} characters, none of them a control character, no space at its edges"
+    expected = f"must have 1 to {longest} characters, no control characters, no spaces at its ends"
     characters = rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}"
     fitting = matching(rf"(?![\s\ufeff]){characters}(?<![\s\ufeff])", expected)
     return lambda value: fitting(normalize("NFC", value) if type(value) is str else value)
