@@ -5,18 +5,18 @@ import { after, before, describe, it } from 'node:test'
 import type { z } from 'zod'
 import { Commands } from '../src/client/commands.ts'
 import { operationsByName, ROLES, type Role } from '../src/contract/operations.ts'
+import { FaultyLink } from './support/faulty-link.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from './support/marketplace.ts'
-import { FaultyLink } from './support/proxy.ts'
-import { documentIn, PASSWORD, Somebody } from './support/souk.ts'
+import { documentIn, PASSWORD, SoukUser } from './support/souk.ts'
 
 let marketplace: TestMarketplace
 let servers: RunningServer[]
-let ann: Somebody
+let ann: SoukUser
 
 before(async () => {
   marketplace = await startTestMarketplace()
   servers = await Promise.all(ROLES.map((role) => marketplace.serve(role)))
-  ann = new Somebody(servers)
+  ann = new SoukUser(servers)
 })
 after(async () => {
   await ann?.leave()
@@ -178,7 +178,7 @@ describe('a purchase whose answer is lost on the way', () => {
   it('is carried out once and answered, and what happened is told beside the result', async () => {
     const buyers = servers.find(({ role }) => role === 'buyer') as RunningServer
     const link = await FaultyLink.start(buyers.port)
-    const eve = new Somebody([{ role: 'buyer', port: link.port }])
+    const eve = new SoukUser([{ role: 'buyer', port: link.port }])
     try {
       await eve.join('buyer', 'eve')
       await eve.result('buyer add-item-to-cart 2 1')

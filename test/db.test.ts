@@ -7,12 +7,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Answer } from '../src/contract/refusals.ts'
-import { withConnection } from '../src/db/connect.ts'
-import type { IdempotencyKey, Keyed } from '../src/db/idempotency.ts'
-import type { Lane } from '../src/db/lane.ts'
-import type { Plan } from '../src/db/plan.ts'
-import { Database } from '../src/db.ts'
-import { anItem, Caller, line, type OpenAccount, openAccount, type Reply, Wire } from './support/clients.ts'
+import { withConnection } from '../src/db/schema.ts'
+import { Database, type IdempotencyKey, type Keyed, type Lane, type Plan } from '../src/db.ts'
+import { anItem, Caller, encodeRequest, type OpenAccount, openAccount, type Reply, Wire } from './support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './support/marketplace.ts'
 
 let marketplace: TestMarketplace
@@ -61,7 +58,9 @@ describe('a key', () => {
     const wire = await Wire.connect(one)
     const call = keyed('same batch', 11)
     wire.send(
-      Array.from({ length: 50 }, (_, id) => line({ id, method: 'register_item_for_sale', params: call })).join(''),
+      Array.from({ length: 50 }, (_, id) => encodeRequest({ id, method: 'register_item_for_sale', params: call })).join(
+        '',
+      ),
     )
     const replies = [...(await wire.replies(50)).values()]
     const [item] = await itemsIn(11)
@@ -132,7 +131,7 @@ describe('a call that the database refuses', () => {
         const fields = poison ? { name: 'canary', price_cents: 666 } : {}
         const key = id % 2 === 0 ? {} : { idempotency_key: `poison ${round} ${id}` }
         const params = { session: ann.session, ...key, ...anItem({ category: 20 + round, ...fields }) }
-        return line({ id, method: 'register_item_for_sale', params })
+        return encodeRequest({ id, method: 'register_item_for_sale', params })
       })
       wire.send(lines.join(''))
       const replies = await wire.replies(40)
@@ -363,7 +362,7 @@ async function playScript(
   const replies: Reply[] = []
   const firstIds: number[] = []
   async function ask(role: 'seller' | 'buyer', ...calls: [method: string, params: object][]) {
-    wires[role].send(calls.map(([method, params], id) => line({ id, method, params })).join(''))
+    wires[role].send(calls.map(([method, params], id) => encodeRequest({ id, method, params })).join(''))
     const byId = await wires[role].replies(calls.length)
     const inOrder = calls.map((_, id) => byId.get(id) as Reply)
     replies.push(...inOrder)

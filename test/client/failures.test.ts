@@ -5,18 +5,19 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { anItem } from '../support/clients.ts'
 import { until } from '../support/marketplace.ts'
-import { hashOf, openShop, type Party, type Shop } from '../support/shop.ts'
-import { documentIn, Somebody } from '../support/souk.ts'
+import { type AccountSession, hashToken } from '../support/sessions.ts'
+import { openShop, type Shop } from '../support/shop.ts'
+import { documentIn, SoukUser } from '../support/souk.ts'
 
 let shop: Shop
-let seller: Party
-let bob: Somebody
+let seller: AccountSession
+let bob: SoukUser
 let mute: MuteServer
 
 before(async () => {
   shop = await openShop()
   seller = await shop.newSeller()
-  bob = new Somebody([shop.sellers, shop.buyers])
+  bob = new SoukUser([shop.sellers, shop.buyers])
   await bob.join('buyer', 'bob')
   mute = new MuteServer()
   await until('it listens', () => mute.port > 0)
@@ -173,12 +174,14 @@ describe('what can’t be understood', () => {
 
 describe('who is not logged in', () => {
   it('is told to, by name when it is known, also when the session has ended on the server', async () => {
-    const eve = new Somebody([shop.buyers])
+    const eve = new SoukUser([shop.buyers])
     assert.deepEqual(await eve.souk('buyer whoami'), {
       ...{ exitCode: 3, stdout: '', stderr: 'souk: you are not logged in: souk buyer login <username>\n' },
     })
     await eve.join('buyer', 'eve')
-    await shop.marketplace.sql('customer', 'DELETE FROM session WHERE token_hash = ?', [hashOf(eve.session('buyer'))])
+    await shop.marketplace.sql('customer', 'DELETE FROM session WHERE token_hash = ?', [
+      hashToken(eve.session('buyer')),
+    ])
     const { exitCode, stderr } = await eve.souk('buyer whoami')
     assert.deepEqual([exitCode, stderr], [3, 'souk: the session has ended: souk buyer login eve\n'])
     assert.deepEqual(eve.files, [])

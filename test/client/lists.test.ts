@@ -4,24 +4,25 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { anItem } from '../support/clients.ts'
+import { FaultyLink } from '../support/faulty-link.ts'
 import { until } from '../support/marketplace.ts'
-import { FaultyLink } from '../support/proxy.ts'
-import { openShop, type Party, type Shop } from '../support/shop.ts'
-import { documentIn, Somebody } from '../support/souk.ts'
+import type { AccountSession } from '../support/sessions.ts'
+import { openShop, type Shop } from '../support/shop.ts'
+import { documentIn, SoukUser } from '../support/souk.ts'
 
 const CATEGORY = 7
 const MANY = 12_000 // about 2 MB as JSON, many times what lies between a program and its reader
 
 let shop: Shop
-let ann: Somebody
-let seller: Party
-let buyer: Party
+let ann: SoukUser
+let seller: AccountSession
+let buyer: AccountSession
 /** Newest first. */
 let items: number[]
 
 before(async () => {
   shop = await openShop()
-  ann = new Somebody([shop.sellers, shop.buyers])
+  ann = new SoukUser([shop.sellers, shop.buyers])
   seller = await shop.newSeller()
   buyer = await shop.newBuyer()
   for (let count = 0; count < 7; count += 1) await shop.register(seller, anItem({ category: CATEGORY }))
@@ -35,7 +36,7 @@ after(async () => {
 const idOf = ({ item_id }: { item_id: number }) => item_id
 /** The numbers in the first column of a table. */
 const numbersIn = (table: string) => [...table.matchAll(/^ *(\d+) {2}/gm)].map(([, number]) => Number(number))
-const as = ({ session }: Party, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
+const as = ({ session }: AccountSession, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
 
 /** The entries of the list in a document, and its other fields. */
 function listed(stdout: string, name = 'items'): { ids: number[]; others: object } {

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openShop, type Shop } from '../support/shop.ts'
-import { documentIn, type Ended, PASSWORD, type RunningSouk, Somebody } from '../support/souk.ts'
+import { documentIn, type Ended, PASSWORD, type RunningSouk, SoukUser } from '../support/souk.ts'
 
 let shop: Shop
 let other: { role: 'buyer'; port: number }
-let ann: Somebody
+let ann: SoukUser
 let accounts = 0
 
 before(async () => {
@@ -20,9 +20,9 @@ before(async () => {
 after(() => shop?.close())
 afterEach(() => ann?.leave())
 
-/** Somebody with an account and a session, as a buyer. */
+/** A user with an account and a session, as a buyer. */
 async function loggedIn(): Promise<string> {
-  ann = new Somebody([shop.sellers, shop.buyers])
+  ann = new SoukUser([shop.sellers, shop.buyers])
   accounts += 1
   await ann.join('buyer', `ann-${accounts}`)
   return `ann-${accounts}`
@@ -42,7 +42,7 @@ async function failure(typed: string, exitCode: number, run = {}): Promise<strin
 
 describe('a session', () => {
   it('is kept for its host, port and role, in a file that only its owner can read, also in a folder that others could', async () => {
-    ann = new Somebody([shop.sellers, shop.buyers])
+    ann = new SoukUser([shop.sellers, shop.buyers])
     mkdirSync(ann.stateFolder, { recursive: true })
     chmodSync(ann.stateFolder, 0o777)
     await ann.join('buyer', 'zoe')
@@ -60,7 +60,7 @@ describe('a session', () => {
   })
 
   it('stands under the home folder where the environment names no other', async () => {
-    ann = new Somebody([shop.buyers])
+    ann = new SoukUser([shop.buyers])
     const env = { XDG_STATE_HOME: undefined }
     await ann.result('buyer signup hal Hal --password-file password', { env })
     await ann.result('buyer login hal --password-file password', { env })
@@ -140,7 +140,7 @@ async function outcomeOf({ ended }: RunningSouk): Promise<Partial<Ended>> {
 
 describe('a password', () => {
   it('is the first line of a file or of standard input, and never an argument', async () => {
-    ann = new Somebody([shop.buyers])
+    ann = new SoukUser([shop.buyers])
     const missing = 'souk: the password is missing: give --password-file <file>, or standard input\n'
     assert.equal(await failure('buyer login ann', 2), missing)
     assert.equal(await failure('buyer login ann', 2, { input: '\ncorrect horse\n' }), missing)
@@ -156,7 +156,7 @@ describe('a password', () => {
   })
 
   it('is taken as soon as its line is there, from whoever is slow and goes on', async () => {
-    ann = new Somebody([shop.buyers])
+    ann = new SoukUser([shop.buyers])
     const signingUp = ann.open('buyer signup slow Slow')
     await sleep(500) // far longer than a program needs to look for it
     signingUp.child.stdin?.write(`${PASSWORD}\n`)
@@ -166,7 +166,7 @@ describe('a password', () => {
 
 describe('settings', () => {
   it('come from flags, then the environment, then .env, then what they are unless set', async () => {
-    ann = new Somebody([])
+    ann = new SoukUser([])
     const reached = async (flags: string, env: Record<string, string> = {}) => {
       const { stderr } = await ann.souk(`buyer ping ${flags} --timeout 5`, { env })
       return /no connection to ([\d.]+:\d+)/.exec(stderr)?.[1] ?? stderr
@@ -183,7 +183,7 @@ describe('settings', () => {
   })
 
   it('that are wrong are told all at once, with 2', async () => {
-    ann = new Somebody([])
+    ann = new SoukUser([])
     const port = 'must be a whole number from 1 to 65535'
     const timeout = 'souk: --timeout: must be seconds, above 0 and at most 3600\n'
     const env = { SOUK_BUYER_PORT: '70000' }

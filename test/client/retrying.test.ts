@@ -15,6 +15,7 @@ import { encodeRefusal } from '../../src/contract/protocol.ts'
 import type { Refusal } from '../../src/contract/refusals.ts'
 import { withConnection } from '../../src/db/connect.ts'
 import { anItem, Caller, type OpenAccount, openAccount, Wire } from '../support/clients.ts'
+import { type Fault, FaultyLink } from '../support/faulty-link.ts'
 import {
   openConnections,
   type RunningServer,
@@ -22,7 +23,6 @@ import {
   type TestMarketplace,
   until,
 } from '../support/marketplace.ts'
-import { type Fault, FaultyLink } from '../support/proxy.ts'
 
 /** Longer than any restart takes on a busy machine. */
 const PATIENT_MS = 60_000

@@ -3,19 +3,20 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { anItem } from '../support/clients.ts'
-import { openShop, type Party, type Shop } from '../support/shop.ts'
-import { documentIn, Somebody } from '../support/souk.ts'
+import type { AccountSession } from '../support/sessions.ts'
+import { openShop, type Shop } from '../support/shop.ts'
+import { documentIn, SoukUser } from '../support/souk.ts'
 
 let shop: Shop
-let bob: Somebody
-let seller: Party
+let bob: SoukUser
+let seller: AccountSession
 let item: number
 
 before(async () => {
   shop = await openShop()
   seller = await shop.newSeller()
   item = (await shop.register(seller, anItem({ name: "Ann's lamp", category: 3, quantity: 50 })))[0] as number
-  bob = new Somebody([shop.buyers])
+  bob = new SoukUser([shop.buyers])
   await bob.join('buyer', 'bob')
 })
 after(async () => {
@@ -116,7 +117,7 @@ describe('a script', () => {
   })
 
   it('logs in with a password file, and goes on with that session', async () => {
-    const eve = new Somebody([shop.buyers])
+    const eve = new SoukUser([shop.buyers])
     const lines = [
       'signup eve Eve --password-file password',
       'login eve --password-file password',

@@ -11,8 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import widthOf from 'fast-string-truncated-width'
 import type { Role } from '../../src/contract/operations.ts'
+import { FaultyLink } from '../support/faulty-link.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../support/marketplace.ts'
-import { FaultyLink } from '../support/proxy.ts'
 import { openTerminal, type Terminal } from '../support/terminal.ts'
 
 const SOUK = fileURLToPath(new URL('../../dist/souk.js', import.meta.url))

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { withConnection } from '../../src/db/connect.ts'
 import { findRunning } from '../../src/db/private.ts'
 import { Wire } from '../support/clients.ts'
-import { processesOf, temporaryHome, until } from '../support/marketplace.ts'
+import { findProcesses, temporaryHome, until } from '../support/marketplace.ts'
 import { openTerminal, type Terminal } from '../support/terminal.ts'
 
 const NODE = [`--import=${import.meta.resolve('tsx')}`]
@@ -161,8 +161,8 @@ describe('on a terminal', () => {
     home = temporaryHome()
   })
   afterEach(async () => {
-    for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
-    await until('all processes of the home have ended', () => processesOf(home).length === 0)
+    for (const { pid } of findProcesses(home)) process.kill(pid, 'SIGKILL')
+    await until('all processes of the home have ended', () => findProcesses(home).length === 0)
     rmSync(home, { recursive: true, force: true })
   })
 
@@ -210,7 +210,7 @@ describe('on a terminal', () => {
     assert.equal(await ended, 0)
     assert.ok(drawn(terminal as Terminal).includes('stopping'))
     assert.equal(screen(), '')
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('souk-load shows what it prepares and how far its runs are, and when Ctrl-C is heard', async () => {

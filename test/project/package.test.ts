@@ -10,7 +10,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { dirname, join, relative } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { processesOf, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+import { findProcesses, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const NOT_COPIED = ['.git', '.souk', 'dist', 'node_modules']
@@ -110,8 +110,8 @@ for (const [version, bring] of Object.entries(NODES)) {
       path = [bring(), '/usr/bin', '/bin'].join(':')
     })
     afterEach(() => {
-      for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
-      return until('all processes of the home have ended', () => processesOf(home).length === 0)
+      for (const { pid } of findProcesses(home)) process.kill(pid, 'SIGKILL')
+      return until('all processes of the home have ended', () => findProcesses(home).length === 0)
     })
     after(() => rmSync(home, { recursive: true, force: true }))
 
@@ -165,7 +165,7 @@ for (const [version, bring] of Object.entries(NODES)) {
       )
       assert.equal(await server.end('SIGTERM'), 0)
       assert.equal(server.log, '')
-      assert.deepEqual(processesOf(home), [])
+      assert.deepEqual(findProcesses(home), [])
     })
 
     for (const target of ['souk', 'threads']) {

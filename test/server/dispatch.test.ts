@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
-import { withConnection } from '../../src/db/connect.ts'
-import { anItem, Caller, line, openAccount, Wire } from '../support/clients.ts'
+import { withConnection } from '../../src/db/schema.ts'
+import { anItem, Caller, encodeRequest, openAccount, Wire } from '../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
 
 let marketplace: TestMarketplace
@@ -48,7 +48,9 @@ describe('requests on one connection', () => {
   it('pipeline: many in one write are each answered once', async () => {
     const wire = await Wire.connect(sellers)
     const params = { session }
-    wire.send(Array.from({ length: 200 }, (_, id) => line({ id, method: 'get_seller_rating', params })).join(''))
+    wire.send(
+      Array.from({ length: 200 }, (_, id) => encodeRequest({ id, method: 'get_seller_rating', params })).join(''),
+    )
     const replies = await wire.replies(200)
     for (let id = 0; id < 200; id += 1) assert.ok(replies.get(id)?.result !== undefined)
     wire.destroy()
@@ -64,7 +66,7 @@ describe('requests on one connection', () => {
 
   it('come with ids of every kind, also equal ones', async () => {
     const wire = await Wire.connect(sellers)
-    for (const id of [1, '1', 'ü'.repeat(1_000), null, 7, 7]) wire.send(line({ id, method: 'ping' }))
+    for (const id of [1, '1', 'ü'.repeat(1_000), null, 7, 7]) wire.send(encodeRequest({ id, method: 'ping' }))
     const ids = []
     for (let count = 0; count < 6; count += 1) ids.push((await wire.reply())?.id)
     assert.deepEqual(ids, [1, '1', 'ü'.repeat(1_000), null, 7, 7])
@@ -74,7 +76,7 @@ describe('requests on one connection', () => {
   it('may come byte by byte, with empty lines and either line end', async () => {
     const wire = await Wire.connect(sellers)
     const bytes = Buffer.from(
-      `\n\r\n${line({ id: 'é😀', method: 'ping' }).trimEnd()}\r\n\n${line({ id: 2, method: 'ping' })}`,
+      `\n\r\n${encodeRequest({ id: 'é😀', method: 'ping' }).trimEnd()}\r\n\n${encodeRequest({ id: 2, method: 'ping' })}`,
     )
     for (const byte of bytes) {
       wire.send(Buffer.from([byte]))
@@ -87,8 +89,8 @@ describe('requests on one connection', () => {
 
   it('are answered after a client’s FIN, also a last line without its end', async () => {
     const wire = await Wire.connect(sellers)
-    wire.send(line({ id: 1, method: 'login', params: { username: 'nobody', password: 'nobody nobody' } }))
-    wire.send(line({ id: 2, method: 'get_seller_rating', params: { session } }).trimEnd())
+    wire.send(encodeRequest({ id: 1, method: 'login', params: { username: 'nobody', password: 'nobody nobody' } }))
+    wire.send(encodeRequest({ id: 2, method: 'get_seller_rating', params: { session } }).trimEnd())
     wire.end()
     const replies = await wire.rest()
     assert.deepEqual(replies.map(({ id }) => id).toSorted(), [1, 2])
@@ -97,9 +99,9 @@ describe('requests on one connection', () => {
   it('without id are carried out and not answered', async () => {
     const wire = await Wire.connect(sellers)
     const params = { session, ...anItem({ name: 'Notified', category: 77 }) }
-    wire.send(line({ method: 'register_item_for_sale', params }))
-    wire.send(line({ method: 'no_such_thing' }))
-    wire.send(line({ method: 'whoami', params: { session: 'wrong' } }))
+    wire.send(encodeRequest({ method: 'register_item_for_sale', params }))
+    wire.send(encodeRequest({ method: 'no_such_thing' }))
+    wire.send(encodeRequest({ method: 'whoami', params: { session: 'wrong' } }))
     wire.end()
     assert.deepEqual(await wire.rest(), [])
     const items = await marketplace.sql('product', 'SELECT name FROM item WHERE category = 77')
@@ -108,7 +110,7 @@ describe('requests on one connection', () => {
 
   it('go on after a line that was refused', async () => {
     const wire = await Wire.connect(sellers)
-    wire.send(`no json\n[]\n{"jsonrpc":"2.0","id":1}\n${line({ id: 2, method: 'ping' })}`)
+    wire.send(`no json\n[]\n{"jsonrpc":"2.0","id":1}\n${encodeRequest({ id: 2, method: 'ping' })}`)
     const codes = []
     for (let count = 0; count < 4; count += 1) codes.push((await wire.reply())?.error?.data.code)
     assert.deepEqual(codes, ['parse_error', 'invalid_request', 'invalid_request', undefined])
@@ -123,7 +125,7 @@ describe('the error', () => {
     { about: 'for brackets without end', line: `${'['.repeat(65_000)}\n`, code: 'parse_error', id: null },
     {
       about: 'for a batch',
-      line: `[${line({ id: 1, method: 'ping' }).trimEnd()}]\n`,
+      line: `[${encodeRequest({ id: 1, method: 'ping' }).trimEnd()}]\n`,
       code: 'invalid_request',
       id: null,
     },
@@ -140,23 +142,23 @@ describe('the error', () => {
       code: 'invalid_request',
       id: null,
     },
-    { about: 'for an unknown method', line: line({ id: 5, method: 'canary' }), code: 'unknown_method', id: 5 },
+    { about: 'for an unknown method', line: encodeRequest({ id: 5, method: 'canary' }), code: 'unknown_method', id: 5 },
     {
       about: 'for a method of the other role',
-      line: line({ id: 5, method: 'search_items' }),
+      line: encodeRequest({ id: 5, method: 'search_items' }),
       code: 'unknown_method',
       id: 5,
     },
     {
       about: 'for an array of params',
-      line: line({ id: 5, method: 'ping', params: ['canary'] }),
+      line: encodeRequest({ id: 5, method: 'ping', params: ['canary'] }),
       code: 'invalid_params',
       id: 5,
     },
-    { about: 'without a session', line: line({ id: 5, method: 'whoami' }), code: 'invalid_params', id: 5 },
+    { about: 'without a session', line: encodeRequest({ id: 5, method: 'whoami' }), code: 'invalid_params', id: 5 },
     {
       about: 'for a wrong session',
-      line: line({ id: 5, method: 'whoami', params: { session: 'canary' } }),
+      line: encodeRequest({ id: 5, method: 'whoami', params: { session: 'canary' } }),
       code: 'unauthenticated',
       id: 5,
     },
@@ -172,7 +174,7 @@ describe('the error', () => {
 
   for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', '']) {
     it(`for ${JSON.stringify(name)} is that of any unknown method, and of any unknown field`, async () => {
-      assert.equal((await refusalTo(line({ id: 1, method: name }))).data.code, 'unknown_method')
+      assert.equal((await refusalTo(encodeRequest({ id: 1, method: name }))).data.code, 'unknown_method')
       const asField = `{"jsonrpc":"2.0","id":1,"method":"ping","params":{${JSON.stringify(name)}:{"canary":1}}}\n`
       const refusal = await refusalTo(asField)
       assert.equal(refusal.data.code, 'invalid_params')
@@ -185,7 +187,7 @@ describe('the error', () => {
   it('for unknown and for server-owned fields is invalid_params, and nothing is done', async () => {
     for (const extra of [{ seller_id: 1 }, { thumbs_up: 9 }, { item_id: 1 }, { 'canary field': 1 }]) {
       const params = { session, ...anItem({ category: 78 }), ...extra }
-      const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params }))
+      const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
       assert.equal(refusal.data.code, 'invalid_params')
       assert.ok(!JSON.stringify(refusal).includes('canary'))
     }
@@ -217,55 +219,62 @@ describe('the error', () => {
   }
 
   it('for many wrong fields tells all of them at once', async () => {
-    const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params: { session, other: 1 } }))
+    const refusal = await refusalTo(
+      encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, other: 1 } }),
+    )
     const fields = ['(unknown fields)', 'category', 'condition', 'keywords', 'name', 'price_cents', 'quantity']
     assert.deepEqual(Object.keys(refusal.data.fields as object).toSorted(), fields)
   })
 
   it('not_found is for items and sellers that are not there', async () => {
     const item = { session: buyersSession, item_id: 999_999_999 }
-    assert.equal((await refusalTo(line({ id: 1, method: 'get_item', params: item }), buyers)).data.code, 'not_found')
+    assert.equal(
+      (await refusalTo(encodeRequest({ id: 1, method: 'get_item', params: item }), buyers)).data.code,
+      'not_found',
+    )
     const seller = { session: buyersSession, seller_id: 999_999_999 }
     assert.equal(
-      (await refusalTo(line({ id: 1, method: 'get_seller_rating', params: seller }), buyers)).data.code,
+      (await refusalTo(encodeRequest({ id: 1, method: 'get_seller_rating', params: seller }), buyers)).data.code,
       'not_found',
     )
   })
 
   it('username_taken is for a name with another password', async () => {
     const account = { username: 'taken', password: 'correct horse', name: 'Ann' }
-    await answerTo(line({ id: 1, method: 'create_account', params: account }))
+    await answerTo(encodeRequest({ id: 1, method: 'create_account', params: account }))
     const other = { ...account, password: 'another horse' }
     assert.equal(
-      (await refusalTo(line({ id: 1, method: 'create_account', params: other }))).data.code,
+      (await refusalTo(encodeRequest({ id: 1, method: 'create_account', params: other }))).data.code,
       'username_taken',
     )
   })
 
   it('idempotency_mismatch is for a key with other parameters', async () => {
     const item = { session, idempotency_key: 'once', ...anItem() }
-    await answerTo(line({ id: 1, method: 'register_item_for_sale', params: item }))
+    await answerTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params: item }))
     const other = { ...item, quantity: 4 }
-    const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params: other }))
+    const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params: other }))
     assert.equal(refusal.data.code, 'idempotency_mismatch')
   })
 
   it('not_in_cart, cart_empty, out_of_stock, limit_exceeded and not_purchased are for what carts can’t do', async () => {
     const fields = anItem({ category: 81, quantity: 1_000_000 })
-    const registered = await answerTo(line({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }))
+    const registered = await answerTo(
+      encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }),
+    )
     const item_id = registered.result?.item_id as number
     const codeOf = async (method: string, params: object = {}) => {
-      const sent = line({ id: 1, method, params: { session: buyersSession, ...params } })
+      const sent = encodeRequest({ id: 1, method, params: { session: buyersSession, ...params } })
       return (await refusalTo(sent, buyers)).data.code
     }
     assert.equal(await codeOf('remove_item_from_cart', { item_id, quantity: 1 }), 'not_in_cart')
     assert.equal(await codeOf('make_purchase'), 'cart_empty')
     assert.equal(await codeOf('provide_feedback', { item_id, vote: 'up' }), 'not_purchased')
     const most = { session: buyersSession, item_id, quantity: 10_000 }
-    await answerTo(line({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
+    await answerTo(encodeRequest({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
     assert.equal(await codeOf('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
     const soldOut = { session, item_id, change: -1_000_000 }
-    await answerTo(line({ id: 1, method: 'update_units_for_sale', params: soldOut }))
+    await answerTo(encodeRequest({ id: 1, method: 'update_units_for_sale', params: soldOut }))
     assert.equal(await codeOf('make_purchase'), 'out_of_stock')
   })
 
@@ -274,12 +283,15 @@ describe('the error', () => {
     await withConnection(marketplace.urls.product, async (connection) => {
       await connection.query('LOCK TABLES item WRITE')
       const params = { session, ...anItem({ category: 79 }) }
-      const refusal = await refusalTo(line({ id: 1, method: 'register_item_for_sale', params }), hasty)
+      const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params }), hasty)
       assert.deepEqual(refusal.data, { code: 'timeout', outcome: 'none' })
-      const reading = await refusalTo(line({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
+      const reading = await refusalTo(
+        encodeRequest({ id: 1, method: 'display_items_for_sale', params: { session } }),
+        hasty,
+      )
       assert.deepEqual(reading.data, { code: 'timeout', outcome: 'none' })
     })
-    await answerTo(line({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
+    await answerTo(encodeRequest({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
     assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 79'), [])
   })
 
@@ -297,7 +309,7 @@ describe('the error', () => {
 
   it('internal is for what was not foreseen: logged, and telling nothing of the database', async () => {
     await marketplace.sql('product', 'RENAME TABLE seller_score TO elsewhere')
-    const refusal = await refusalTo(line({ id: 1, method: 'get_seller_rating', params: { session } }))
+    const refusal = await refusalTo(encodeRequest({ id: 1, method: 'get_seller_rating', params: { session } }))
     await marketplace.sql('product', 'RENAME TABLE elsewhere TO seller_score')
     assert.deepEqual(refusal.data, { code: 'internal' })
     assert.ok(!/seller_score|select|souk_test/i.test(JSON.stringify(refusal)))

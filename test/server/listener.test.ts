@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { anItem, Caller, line, openAccount, Wire } from '../support/clients.ts'
+import { anItem, Caller, encodeRequest, openAccount, Wire } from '../support/clients.ts'
 import {
   openConnections,
   type RunningServer,
@@ -41,7 +41,7 @@ after(() => marketplace?.close())
 
 /** A ping in so many bytes, without its line end. */
 function pingOf(bytes: number, id: number | string): string {
-  const ping = line({ id, method: 'ping' }).trimEnd()
+  const ping = encodeRequest({ id, method: 'ping' }).trimEnd()
   return ping + ' '.repeat(bytes - ping.length)
 }
 
@@ -49,7 +49,7 @@ function pingOf(bytes: number, id: number | string): string {
 function listings(count: number, limit: number): string {
   const params = (id: number) => ({ session, limit, cursor: String(1_000_000_000 + id) })
   return Array.from({ length: count }, (_, id) =>
-    line({ id, method: 'display_items_for_sale', params: params(id) }),
+    encodeRequest({ id, method: 'display_items_for_sale', params: params(id) }),
   ).join('')
 }
 
@@ -88,7 +88,11 @@ describe('a line', () => {
   ]) {
     it(`one byte longer is refused ${about}, after what came before it, and the connection ends`, async () => {
       const wire = await Wire.connect(sellers)
-      const before = line({ id: 'slow', method: 'login', params: { username: 'nobody', password: 'nobody nobody' } })
+      const before = encodeRequest({
+        id: 'slow',
+        method: 'login',
+        params: { username: 'nobody', password: 'nobody nobody' },
+      })
       wire.send(`${before}${pingOf(LINE_BYTES + 1, 'long')}${lineEnd}`)
       if (lineEnd !== '') wire.request('after', 'ping')
       const replies = await wire.rest()
@@ -124,7 +128,9 @@ describe('requests in flight', () => {
     const server = await marketplace.serve('seller', { limitInFlight: 8 })
     const wire = await Wire.connect(server)
     const params = { session }
-    wire.send(Array.from({ length: 5_000 }, (_, id) => line({ id, method: 'get_seller_rating', params })).join(''))
+    wire.send(
+      Array.from({ length: 5_000 }, (_, id) => encodeRequest({ id, method: 'get_seller_rating', params })).join(''),
+    )
     const replies = await wire.replies(5_000)
     for (let id = 0; id < 5_000; id += 1) assert.ok(replies.get(id)?.result !== undefined)
     wire.destroy()
@@ -134,7 +140,7 @@ describe('requests in flight', () => {
     const server = await marketplace.serve('seller', { limitInFlight: 16 })
     const wire = await Wire.connect(server)
     const ratings = Array.from({ length: 500 }, (_, number) =>
-      line({ id: 10 + number, method: 'get_seller_rating', params: { session } }),
+      encodeRequest({ id: 10 + number, method: 'get_seller_rating', params: { session } }),
     )
     wire.send(listings(10, ITEMS) + ratings.join(''))
     const replies = await wire.replies(510)
@@ -149,7 +155,7 @@ describe('requests in flight', () => {
     wire.request('fast', 'ping')
     assert.deepEqual([(await wire.reply())?.id, (await wire.reply())?.id], ['slow', 'fast'])
     wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
-    wire.send(line({ id: 'last', method: 'ping' }).trimEnd())
+    wire.send(encodeRequest({ id: 'last', method: 'ping' }).trimEnd())
     wire.end()
     assert.deepEqual(
       (await wire.rest()).map(({ id }) => id),

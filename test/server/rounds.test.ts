@@ -11,22 +11,21 @@ import { withConnection } from '../../src/db/connect.ts'
 import type { RowId } from '../../src/db/plan.ts'
 import { anItem, Caller, Wire } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
+import { type AccountSession, hashToken } from '../support/sessions.ts'
 import {
-  type BareCall,
-  hashOf,
-  holding,
+  callTogether,
   openShop,
-  outcomeOf,
-  type Party,
-  SHOP,
+  type RawCall,
+  resultOrCode,
+  SHOP_SETTINGS,
   type Shop,
   sendTogether,
-  together,
+  withRowsHeld,
 } from '../support/shop.ts'
 
 let shop: Shop
-let ann: Party
-let dan: Party
+let ann: AccountSession
+let dan: AccountSession
 
 before(async () => {
   shop = await openShop()
@@ -35,54 +34,54 @@ before(async () => {
 after(() => shop?.close())
 
 const rowOf = {
-  item: (id: number): RowId => ({ table: 'item', key: 'id', id }),
-  cart: ({ session }: Party): RowId => ({ table: 'cart', key: 'session_hash', id: hashOf(session) }),
-  savedCart: ({ id }: Party): RowId => ({ table: 'saved_cart', key: 'buyer_id', id }),
-  sellerScore: ({ id }: Party): RowId => ({ table: 'seller_score', key: 'seller_id', id }),
-  buyerScore: ({ id }: Party): RowId => ({ table: 'buyer_score', key: 'buyer_id', id }),
+  item: (id: number): Row => ({ table: 'item', key: 'id', id }),
+  cart: ({ session }: AccountSession): Row => ({ table: 'cart', key: 'session_hash', id: hashToken(session) }),
+  savedCart: ({ id }: AccountSession): Row => ({ table: 'saved_cart', key: 'buyer_id', id }),
+  sellerScore: ({ id }: AccountSession): Row => ({ table: 'seller_score', key: 'seller_id', id }),
+  buyerScore: ({ id }: AccountSession): Row => ({ table: 'buyer_score', key: 'buyer_id', id }),
 }
 
 const plenty = (count: number, seller = ann) =>
   shop.register(seller, ...Array.from({ length: count }, () => ({ quantity: 1_000, price_cents: 1 })))
 
-async function itemOf(seller: Party): Promise<number> {
+async function itemOf(seller: AccountSession): Promise<number> {
   return (await plenty(1, seller))[0] as number
 }
 
 /** Buyers who have a cart with these lines. */
-async function buyersWith(count: number, ...lines: [number, number][]): Promise<Party[]> {
+async function buyersWith(count: number, ...lines: [number, number][]): Promise<AccountSession[]> {
   const buyers = await shop.newBuyers(count)
   await Promise.all(buyers.map((bob) => shop.add(bob, ...lines)))
   return buyers
 }
 
 /** Buyers who have purchased the item. */
-async function ownersOf(count: number, item: number): Promise<Party[]> {
+async function ownersOf(count: number, item: number): Promise<AccountSession[]> {
   const buyers = await shop.newBuyers(count)
   await Promise.all(buyers.map((bob) => shop.purchase(bob, [item, 1])))
   return buyers
 }
 
 /** Sessions of one buyer, each with a cart of its own that has this item in it. */
-async function sessionsWith(count: number, item: number): Promise<Party[]> {
+async function sessionsWith(count: number, item: number): Promise<AccountSession[]> {
   const bob = await shop.newBuyer()
-  const sessions = await Promise.all(Array.from({ length: count }, () => shop.again(bob)))
+  const sessions = await Promise.all(Array.from({ length: count }, () => shop.newSession(bob)))
   await Promise.all(sessions.map((party) => shop.add(party, [item, 1])))
   return sessions
 }
 
-const each = (parties: readonly Party[], method: string, params: object = {}): BareCall[] =>
+const each = (parties: readonly AccountSession[], method: string, params: object = {}): RawCall[] =>
   parties.map(({ session }) => [method, { session, ...params }])
-const times = (count: number, method: string, params: object): BareCall[] => Array(count).fill([method, params])
+const times = (count: number, method: string, params: object): RawCall[] => Array(count).fill([method, params])
 
 const HALF = 10
 
 /** Calls of one operation of which some need a row, and as many others don't. */
 interface Company {
   server: RunningServer
-  held: RowId
-  needing: readonly BareCall[]
-  free: readonly BareCall[]
+  held: Row
+  needing: readonly RawCall[]
+  free: readonly RawCall[]
 }
 
 async function itemChanges(method: string, params: object): Promise<Company> {
@@ -97,7 +96,7 @@ async function itemChanges(method: string, params: object): Promise<Company> {
 
 async function cartCalls(method: string, paramsOf = (_item: number): object => ({})): Promise<Company> {
   const item = await itemOf(ann)
-  const [bob, ...others] = (await buyersWith(1 + HALF, [item, 50])) as [Party, ...Party[]]
+  const [bob, ...others] = (await buyersWith(1 + HALF, [item, 50])) as [AccountSession, ...AccountSession[]]
   return {
     server: shop.buyers,
     held: rowOf.cart(bob),
@@ -145,15 +144,15 @@ const companies: Record<string, () => Promise<Company>> = {
   },
   'a buyer’s score: make_purchase': async () => {
     const [held, other] = (await plenty(2)) as [number, number]
-    const sessions = (await sessionsWith(HALF, held)) as [Party, ...Party[]]
-    await shop.purchase(await shop.again(sessions[0]), [held, 1])
+    const sessions = (await sessionsWith(HALF, held)) as [AccountSession, ...AccountSession[]]
+    await shop.purchase(await shop.newSession(sessions[0]), [held, 1])
     const needing = each(sessions, 'make_purchase')
     const free = each(await buyersWith(HALF, [other, 1]), 'make_purchase')
     return { server: shop.buyers, held: rowOf.buyerScore(sessions[0]), needing, free }
   },
   'a saved cart: save_cart': async () => {
     const item = await itemOf(ann)
-    const sessions = (await sessionsWith(HALF, item)) as [Party, ...Party[]]
+    const sessions = (await sessionsWith(HALF, item)) as [AccountSession, ...AccountSession[]]
     await shop.buyer.call('save_cart', { session: sessions[0].session })
     const free = each(await buyersWith(HALF, [item, 1]), 'save_cart')
     return { server: shop.buyers, held: rowOf.savedCart(sessions[0]), needing: each(sessions, 'save_cart'), free }
@@ -166,11 +165,11 @@ describe('a row that somebody else holds', () => {
       const { server, held, needing, free } = await prepare()
       const wire = await Wire.connect(server)
       const calls = free.flatMap((call, index) => [...needing.slice(index, index + 1), call])
-      await holding(shop.marketplace, [held], async () => {
+      await withRowsHeld(shop.marketplace, [held], async () => {
         sendTogether(wire, calls)
         const answered = await wire.replies(free.length)
         for (const [id, { error }] of answered) {
-          assert.ok(free.includes(calls[id as number] as BareCall), `answered while its row is held: ${error?.message}`)
+          assert.ok(free.includes(calls[id as number] as RawCall), `answered while its row is held: ${error?.message}`)
           assert.equal(error, undefined)
         }
       })
@@ -181,11 +180,11 @@ describe('a row that somebody else holds', () => {
 
   it('is not waited for by who has only to read it: a session’s first look at a saved cart', async () => {
     const item = await itemOf(ann)
-    const [bob] = (await sessionsWith(1, item)) as [Party]
+    const [bob] = (await sessionsWith(1, item)) as [AccountSession]
     await shop.buyer.call('save_cart', { session: bob.session })
-    const newcomers = [await shop.again(bob), ...(await shop.newBuyers(5))]
-    const replies = await holding(shop.marketplace, [rowOf.savedCart(bob)], () =>
-      together(shop.buyers, each(newcomers, 'display_cart')),
+    const newcomers = [await shop.newSession(bob), ...(await shop.newBuyers(5))]
+    const replies = await withRowsHeld(shop.marketplace, [rowOf.savedCart(bob)], () =>
+      callTogether(shop.buyers, each(newcomers, 'display_cart')),
     )
     const counts = replies.map(({ result }) => (result?.lines as unknown[] | undefined)?.length)
     assert.deepEqual(counts, [1, 0, 0, 0, 0, 0])
@@ -194,10 +193,10 @@ describe('a row that somebody else holds', () => {
   it('is done with when it is free: each call has its effect once', async () => {
     const item = await itemOf(ann)
     const params = { session: ann.session, item_id: item, change: 1 }
-    const keyed = (key: number): BareCall => ['update_units_for_sale', { ...params, idempotency_key: `${item} ${key}` }]
+    const keyed = (key: number): RawCall => ['update_units_for_sale', { ...params, idempotency_key: `${item} ${key}` }]
     const calls = [...times(20, 'update_units_for_sale', params), ...[1, 2, 1, 3].map(keyed)]
     const wire = await Wire.connect(shop.sellers)
-    await holding(shop.marketplace, [rowOf.item(item)], async () => {
+    await withRowsHeld(shop.marketplace, [rowOf.item(item)], async () => {
       sendTogether(wire, calls)
       await shop.seller.call('display_items_for_sale', { session: ann.session, limit: 1 })
     })
@@ -218,7 +217,7 @@ describe('a row that somebody else holds', () => {
     const wire = await Wire.connect(shop.sellers)
     const raise = () =>
       sendTogether(wire, times(1, 'update_units_for_sale', { session: ann.session, item_id: item, change: 1 }))
-    await holding(shop.marketplace, [rowOf.item(item)], async () => {
+    await withRowsHeld(shop.marketplace, [rowOf.item(item)], async () => {
       for (let comes = 0; comes < 4; comes += 1) {
         raise()
         await sleep(600)
@@ -231,20 +230,25 @@ describe('a row that somebody else holds', () => {
 
   it('for too long is answered timeout in time, and then nothing has been done', async () => {
     const [sellers, buyers] = await Promise.all([
-      shop.marketplace.serve('seller', { ...SHOP, limitRequestMs: 500 }),
-      shop.marketplace.serve('buyer', { ...SHOP, limitRequestMs: 500 }),
+      shop.marketplace.serve('seller', { ...SHOP_SETTINGS, limitRequestMs: 500 }),
+      shop.marketplace.serve('buyer', { ...SHOP_SETTINGS, limitRequestMs: 500 }),
     ])
     const [item, other] = (await plenty(2)) as [number, number]
-    const [owner, ...carts] = (await buyersWith(4, [other, 2])) as [Party, Party, Party, Party]
+    const [owner, ...carts] = (await buyersWith(4, [other, 2])) as [
+      AccountSession,
+      AccountSession,
+      AccountSession,
+      AccountSession,
+    ]
     await shop.purchase(owner, [item, 1])
     const [shopping, saving, purchasing] = carts
     await shop.buyer.call('save_cart', { session: saving.session })
-    const [customer] = (await ownersOf(1, other)) as [Party]
+    const [customer] = (await ownersOf(1, other)) as [AccountSession]
     await shop.add(customer, [other, 2])
-    const [ofDan] = (await ownersOf(1, await itemOf(dan))) as [Party]
+    const [ofDan] = (await ownersOf(1, await itemOf(dan))) as [AccountSession]
     await shop.add(ofDan, [await itemOf(dan), 1])
     await shop.add(purchasing, [item, 1])
-    const calls: [RunningServer, BareCall][] = [
+    const calls: [RunningServer, RawCall][] = [
       [sellers, ['change_item_price', { session: ann.session, item_id: item, price_cents: 9 }]],
       [sellers, ['update_units_for_sale', { session: ann.session, item_id: item, change: 9 }]],
       [buyers, ['provide_feedback', { session: owner.session, item_id: item, vote: 'up' }]],
@@ -259,19 +263,19 @@ describe('a row that somebody else holds', () => {
       ...[rowOf.item(item), rowOf.cart(shopping), rowOf.savedCart(saving)],
       ...[rowOf.buyerScore(customer), rowOf.sellerScore(dan)],
     ]
-    const before = await shop.everything()
-    await holding(shop.marketplace, held, async () => {
+    const before = await shop.snapshot()
+    await withRowsHeld(shop.marketplace, held, async () => {
       const begunMs = performance.now()
-      const replies = await Promise.all(calls.map(async ([server, call]) => (await together(server, [call]))[0]))
+      const replies = await Promise.all(calls.map(async ([server, call]) => (await callTogether(server, [call]))[0]))
       assert.ok(performance.now() - begunMs < 1_500, 'answered more than a second after the time for a request')
       for (const [index, reply] of replies.entries()) {
         const [, [method]] = calls[index] as (typeof calls)[number]
         assert.deepEqual([method, reply?.error?.data], [method, { code: 'timeout', outcome: 'none' }])
       }
-      assert.deepEqual(await shop.everything(), before)
+      assert.deepEqual(await shop.snapshot(), before)
     })
     for (const [server, call] of calls) {
-      const [reply] = await together(server, [call])
+      const [reply] = await callTogether(server, [call])
       assert.equal(reply?.error, undefined, `${call[0]}: ${reply?.error?.message}`)
     }
     await Promise.all([sellers, buyers].map(({ program }) => program.end()))
@@ -279,7 +283,7 @@ describe('a row that somebody else holds', () => {
 
   it('takes next to nothing from what others get done meanwhile', async () => {
     const [held, ...items] = (await plenty(1 + 8)) as [number, ...number[]]
-    const [bob, ...buyers] = (await buyersWith(1 + 4, [held, 1])) as [Party, ...Party[]]
+    const [bob, ...buyers] = (await buyersWith(1 + 4, [held, 1])) as [AccountSession, ...AccountSession[]]
     await Promise.all(buyers.map(({ session }) => shop.buyer.call('clear_cart', { session })))
     const counts = { free: 0, held: 0 }
     let window: keyof typeof counts | undefined
@@ -302,7 +306,7 @@ describe('a row that somebody else holds', () => {
       window = 'free'
       await lasts()
       window = undefined
-      await holding(shop.marketplace, [rowOf.item(held), rowOf.cart(bob)], async () => {
+      await withRowsHeld(shop.marketplace, [rowOf.item(held), rowOf.cart(bob)], async () => {
         sendTogether(wires[0], times(5, 'update_units_for_sale', { session: ann.session, item_id: held, change: 1 }))
         sendTogether(wires[1], times(5, 'add_item_to_cart', { session: bob.session, item_id: held, quantity: 1 }))
         window = 'held'
@@ -333,8 +337,8 @@ describe('several rows that are held', () => {
       for (const { error } of replies.values()) assert.equal(error, undefined)
       return [...replies.keys()].map(Number).toSorted((a, b) => a - b)
     }
-    await holding(shop.marketplace, [rowOf.item(two)], async () => {
-      await holding(shop.marketplace, [rowOf.item(one)], async () => {
+    await withRowsHeld(shop.marketplace, [rowOf.item(two)], async () => {
+      await withRowsHeld(shop.marketplace, [rowOf.item(one)], async () => {
         sendTogether(wire, calls)
         assert.deepEqual(await answered(), [9, 10, 11])
       })
@@ -348,7 +352,7 @@ describe('several rows that are held', () => {
 
   it('in turns, by those who take them again at once, are got one after the other', async () => {
     const items = await plenty(6)
-    const [bob] = (await buyersWith(1, ...items.map((item): [number, number] => [item, 1]))) as [Party]
+    const [bob] = (await buyersWith(1, ...items.map((item): [number, number] => [item, 1]))) as [AccountSession]
     const hold = () => sleep(10 + Math.random() * 30)
     let over = false
     async function holdAgainAndAgain(item: number): Promise<void> {
@@ -363,25 +367,25 @@ describe('several rows that are held', () => {
     }
     const holding = items.map(holdAgainAndAgain)
     await hold()
-    const [reply] = await together(shop.buyers, each([bob], 'make_purchase'))
+    const [reply] = await callTogether(shop.buyers, each([bob], 'make_purchase'))
     over = true
     await Promise.all(holding)
     assert.equal((reply?.result?.lines as unknown[] | undefined)?.length, 6, reply?.error?.message)
   })
 
   it('more than there are connections keep nobody from what is free', async () => {
-    const small = await shop.marketplace.serve('seller', { ...SHOP, dbConnections: 2 })
+    const small = await shop.marketplace.serve('seller', { ...SHOP_SETTINGS, dbConnections: 2 })
     const held = await plenty(7)
     const free = await plenty(20)
-    const raise = (item_id: number): BareCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }]
+    const raise = (item_id: number): RawCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }]
     const wire = await Wire.connect(small)
-    await holding(shop.marketplace, held.map(rowOf.item), async () => {
+    await withRowsHeld(shop.marketplace, held.map(rowOf.item), async () => {
       sendTogether(wire, [...held, ...free].map(raise))
       const first = await wire.replies(20)
       assert.ok([...first.keys()].every((id) => Number(id) >= 7))
       for (let again = 0; again < 10; again += 1) {
-        const replies = await together(small, free.map(raise))
-        assert.deepEqual(replies.map(outcomeOf), Array(20).fill({ quantity: 1_002 + again }))
+        const replies = await callTogether(small, free.map(raise))
+        assert.deepEqual(replies.map(resultOrCode), Array(20).fill({ quantity: 1_002 + again }))
       }
     })
     const rest = await wire.replies(7)
@@ -391,13 +395,13 @@ describe('several rows that are held', () => {
   })
 
   it('more than there are connections are each got when they are free, whoever waits for the others', async () => {
-    const small = await shop.marketplace.serve('seller', { ...SHOP, dbConnections: 2 })
+    const small = await shop.marketplace.serve('seller', { ...SHOP_SETTINGS, dbConnections: 2 })
     const [last, ...held] = (await plenty(1 + 7)) as [number, ...number[]]
     const wire = await Wire.connect(small)
-    await holding(shop.marketplace, held.map(rowOf.item), async () => {
-      await holding(shop.marketplace, [rowOf.item(last)], async () => {
+    await withRowsHeld(shop.marketplace, held.map(rowOf.item), async () => {
+      await withRowsHeld(shop.marketplace, [rowOf.item(last)], async () => {
         const raise = { session: ann.session, change: 1 }
-        const calls = [...held, last].map((item_id): BareCall => ['update_units_for_sale', { ...raise, item_id }])
+        const calls = [...held, last].map((item_id): RawCall => ['update_units_for_sale', { ...raise, item_id }])
         sendTogether(wire, calls)
         await sleep(1_000) // longer than anybody keeps a connection to wait with
       })
@@ -409,16 +413,16 @@ describe('several rows that are held', () => {
   })
 
   it('more than there are connections keep nobody from what others have for a moment only', async () => {
-    const settings = { ...SHOP, dbConnections: 2 }
+    const settings = { ...SHOP_SETTINGS, dbConnections: 2 }
     const small = await Promise.all([1, 2].map(() => shop.marketplace.serve('seller', settings)))
     const [wanted, ...held] = (await plenty(1 + 7)) as [number, ...number[]]
     const { session } = ann
     const wires = await Promise.all(small.map((server) => Wire.connect(server)))
     const callers = await Promise.all([...small, ...small, ...small, ...small].map((server) => Caller.connect(server)))
     // Whoever holds rows for ten seconds is cut off, which fails the test.
-    await holding(shop.marketplace, held.map(rowOf.item), async () => {
+    await withRowsHeld(shop.marketplace, held.map(rowOf.item), async () => {
       for (const wire of wires) {
-        const calls = held.map((item_id): BareCall => ['update_units_for_sale', { session, item_id, change: 1 }])
+        const calls = held.map((item_id): RawCall => ['update_units_for_sale', { session, item_id, change: 1 }])
         sendTogether(wire, calls)
       }
       await Promise.all(
@@ -441,11 +445,11 @@ describe('several rows that are held', () => {
 describe('a purchase that waits for one of its items', () => {
   it('keeps nobody from the others, and gets them all in the end', async () => {
     const [free, held, also] = (await plenty(3)) as [number, number, number]
-    const [bob] = (await buyersWith(1, [free, 10], [held, 1], [also, 10])) as [Party]
-    const [carl, eve] = (await ownersOf(2, free)) as [Party, Party]
+    const [bob] = (await buyersWith(1, [free, 10], [held, 1], [also, 10])) as [AccountSession]
+    const [carl, eve] = (await ownersOf(2, free)) as [AccountSession, AccountSession]
     await shop.add(eve, [also, 1], [free, 1])
     const wire = await Wire.connect(shop.buyers)
-    await holding(shop.marketplace, [rowOf.item(held)], async () => {
+    await withRowsHeld(shop.marketplace, [rowOf.item(held)], async () => {
       sendTogether(wire, each([bob], 'make_purchase'))
       const untilMs = performance.now() + 1_000
       for (let round = 0; round < 5 || performance.now() < untilMs; round += 1) {
@@ -493,8 +497,8 @@ describe('a call that the database refuses, among 255 others in one segment', ()
   }
 
   /** Sends the calls; the one at its place must have failed, and no other. */
-  async function allButOne(server: RunningServer, calls: readonly BareCall[]): Promise<Record<string, unknown>[]> {
-    const replies = await together(server, calls)
+  async function allButOne(server: RunningServer, calls: readonly RawCall[]): Promise<Record<string, unknown>[]> {
+    const replies = await callTogether(server, calls)
     const failed = replies.flatMap(({ error }, id) => (error === undefined ? [] : [[id, error.data]]))
     assert.deepEqual(failed, [[POISON_AT, { code: 'internal' }]])
     return replies.flatMap(({ result }) => (result === undefined ? [] : [result]))
@@ -507,10 +511,10 @@ describe('a call that the database refuses, among 255 others in one segment', ()
       const [item, poison] = (await plenty(2)) as [number, number]
       const buyers = await shop.newBuyers(COMPANY)
       const adds = each(buyers, 'add_item_to_cart', { item_id: item, quantity: 1 })
-      await together(shop.buyers, adds)
-      const victim = buyers[POISON_AT] as Party
+      await callTogether(shop.buyers, adds)
+      const victim = buyers[POISON_AT] as AccountSession
       await shop.add(victim, [poison, 2])
-      const calls = buyers.map(({ session }, index): BareCall => {
+      const calls = buyers.map(({ session }, index): RawCall => {
         return ['make_purchase', { session, ...keyAt(index, `purchase ${fault}`) }]
       })
       await poisoned('purchase_line', 'INSERT', `NEW.item_id = ${poison}`, fault, async () => {
@@ -522,7 +526,7 @@ describe('a call that the database refuses, among 255 others in one segment', ()
       assert.deepEqual(await shop.rows(sold, [item]), [[COMPANY - 1, COMPANY - 1, COMPANY - 1]])
       const quantities = await Promise.all([item, poison].map(async (id) => (await shop.item(id)).quantity))
       assert.deepEqual(quantities, [1_000 - (COMPANY - 1), 1_000])
-      assert.deepEqual(await shop.units(victim), [
+      assert.deepEqual(await shop.cartLines(victim), [
         [item, 1],
         [poison, 2],
       ])
@@ -531,7 +535,7 @@ describe('a call that the database refuses, among 255 others in one segment', ()
       }
       const keys = 'SELECT 1 FROM idempotency WHERE role = ? AND account_id = ?'
       assert.deepEqual(await shop.rows(keys, ['buyer', victim.id]), [])
-      const again = await together(shop.buyers, [calls[POISON_AT] as BareCall])
+      const again = await callTogether(shop.buyers, [calls[POISON_AT] as RawCall])
       assert.equal(again[0]?.error, undefined, 'its key is free')
     })
   }
@@ -539,21 +543,21 @@ describe('a call that the database refuses, among 255 others in one segment', ()
   it('fails alone, and leaves nothing: units put into a cart', async () => {
     const [item, poison] = (await plenty(2)) as [number, number]
     const buyers = await shop.newBuyers(COMPANY)
-    const calls = buyers.map(({ session }, index): BareCall => {
+    const calls = buyers.map(({ session }, index): RawCall => {
       const item_id = index === POISON_AT ? poison : item
       return ['add_item_to_cart', { session, item_id, quantity: 1, ...keyAt(index, 'cart') }]
     })
     await poisoned('cart', 'UPDATE', `NEW.content LIKE '${poison}:%'`, 1406, async () => {
       for (const result of await allButOne(shop.buyers, calls)) assert.deepEqual(result, { quantity: 1 })
     })
-    const carts = await together(shop.buyers, each(buyers, 'display_cart'))
+    const carts = await callTogether(shop.buyers, each(buyers, 'display_cart'))
     const empty = carts.map(({ result }) => JSON.stringify(result)).indexOf('{"lines":[]}')
     assert.equal(empty, POISON_AT)
   })
 
   it('fails alone, and leaves nothing: a session’s first look at its cart', async () => {
     const buyers = await shop.newBuyers(COMPANY)
-    const victim = buyers[POISON_AT] as Party
+    const victim = buyers[POISON_AT] as AccountSession
     await poisoned('cart', 'INSERT', `NEW.buyer_id = ${victim.id}`, 1644, async () => {
       for (const result of await allButOne(shop.buyers, each(buyers, 'display_cart'))) {
         assert.deepEqual(result, { lines: [] })
@@ -561,12 +565,12 @@ describe('a call that the database refuses, among 255 others in one segment', ()
     })
     const carts = await shop.rows(`SELECT buyer_id FROM cart WHERE buyer_id IN (${buyers.map(({ id }) => id)})`)
     assert.equal(carts.length, COMPANY - 1)
-    assert.deepEqual(await shop.units(victim), [])
+    assert.deepEqual(await shop.cartLines(victim), [])
   })
 
   it('fails alone, and leaves nothing: units put on sale', async () => {
     const [poison, ...others] = (await plenty(64)) as [number, ...number[]]
-    const calls = Array.from({ length: COMPANY }, (_, index): BareCall => {
+    const calls = Array.from({ length: COMPANY }, (_, index): RawCall => {
       const item_id = index === POISON_AT ? poison : others[index % 63]
       return ['update_units_for_sale', { session: ann.session, item_id, change: 1, ...keyAt(index, 'units') }]
     })
@@ -584,7 +588,7 @@ describe('a call that the database refuses, among 255 others in one segment', ()
     [1366, 91],
   ] as const) {
     it(`fails alone, and leaves nothing: a registration, with error ${fault}`, async () => {
-      const calls = Array.from({ length: COMPANY }, (_, index): BareCall => {
+      const calls = Array.from({ length: COMPANY }, (_, index): RawCall => {
         const item = anItem({ name: index === POISON_AT ? 'poison' : `number ${index}`, category })
         return ['register_item_for_sale', { session: ann.session, ...item, ...keyAt(index, `register ${fault}`) }]
       })
@@ -604,12 +608,12 @@ describe('a call that the database refuses, among 255 others in one segment', ()
 
   it('fails alone also where no trigger speaks but a column is full: a vote', async () => {
     const [full, other] = (await plenty(2)) as [number, number]
-    const [fan] = (await ownersOf(1, full)) as [Party]
+    const [fan] = (await ownersOf(1, full)) as [AccountSession]
     const owners = await ownersOf(20, other)
     await shop.marketplace.sql('product', 'UPDATE item SET thumbs_up = 4294967295 WHERE id = ?', [full])
     const votes = [...each([fan], 'provide_feedback', { item_id: full, vote: 'up' })]
     votes.push(...each(owners, 'provide_feedback', { item_id: other, vote: 'up' }))
-    const codes = (await together(shop.buyers, votes)).map(({ error }) => error?.data.code ?? 'ok')
+    const codes = (await callTogether(shop.buyers, votes)).map(({ error }) => error?.data.code ?? 'ok')
     assert.deepEqual(codes, ['internal', ...Array(20).fill('ok')])
     assert.deepEqual(await shop.rows('SELECT 1 FROM feedback WHERE item_id = ?', [full]), [])
     assert.equal((await shop.item(other)).thumbs_up, 20)

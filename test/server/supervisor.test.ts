@@ -11,7 +11,7 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { findPrograms } from '../../src/db/private.ts'
 import { SetUpError } from '../../src/process/start.ts'
 import { anItem, Caller, openAccount } from '../support/clients.ts'
-import { type HomeProcess, processesOf, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+import { findProcesses, type HomeProcess, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
 
 let home: string
 let ports: { SOUK_SELLER_PORT: string; SOUK_BUYER_PORT: string }
@@ -23,8 +23,8 @@ before(async () => {
   await Promise.all([one, two].map((server) => new Promise((resolve) => server.close(resolve))))
 })
 afterEach(() => {
-  for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL')
-  return until('all processes of the home have ended', () => processesOf(home).length === 0)
+  for (const { pid } of findProcesses(home)) process.kill(pid, 'SIGKILL')
+  return until('all processes of the home have ended', () => findProcesses(home).length === 0)
 })
 after(() => rmSync(home, { recursive: true, force: true }))
 
@@ -41,7 +41,7 @@ async function startReady(): Promise<ServerProgram> {
 /** The process of a part of the marketplace. */
 function find(part: 'mariadbd' | 'seller' | 'buyer'): HomeProcess | undefined {
   const named = part === 'mariadbd' ? /mariadbd --/ : new RegExp(`server\\.ts ${part}$`)
-  return processesOf(home).find(({ command }) => named.test(command))
+  return findProcesses(home).find(({ command }) => named.test(command))
 }
 
 const sellers = () => Caller.connect({ role: 'seller' as const, port: Number(ports.SOUK_SELLER_PORT) })
@@ -76,9 +76,9 @@ describe('a marketplace', () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     it(`ends everything it started on ${signal}, with 0, and keeps what it has for the next time`, async () => {
       const program = await startReady()
-      assert.equal(processesOf(home).length, 4)
+      assert.equal(findProcesses(home).length, 4)
       assert.equal(await program.end(signal), 0)
-      assert.deepEqual(processesOf(home), [])
+      assert.deepEqual(findProcesses(home), [])
       assert.equal(program.log, '')
     })
   }
@@ -87,14 +87,14 @@ describe('a marketplace', () => {
     const program = start()
     await until('the database server was started', () => find('mariadbd') !== undefined)
     assert.equal(await program.end(), 0)
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('told to stop while its servers start leaves nothing running', async () => {
     const program = start()
     await until('a server was started', () => find('seller') !== undefined)
     assert.equal(await program.end(), 0)
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('is not started a second time in one home: that says so, ends with 2 and hurts nothing', async () => {
@@ -102,7 +102,7 @@ describe('a marketplace', () => {
     const second = start({ SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' })
     assert.equal(await second.ended, 2)
     assert.equal(second.log, `souk: ${home} is in use by another souk, process ${first.pid}\n`)
-    assert.equal(processesOf(home).length, 4)
+    assert.equal(findProcesses(home).length, 4)
     const seller = await sellers()
     await seller.call('ping', {})
     assert.equal(await first.end(), 0)
@@ -117,7 +117,7 @@ describe('a marketplace', () => {
     assert.ok(
       program.log.includes(`the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`),
     )
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('that does not find MariaDB’s programs says which, and what to install', () => {
@@ -140,14 +140,14 @@ describe('a marketplace', () => {
     const seller = await sellers()
     const { session, id } = await openAccount(seller)
     await first.end('SIGKILL')
-    await until('its servers have ended', () => processesOf(home).length === 1)
+    await until('its servers have ended', () => findProcesses(home).length === 1)
     assert.deepEqual(find('mariadbd'), database)
     const second = await startReady()
     assert.match(second.output, new RegExp(`taken over \\(process ${database?.pid}\\)`))
     assert.deepEqual(find('mariadbd'), database)
     assert.equal((await (await sellers()).call('whoami', { session })).id, id)
     assert.equal(await second.end(), 0)
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('starts a server again that was killed, and its database too', async () => {
@@ -169,7 +169,7 @@ describe('a marketplace', () => {
       })
     }
     assert.equal(await program.end(), 0)
-    assert.deepEqual(processesOf(home), [])
+    assert.deepEqual(findProcesses(home), [])
   })
 
   it('lets a server of one role join that finds its database in the same home', async () => {

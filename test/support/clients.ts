@@ -1,7 +1,7 @@
 /**
  * The tests' two kinds of clients: `Caller` calls operations over souk's own
- * connection, `Wire` sends and receives lines over a bare socket. Both check
- * every reply against the contract or the shape that the protocol gives it.
+ * connection and checks every result against the contract; `Wire` sends and
+ * receives lines over a bare socket and checks the form of every reply.
  */
 
 import assert from 'node:assert/strict'
@@ -12,7 +12,7 @@ import { type Name, operationsByName, type Result, type Role } from '../../src/c
 import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 import type { RunningServer } from './marketplace.ts'
 
-/** Calls operations; every result must be just what the contract says. */
+/** Calls operations. Every result must match the contract. */
 export class Caller<R extends Role> {
   readonly #role: R
   readonly #connection: Connection<R>
@@ -35,11 +35,11 @@ export class Caller<R extends Role> {
     return result
   }
 
-  /** The refusal that this call comes to; fails if it comes to anything else. */
+  /** Resolves to the refusal of this call; fails if the call ends in any other way. */
   async refusal<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<CallRefused> {
-    const outcome = await this.call(method, params).catch((error) => error)
-    assert.ok(outcome instanceof CallRefused, `${method} was not refused: ${JSON.stringify(outcome)}`)
-    return outcome
+    const answer = await this.call(method, params).catch((error) => error)
+    assert.ok(answer instanceof CallRefused, `${method} was not refused: ${JSON.stringify(answer)}`)
+    return answer
   }
 
   close(): Promise<void> {
@@ -61,7 +61,7 @@ export interface OpenAccount {
 const PASSWORD = 'correct horse'
 let accountsOpened = 0
 
-/** An account and a session; each costs two password hashes, so share them. */
+/** Creates an account and logs in. That costs two password hashes, so tests share accounts. */
 export async function openAccount(caller: Caller<Role>): Promise<OpenAccount> {
   accountsOpened += 1
   const credentials = { username: `account-${process.pid}-${accountsOpened}`, password: PASSWORD }
@@ -72,7 +72,7 @@ export async function openAccount(caller: Caller<Role>): Promise<OpenAccount> {
 
 export type ItemFields = Omit<Arguments<'seller', 'register_item_for_sale'>, 'session' | 'idempotency_key'>
 
-/** An item like any other, but for the fields given. */
+/** An ordinary item, with the given fields in place of its own. */
 export function anItem(fields: ItemFields = {}): ItemFields {
   return { name: 'Lamp', category: 1, keywords: ['lamp'], condition: 'new', price_cents: 1_999, quantity: 3, ...fields }
 }
@@ -88,7 +88,7 @@ const replySchema = z.union([
     id: z.union([z.string(), z.number(), z.null()]),
     error: z
       .strictObject({ code: z.int(), message: z.string(), data: z.looseObject({ code: z.string() }) })
-      .refine(({ code, data }) => ERROR_NUMBERS[data.code as ErrorCode] === code, 'code and data.code do not fit'),
+      .refine(({ code, data }) => ERROR_NUMBERS[data.code as ErrorCode] === code, 'code and data.code do not match'),
   }),
   z.strictObject({ jsonrpc: z.literal('2.0'), method: z.literal('shutting_down') }),
 ])
@@ -103,34 +103,35 @@ export interface Reply {
 
 const PATIENCE_MS = 20_000
 
-/** A bare socket, and the lines that come over it. */
+/** A bare socket, and the lines that it receives. */
 export class Wire {
   readonly socket: Socket
-  /** Resolves when the server has sent its FIN, or the connection is gone. */
+  /** Resolves when the server has sent its FIN, or when the connection has broken. */
   readonly ended: Promise<void>
   readonly #lines: string[] = []
-  #begun = ''
-  #over = false
-  #arrived = () => {}
+  /** The beginning of a line whose end has not arrived. */
+  #partial = ''
+  #isOver = false
+  #onArrival = () => {}
 
   private constructor(socket: Socket) {
     this.socket = socket
     socket.setEncoding('utf8')
     socket.on('error', () => {}) // 'close' follows
     socket.on('data', (text: string) => {
-      const lines = (this.#begun + text).split('\n')
-      this.#begun = lines.pop() as string
+      const lines = (this.#partial + text).split('\n')
+      this.#partial = lines.pop() as string
       this.#lines.push(...lines)
-      this.#arrived()
+      this.#onArrival()
     })
     this.ended = new Promise((resolve) => {
-      const over = () => {
-        this.#over = true
-        this.#arrived()
+      const end = () => {
+        this.#isOver = true
+        this.#onArrival()
         resolve()
       }
-      socket.once('end', over)
-      socket.once('close', over)
+      socket.once('end', end)
+      socket.once('close', end)
     })
   }
 
@@ -142,23 +143,23 @@ export class Wire {
     })
   }
 
-  /** Bytes as they are. */
+  /** Sends the bytes unchanged. */
   send(bytes: string | Buffer): void {
     this.socket.write(bytes)
   }
 
   request(id: string | number, method: string, params: object = {}): void {
-    this.send(line({ id, method, params }))
+    this.send(encodeRequest({ id, method, params }))
   }
 
-  /** The next line; undefined when the server has ended the connection instead. */
+  /** Resolves to the next line, or to undefined if the server ended the connection. */
   async reply(): Promise<Reply | undefined> {
     const untilMs = performance.now() + PATIENCE_MS
-    while (this.#lines.length === 0 && !this.#over) {
+    while (this.#lines.length === 0 && !this.#isOver) {
       assert.ok(performance.now() < untilMs, 'no reply in time')
       await new Promise<void>((resolve) => {
         const giveUp = setTimeout(resolve, PATIENCE_MS)
-        this.#arrived = () => {
+        this.#onArrival = () => {
           clearTimeout(giveUp)
           resolve()
         }
@@ -169,7 +170,7 @@ export class Wire {
     return replySchema.parse(JSON.parse(next)) as Reply
   }
 
-  /** So many lines, by their id, whatever their order. */
+  /** Resolves to the next `count` lines by their id, in any order. */
   async replies(count: number): Promise<Map<Reply['id'], Reply>> {
     const byId = new Map<Reply['id'], Reply>()
     for (let taken = 0; taken < count; taken += 1) {
@@ -181,14 +182,14 @@ export class Wire {
     return byId
   }
 
-  /** Every line until the server ends the connection. */
+  /** Resolves to all lines until the server ends the connection. */
   async rest(): Promise<Reply[]> {
     const replies: Reply[] = []
     for (let next = await this.reply(); next !== undefined; next = await this.reply()) replies.push(next)
     return replies
   }
 
-  /** Our FIN, behind what was sent. */
+  /** Sends a FIN after everything sent before. */
   end(): void {
     this.socket.end()
   }
@@ -198,7 +199,7 @@ export class Wire {
   }
 }
 
-/** A request as a line. Without an id it is a notification. */
-export function line(request: { id?: string | number | null; method: string; params?: object }): string {
+/** A request as a line. A request without an id is a notification. */
+export function encodeRequest(request: { id?: string | number | null; method: string; params?: object }): string {
   return `${JSON.stringify({ jsonrpc: '2.0', ...request })}\n`
 }

@@ -1,15 +1,15 @@
 /**
- * A link to the database that a test can hold and cut. It listens on TCP,
- * stands before the database's Unix socket, and passes on whole packets of
- * MariaDB's protocol, each only after the test was asked about it.
+ * A proxy in front of the database, with connections that a test can delay and
+ * cut. It listens on TCP, connects to the database's Unix socket, and forwards
+ * whole packets of MariaDB's protocol, each after the test's hook has run.
  */
 
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { connectionOptions } from '../../src/db/connect.ts'
 
-/** One packet on its way. It is lost if the connection is cut before it was let go. */
+/** One packet to be forwarded. It is lost if the connection is cut before that. */
 export interface Packet {
-  /** Who is to get it: the database, or the server that asked it. */
+  /** Its receiver: the database, or the souk server. */
   to: Side
   bytes: Buffer
   link: Link
@@ -17,7 +17,7 @@ export interface Packet {
 
 export type Side = 'database' | 'server'
 
-/** One connection, from both of its ends. */
+/** A connection through the proxy: the sockets at both of its ends. */
 export class Link {
   readonly ends: Readonly<Record<Side, Socket>>
 
@@ -25,21 +25,21 @@ export class Link {
     this.ends = ends
   }
 
-  /** Ends the connection, for both sides or for one that is not to wait for the other. */
+  /** Ends the connection on the given sides, by default on both. */
   cut(...sides: Side[]): void {
     for (const side of sides.length > 0 ? sides : (['database', 'server'] as const)) this.ends[side].destroy()
   }
 }
 
-/** Asked about every packet; until it is done, the connection stands still in that direction. */
-export type Judge = (packet: Packet) => void | Promise<void>
+/** Called with every packet. Until it resolves, the connection forwards nothing in that direction. */
+export type PacketHook = (packet: Packet) => void | Promise<void>
 
 const HEADER_BYTES = 4
 const QUERY = 0x03
 
 export class DatabaseProxy {
-  /** Replaced by tests; passes everything unless it is. */
-  judge: Judge = () => {}
+  /** Tests replace it; by default every packet is forwarded at once. */
+  onPacket: PacketHook = () => {}
   readonly #listener: Server
   readonly #sockets = new Set<Socket>()
   readonly #url: string
@@ -55,18 +55,18 @@ export class DatabaseProxy {
         socket.on('error', () => {}) // 'close' follows
         socket.on('close', () => this.#sockets.delete(socket))
       }
-      void this.#pass(link, 'database')
-      void this.#pass(link, 'server')
+      void this.#forward(link, 'database')
+      void this.#forward(link, 'server')
     })
   }
 
-  /** Resolves when it accepts connections for the database of this URL, which names a Unix socket. */
+  /** Resolves when it accepts connections for the database of this URL, which must name a Unix socket. */
   static start(url: string): Promise<DatabaseProxy> {
     const proxy = new DatabaseProxy(url)
     return new Promise((resolve) => proxy.#listener.listen(0, '127.0.0.1', () => resolve(proxy)))
   }
 
-  /** The same database by way of this link. */
+  /** The URL of the same database through this proxy. */
   get url(): string {
     const url = new URL(this.#url)
     url.searchParams.delete('socketPath')
@@ -80,17 +80,17 @@ export class DatabaseProxy {
     await closed
   }
 
-  /** Passes on what goes one way, packet by packet, until either side ends. */
-  async #pass(link: Link, to: Side): Promise<void> {
+  /** Forwards the packets of one direction until either side ends. */
+  async #forward(link: Link, to: Side): Promise<void> {
     const source = link.ends[to === 'server' ? 'database' : 'server']
     const target = link.ends[to]
-    let begun: Buffer = Buffer.alloc(0)
+    let received: Buffer = Buffer.alloc(0)
     try {
       for await (const chunk of source.iterator({ destroyOnReturn: false })) {
-        begun = Buffer.concat([begun, chunk])
-        for (let packet = wholePacket(begun); packet !== undefined; packet = wholePacket(begun)) {
-          begun = begun.subarray(packet.length)
-          await this.judge({ to, link, bytes: packet })
+        received = Buffer.concat([received, chunk])
+        for (let packet = firstPacket(received); packet !== undefined; packet = firstPacket(received)) {
+          received = received.subarray(packet.length)
+          await this.onPacket({ to, link, bytes: packet })
           if (target.writable) target.write(packet)
         }
       }
@@ -101,7 +101,8 @@ export class DatabaseProxy {
   }
 }
 
-function wholePacket(bytes: Buffer): Buffer | undefined {
+/** The first packet of the bytes, if all of it has arrived. */
+function firstPacket(bytes: Buffer): Buffer | undefined {
   if (bytes.length < HEADER_BYTES) return undefined
   const end = HEADER_BYTES + bytes.readUIntLE(0, 3)
   return bytes.length < end ? undefined : bytes.subarray(0, end)

@@ -1,129 +1,123 @@
 /**
- * Many clients at once, and the books on what they were told. Their sessions
- * stand in the customer database without a login, since passwords are slow to
- * hash on purpose. In the end the auditor holds the books against the product
- * database.
+ * Clients that enter every call which writes into a shared ledger, with its
+ * result. In the end the auditor holds the ledger against the product database.
  */
 
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Connection } from 'mariadb'
 import { type Arguments, CallRefused, ConnectionLost } from '../../src/client/connection.ts'
 import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
+import { withConnection } from '../../src/db/schema.ts'
 import { isWrite, readState, type State, violationsOf, type Write } from '../../src/loadgen/audit.ts'
 import type { TestMarketplace } from './marketplace.ts'
+import { type AccountSession, openSessions } from './sessions.ts'
 
-interface Session {
-  accountId: number
-  session: string
-}
-
-/** Whatever calls operations: a connection, a client that retries. */
-export interface Line<R extends Role> {
+/** What a client calls operations through: a connection, or a client that retries. */
+export interface OperationCaller<R extends Role> {
   call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>>
 }
 
-const SESSION_S = 3_600
-const MOST_TOLD = 20
+const SESSION_IDLE_S = 3_600
+const MOST_SHOWN = 20
 
-/** So many clients, one or more, with new accounts, each on the line that `connect` makes for its number. */
-export async function gather<R extends Role>(
-  market: TestMarketplace,
+/** Opens `count` clients, at least one, with new accounts. Client 0 calls through `connect(0)`, and so on. */
+export async function openLedgerClients<R extends Role>(
+  { urls }: TestMarketplace,
   role: R,
   count: number,
-  books: Books,
-  connect: (number: number) => Line<R> | Promise<Line<R>>,
-): Promise<[Client<R>, ...Client<R>[]]> {
-  const sessions = await openSessions(market, role, count)
-  const clients = sessions.map(async (session, number) => new Client(role, session, await connect(number), books))
-  return (await Promise.all(clients)) as [Client<R>, ...Client<R>[]]
+  ledger: AuditedLedger,
+  connect: (number: number) => OperationCaller<R> | Promise<OperationCaller<R>>,
+): Promise<[LedgerClient<R>, ...LedgerClient<R>[]]> {
+  const sessions = await withConnection(urls.customer, async (customer) => {
+    return openSessions(customer, role, await createAccounts(customer, role, count), { idleS: SESSION_IDLE_S })
+  })
+  const clients = sessions.map(
+    async (session, number) => new LedgerClient(role, session, await connect(number), ledger),
+  )
+  return (await Promise.all(clients)) as [LedgerClient<R>, ...LedgerClient<R>[]]
 }
 
-async function openSessions(market: TestMarketplace, role: Role, count: number): Promise<Session[]> {
-  const each = (values: string) => Array(count).fill(values).join(', ')
-  const accounts = await market.sql<{ id: number }>(
-    'customer',
-    `INSERT INTO ${role} (username, name, password) VALUES ${each("(?, 'Bob', '')")} RETURNING id`,
+/** Accounts that no password opens; resolves to their ids. */
+async function createAccounts(customer: Connection, role: Role, count: number): Promise<number[]> {
+  const values = Array(count).fill("(?, 'Bob', '')").join(', ')
+  const accounts = await customer.query<{ id: number }[]>(
+    `INSERT INTO ${role} (username, name, password) VALUES ${values} RETURNING id`,
     Array.from({ length: count }, () => randomBytes(12).toString('hex')),
   )
-  const sessions = accounts.map(({ id }) => ({ accountId: id, session: randomBytes(32).toString('base64url') }))
-  const until = `UNIX_TIMESTAMP() + ${SESSION_S}`
-  await market.sql(
-    'customer',
-    'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) VALUES ' +
-      each(`(?, '${role}', ?, ${until}, ${until})`),
-    sessions.flatMap(({ accountId, session }) => [createHash('sha256').update(session).digest('base64url'), accountId]),
-  )
-  return sessions
+  return accounts.map(({ id }) => id)
 }
 
-/** What was there at first, and every call since that wrote or may have written. */
-export class Books {
+/** The rows from before the first call, and every call since that wrote or may have written. */
+export class AuditedLedger {
   readonly #url: string
   readonly #before: State
-  readonly #ledger: Write[] = []
+  readonly #writes: Write[] = []
 
   private constructor(url: string, before: State) {
     this.#url = url
     this.#before = before
   }
 
-  static async open({ urls }: TestMarketplace): Promise<Books> {
-    return new Books(urls.product, await readState(urls.product))
+  static async open({ urls }: TestMarketplace): Promise<AuditedLedger> {
+    return new AuditedLedger(urls.product, await readState(urls.product))
   }
 
   enter(write: Write): void {
-    this.#ledger.push(write)
+    this.#writes.push(write)
   }
 
-  /** Fails if the database is not as the books have it. All calls must have been answered. */
+  /** Fails if the database differs from the ledger. All calls must have been answered. Resolves to the rows. */
   async audit(): Promise<State> {
     const after = await readState(this.#url)
-    const violations = violationsOf(this.#before, after, this.#ledger)
+    const violations = violationsOf(this.#before, after, this.#writes)
     assert.ok(
       violations.length === 0,
-      [`${violations.length} violations`, ...violations.slice(0, MOST_TOLD)].join('\n'),
+      [`${violations.length} violations`, ...violations.slice(0, MOST_SHOWN)].join('\n'),
     )
     return after
   }
 }
 
-export type Parameters<R extends Role, N extends Name<R>> = Omit<Arguments<R, N>, 'session'>
+export type ClientParams<R extends Role, N extends Name<R>> = Omit<Arguments<R, N>, 'session'>
 
-/** A client with a session, whose calls are in the books. */
-export class Client<R extends Role> implements Session {
-  readonly accountId: number
+/** A client in one session, whose calls are entered into the ledger. */
+export class LedgerClient<R extends Role> implements AccountSession {
+  readonly id: number
   readonly session: string
   readonly #role: R
-  readonly #line: Line<R>
-  readonly #books: Books
+  readonly #caller: OperationCaller<R>
+  readonly #ledger: AuditedLedger
 
-  constructor(role: R, { accountId, session }: Session, line: Line<R>, books: Books) {
-    this.accountId = accountId
+  constructor(role: R, { id, session }: AccountSession, caller: OperationCaller<R>, ledger: AuditedLedger) {
+    this.id = id
     this.session = session
     this.#role = role
-    this.#line = line
-    this.#books = books
+    this.#caller = caller
+    this.#ledger = ledger
   }
 
-  /** The same client on another line: its calls race those on this one. */
-  over(line: Line<R>): Client<R> {
-    return new Client(this.#role, this, line, this.#books)
+  /** The same account and session through another caller. Calls through both race each other. */
+  through(caller: OperationCaller<R>): LedgerClient<R> {
+    return new LedgerClient(this.#role, this, caller, this.#ledger)
   }
 
   /**
-   * With a key of its own wherever the operation takes one, unless another is
-   * given. Every result must be just what the contract says. A call that came
-   * to a server too busy for it comes again. Rejects with `CallRefused` or
-   * `ConnectionLost`.
+   * Calls an operation. If the operation takes a key and none is given, the
+   * call gets a new one. The result must match the contract. A call refused as
+   * overloaded is made again. Rejects with `CallRefused` or `ConnectionLost`.
    */
-  async call<N extends Name<R>>(operation: N, given: Parameters<R, N>): Promise<Result<R, N>> {
+  async call<N extends Name<R>>(operation: N, given: ClientParams<R, N>): Promise<Result<R, N>> {
     const contract = operationsByName(this.#role).get(operation)
     const params = contract?.keyed === true ? { ...newKey(), ...given } : given
     const begunMs = performance.now()
     try {
-      const result = await this.#line.call(operation, { ...params, session: this.session } as object as Arguments<R, N>)
+      const result = await this.#caller.call(operation, { ...params, session: this.session } as object as Arguments<
+        R,
+        N
+      >)
       contract?.result.parse(result)
       this.#enter({ operation, params, begunMs, answeredMs: performance.now(), result })
       return result
@@ -137,10 +131,10 @@ export class Client<R extends Role> implements Session {
     }
   }
 
-  /** The result, or the refusal if its code is one of those expected; rejects with every other. */
+  /** Resolves to the result, or to a refusal with one of the expected codes; rejects with any other. */
   async attempt<N extends Name<R>>(
     operation: N,
-    params: Parameters<R, N>,
+    params: ClientParams<R, N>,
     ...expected: readonly ErrorCode[]
   ): Promise<Result<R, N> | CallRefused> {
     return this.call(operation, params).catch((error) => {
@@ -150,9 +144,8 @@ export class Client<R extends Role> implements Session {
   }
 
   #enter(entry: { operation: string; params: object; begunMs: number; answeredMs?: number; result?: object }): void {
-    const { accountId, session } = this
-    const write = { ...entry, role: this.#role, accountId, session }
-    if (isWrite(entry.operation)) this.#books.enter(write as object as Write)
+    const write = { ...entry, role: this.#role, accountId: this.id, session: this.session }
+    if (isWrite(entry.operation)) this.#ledger.enter(write as object as Write)
   }
 }
 
@@ -167,7 +160,7 @@ export interface Key {
 
 export const WITHOUT_KEY: Key = { idempotency_key: undefined }
 
-/** A key that nobody has used. */
+/** A key that was never used before. */
 export function newKey(): Key {
   return { idempotency_key: randomBytes(16).toString('base64url') }
 }

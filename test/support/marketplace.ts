@@ -1,8 +1,7 @@
 /**
- * A marketplace of its own for a test file: a private MariaDB in a temporary
- * home, databases named souk_test_…, and servers as processes of their own,
- * on free ports. Whatever is started here is remembered, and `close()` ends
- * it by its process id and removes the home, however the tests went.
+ * A marketplace for one test file: a private MariaDB in a temporary home,
+ * databases named souk_test_…, and servers as separate processes on free ports.
+ * `close()` ends every process started here, by its id, and removes the home.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -18,7 +17,7 @@ import { asEnvironment, type Settings } from '../../src/server/settings.ts'
 
 export type SomeSettings = Partial<Settings>
 
-/** How a process ended: its exit code, or the signal that ended it. */
+/** How a process ended: with an exit code, or by a signal. */
 export type Ending = number | NodeJS.Signals
 
 const SOURCE_SERVER = [
@@ -29,12 +28,12 @@ const SOURCE_SERVER = [
 const BUFFER_POOL_MIB = 64
 const PATIENCE_MS = 30_000
 
-/** A folder for one test file, short enough that sockets fit in it. */
+/** A folder for one test file. Its path is short, since the paths of Unix sockets are limited. */
 export function temporaryHome(): string {
   return mkdtempSync(join(tmpdir(), 'souk-'))
 }
 
-/** souk-server as a process, and what it has said. It sees no settings but those given. */
+/** souk-server as a process, with its output so far. It gets no settings but those given. */
 export class ServerProgram {
   readonly ended: Promise<Ending>
   readonly #child: ChildProcess
@@ -42,21 +41,22 @@ export class ServerProgram {
   #output = ''
   #log = ''
 
-  /** `command` is what starts souk-server, before its own arguments. */
+  /** `command` starts souk-server; `rest` are the arguments after it. */
   constructor(home: string, rest: readonly string[], environment: Record<string, string>, command = SOURCE_SERVER) {
     const [program = '', ...first] = command
     this.#child = spawn(program, [...first, ...rest], {
-      cwd: home, // so that no .env of a clone is read
+      cwd: home, // so that no .env of the repository is read
       env: { PATH: process.env.PATH, SOUK_HOME: home, SOUK_LIMIT_CONNECTIONS: '2000', ...environment },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if a test process dies, the broken channel ends what it started
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // if the test process dies, the broken channel ends the server
     })
     this.ended = new Promise((resolve) => {
-      const over = (code: number | null, signal: NodeJS.Signals | null) => {
+      const end = (code: number | null, signal: NodeJS.Signals | null) => {
         this.#ending ??= code ?? signal ?? 'SIGKILL'
         resolve(this.#ending)
       }
-      this.#child.once('close', over) // all that it said has been read
-      this.#child.once('exit', (code, signal) => signal !== null && over(code, signal)) // its own children may hold its output
+      this.#child.once('close', end) // all its output has been read
+      // After a kill its own children may keep its output open, so 'close' may not come.
+      this.#child.once('exit', (code, signal) => signal !== null && end(code, signal))
     })
     this.#child.stdout?.on('data', (text) => {
       this.#output += text
@@ -74,12 +74,12 @@ export class ServerProgram {
     return this.#output
   }
 
-  /** What it wrote to stderr. */
+  /** Its output on stderr. */
   get log(): string {
     return this.#log
   }
 
-  /** Waits until the output matches; rejects when the program ends before. */
+  /** Waits until the output matches; rejects if the program ends before. */
   async says(pattern: RegExp): Promise<RegExpMatchArray> {
     let match: RegExpMatchArray | null = null
     await until(`the server says ${pattern}`, () => {
@@ -107,13 +107,13 @@ export interface RunningServer<R extends Role = Role> {
 export interface TestMarketplace {
   home: string
   urls: Record<DatabaseName, string>
-  /** The database server, as it runs now. */
+  /** The database server that runs now. */
   database(): PrivateDatabase
-  /** Starts the database server again in its folder, after it ended. */
+  /** Starts the database server again in its folder, after it has ended. */
   restartDatabase(): Promise<void>
-  /** Rows of a statement, as objects. */
+  /** Resolves to the rows of a statement, as objects. */
   sql<Row = Record<string, unknown>>(database: DatabaseName, statement: string, values?: unknown[]): Promise<Row[]>
-  /** Resolves when the server accepts connections. */
+  /** Starts a server; resolves when it accepts connections. */
   serve<R extends Role>(role: R, settings?: SomeSettings, command?: readonly string[]): Promise<RunningServer<R>>
   close(): Promise<void>
 }
@@ -161,36 +161,36 @@ async function startIn(home: string): Promise<TestMarketplace> {
   }
 }
 
-/** How many connections of clients a server holds: those it has not closed. Linux only. */
+/** The number of client connections that a server has not closed. Linux only. */
 export function openConnections({ port }: { port: number }): number {
   const [, ...rows] = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n')
   return rows.filter((row) => {
     const [, local, , state] = row.trim().split(/\s+/)
-    const isOpen = state === '01' || state === '08' // established, or closed by the client only
+    const isOpen = state === '01' || state === '08' // established, or closed only by the client
     return isOpen && Number.parseInt(local?.split(':')[1] ?? '', 16) === port
   }).length
 }
 
-/** A process that was started for a home, by whomever. */
+/** A process that belongs to a home. */
 export interface HomeProcess {
   pid: number
   command: string
 }
 
-/** All processes that live and have this home in their environment. Linux only. */
-export function processesOf(home: string): HomeProcess[] {
+/** All live processes with this home in their environment. Linux only. */
+export function findProcesses(home: string): HomeProcess[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
   return pids.flatMap((pid) => {
     try {
       if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`SOUK_HOME=${home}`)) return []
       return [{ pid: Number(pid), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() }]
     } catch {
-      return [] // it has ended, or is somebody else's
+      return [] // it has ended, or belongs to another user
     }
   })
 }
 
-/** Waits until something is true; rejects, naming it, when that takes too long. */
+/** Waits until `isTrue`; rejects with `what` after 30 seconds. */
 export async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
   const untilMs = performance.now() + PATIENCE_MS
   while (!(await isTrue())) {

@@ -1,8 +1,8 @@
 /**
- * Calls as fast-check's commands. A command names things by number (the third
- * item registered, the second session begun), so that it means something in
- * any sequence, also in one that was shrunk. Run, it calls the server and the
- * reference, and compares what they say to the last field.
+ * Calls as fast-check commands. A command refers to items, sessions and so on
+ * by number (the third item registered, the second session opened), so that it
+ * has a meaning in any sequence, also after shrinking. When it runs, it calls
+ * both the server and the reference, and compares every field of their answers.
  */
 
 import assert from 'node:assert/strict'
@@ -11,39 +11,40 @@ import type fc from 'fast-check'
 import { CallRefused } from '../../src/client/connection.ts'
 import type { Name, Role } from '../../src/contract/operations.ts'
 import type { Caller } from './clients.ts'
-import type { Outcome } from './reference.ts'
-import type { KnownCall, World } from './world.ts'
+import type { ReferenceAnswer } from './reference.ts'
+import type { AnswerCounts, KnownCall, SequenceContext } from './sequence-context.ts'
 
 /** A connection to a server of each role. */
 export type Servers = Readonly<Record<Role, Caller<Role>>>
 
-/** Somebody's session, by number: of the role that is called, unless it says otherwise. */
-export interface Who {
+/** A session by its number among those of a role: normally the role that is called. */
+export interface SessionNumber {
   role: Role
   session: number
 }
 
 /** A field with a value that no contract allows. */
-export interface Wrong {
+export interface WrongField {
   field: string
   value: unknown
 }
 
-export type Numbered = Record<string, unknown>
+/** Parameters in which items, sellers and categories are numbers. */
+export type NumberedParams = Record<string, unknown>
 
-/** What is sent and what comes back, as far as it is looked at here. */
+/** The fields of parameters and results that this file reads. */
 type Sent = { session?: string | undefined; idempotency_key?: string; cursor?: string; limit?: number }
 type Seen = { session?: string; next_cursor?: string }
 
-/** In place of a number: what is not there. Other numbers count round. */
-export const NOBODYS = 99
-/** What a server calls fields that no contract has. */
+/** The number of something that does not exist. Other numbers wrap around. */
+export const ABSENT = 99
+/** The server's name for fields that the contract does not have. */
 export const UNKNOWN_FIELDS = '(unknown fields)'
 const NO_ID = 999_999_999_999_999
 const NO_SESSION = 'nobody has this session'
 
-/** The server's answer, written down as the reference writes its own. A server that has too much to do is asked again. */
-async function answerOf(servers: Servers, role: Role, operation: string, params: object): Promise<Outcome> {
+/** The server's answer in the form of the reference. An overloaded server is called again. */
+async function callServer(servers: Servers, role: Role, operation: string, params: object): Promise<ReferenceAnswer> {
   try {
     return { ok: await servers[role].call(operation as Name<Role>, params) }
   } catch (error) {
@@ -51,66 +52,85 @@ async function answerOf(servers: Servers, role: Role, operation: string, params:
     const { fields, retry_after_ms: waitMs, ...details } = error.details
     if (error.code === 'overloaded') {
       await setTimeout(Number(waitMs))
-      return answerOf(servers, role, operation, params)
+      return callServer(servers, role, operation, params)
     }
     return { refused: { ...details, ...(fields ? { fields: Object.keys(fields) } : {}), code: error.code } }
   }
 }
 
-/** Calls server and reference, compares, and remembers what a client would. */
-async function compare(world: World, servers: Servers, role: Role, operation: string, params: Sent, wrong?: Wrong) {
+/** Calls server and reference, compares their answers, and remembers what a client would. */
+async function compare(
+  context: SequenceContext,
+  servers: Servers,
+  role: Role,
+  operation: string,
+  params: Sent,
+  wrong?: WrongField,
+) {
   const askedS = Math.floor(Date.now() / 1_000)
-  const actual = await answerOf(servers, role, operation, params)
+  const actual = await callServer(servers, role, operation, params)
   const seen = 'ok' in actual ? (actual.ok as Seen) : {}
-  const expected: Outcome =
+  const expected: ReferenceAnswer =
     wrong === undefined
-      ? world.reference.call(role, operation, params, seen, askedS)
+      ? context.reference.call(role, operation, params, seen, askedS)
       : { refused: { code: 'invalid_params', fields: [wrong.field] } }
-  count(world.tally, nameOf(role, operation, params, expected))
-  assert.deepEqual(asNamed(actual, expected), 'ok' in expected ? { ok: expected.ok } : expected)
-  if (wrong === undefined) remember(world, role, operation, params, seen)
-  await settleCart(world, servers, role, params)
+  count(context.answerCounts, nameAnswer(role, operation, params, expected))
+  assert.deepEqual(keepExpectedDetails(actual, expected), 'ok' in expected ? { ok: expected.ok } : expected)
+  if (wrong === undefined) remember(context, role, operation, params, seen)
+  await settleCart(context, servers, role, params)
 }
 
-/** An outcome with those details of a refusal that the expected one has: others may be told beside them. */
-function asNamed(actual: Outcome, expected: Outcome): Outcome {
+/** Drops the details of a refusal that the expected one lacks: a server may add some. */
+function keepExpectedDetails(actual: ReferenceAnswer, expected: ReferenceAnswer): ReferenceAnswer {
   if ('ok' in actual || 'ok' in expected) return actual
   const named = Object.entries(actual.refused).filter(([detail]) => detail in expected.refused)
   return { refused: { code: actual.refused.code, ...Object.fromEntries(named) } }
 }
 
 /**
- * Whether a repeated call is a session's first on its cart, and so copies the
- * saved one, no rule says. Displayed at once, the cart is the same either way.
+ * No rule says whether a repeated keyed call opens the session's cart, which
+ * copies the saved one. Displaying the cart at once opens it in either case.
  */
-async function settleCart(world: World, servers: Servers, role: Role, params: Sent): Promise<void> {
-  const caller = world.reference.sessions.get(params.session ?? '')
+async function settleCart(context: SequenceContext, servers: Servers, role: Role, params: Sent): Promise<void> {
+  const caller = context.reference.sessions.get(params.session ?? '')
   const keyed = params.idempotency_key !== undefined
   if (!keyed || role !== 'buyer' || caller?.role !== 'buyer' || caller.cart !== undefined) return
-  await compare(world, servers, role, 'display_cart', { session: params.session })
+  await compare(context, servers, role, 'display_cart', { session: params.session })
 }
 
-function remember(world: World, role: Role, operation: string, { session, ...params }: Sent, seen: Seen): void {
-  if (seen.session !== undefined) world.sessions[role].push(seen.session)
-  const accountId = world.reference.sessions.get(session ?? '')?.account.id
+function remember(
+  context: SequenceContext,
+  role: Role,
+  operation: string,
+  { session, ...params }: Sent,
+  seen: Seen,
+): void {
+  if (seen.session !== undefined) context.sessions[role].push(seen.session)
+  const accountId = context.reference.sessions.get(session ?? '')?.account.id
   if (accountId === undefined) return
   const call = { role, operation, accountId, params }
-  if (params.idempotency_key !== undefined) world.keyedCalls.push(call)
-  if (seen.next_cursor !== undefined) world.pages.push({ ...call, params: { ...params, cursor: seen.next_cursor } })
+  if (params.idempotency_key !== undefined) context.keyedCalls.push(call)
+  if (seen.next_cursor !== undefined) context.pages.push({ ...call, params: { ...params, cursor: seen.next_cursor } })
 }
 
-/** A call, its fields by number. */
-export class Call implements fc.AsyncCommand<World, Servers> {
+/** A call, with numbers in its fields. */
+export class Call implements fc.AsyncCommand<SequenceContext, Servers> {
   readonly #role: Role
   readonly #operation: string
-  readonly #who: Who | undefined
-  readonly #params: Numbered
-  readonly #wrong: Wrong | undefined
+  readonly #session: SessionNumber | undefined
+  readonly #params: NumberedParams
+  readonly #wrong: WrongField | undefined
 
-  constructor(role: Role, operation: string, who: Who | undefined, params: Numbered, wrong?: Wrong) {
+  constructor(
+    role: Role,
+    operation: string,
+    session: SessionNumber | undefined,
+    params: NumberedParams,
+    wrong?: WrongField,
+  ) {
     this.#role = role
     this.#operation = operation
-    this.#who = who
+    this.#session = session
     this.#params = params
     this.#wrong = wrong
   }
@@ -119,25 +139,26 @@ export class Call implements fc.AsyncCommand<World, Servers> {
     return true
   }
 
-  async run(world: World, servers: Servers): Promise<void> {
+  async run(context: SequenceContext, servers: Servers): Promise<void> {
     const { field, value } = this.#wrong ?? {}
     const params = {
-      ...(this.#who === undefined ? {} : { session: sessionOf(world, this.#who) }),
-      ...resolved(world, this.#params),
+      ...(this.#session === undefined ? {} : { session: findSession(context, this.#session) }),
+      ...resolve(context, this.#params),
       ...(field === undefined ? {} : { [field === UNKNOWN_FIELDS ? 'seller_number' : field]: value }),
     }
-    await compare(world, servers, this.#role, this.#operation, params, this.#wrong)
+    await compare(context, servers, this.#role, this.#operation, params, this.#wrong)
   }
 
   toString(): string {
-    const who = this.#who === undefined ? `a ${this.#role}` : `${this.#who.role} session ${this.#who.session}`
+    const caller =
+      this.#session === undefined ? `a ${this.#role}` : `${this.#session.role} session ${this.#session.session}`
     const wrong = this.#wrong === undefined ? '' : ` but ${this.#wrong.field}: ${JSON.stringify(this.#wrong.value)}`
-    return `\n  ${who}: ${this.#operation} ${JSON.stringify(this.#params)}${wrong}`
+    return `\n  ${caller}: ${this.#operation} ${JSON.stringify(this.#params)}${wrong}`
   }
 }
 
-/** A keyed call once more, in one of the account's sessions. */
-export class Again implements fc.AsyncCommand<World, Servers> {
+/** An earlier keyed call, repeated in one of the account's sessions. */
+export class RepeatedCall implements fc.AsyncCommand<SequenceContext, Servers> {
   readonly #back: number
   readonly #session: number
 
@@ -146,14 +167,14 @@ export class Again implements fc.AsyncCommand<World, Servers> {
     this.#session = session
   }
 
-  check({ keyedCalls }: Readonly<World>): boolean {
+  check({ keyedCalls }: Readonly<SequenceContext>): boolean {
     return keyedCalls.length > this.#back
   }
 
-  async run(world: World, servers: Servers): Promise<void> {
-    const { role, operation, accountId, params } = world.keyedCalls.at(-1 - this.#back) as KnownCall
-    const session = someSessionOf(world, role, accountId, this.#session)
-    await compare(world, servers, role, operation, { ...params, session })
+  async run(context: SequenceContext, servers: Servers): Promise<void> {
+    const { role, operation, accountId, params } = context.keyedCalls.at(-1 - this.#back) as KnownCall
+    const session = findAccountSession(context, role, accountId, this.#session)
+    await compare(context, servers, role, operation, { ...params, session })
   }
 
   toString(): string {
@@ -161,8 +182,8 @@ export class Again implements fc.AsyncCommand<World, Servers> {
   }
 }
 
-/** On from where a page ended, however long ago that was read. */
-export class NextPage implements fc.AsyncCommand<World, Servers> {
+/** The next page after one that was read before, recently or long ago. */
+export class NextPage implements fc.AsyncCommand<SequenceContext, Servers> {
   readonly #operation: string
   readonly #back: number
   readonly #session: number
@@ -175,57 +196,57 @@ export class NextPage implements fc.AsyncCommand<World, Servers> {
     this.#limit = limit
   }
 
-  check(world: Readonly<World>): boolean {
-    return this.#page(world) !== undefined
+  check(context: Readonly<SequenceContext>): boolean {
+    return this.#page(context) !== undefined
   }
 
-  async run(world: World, servers: Servers): Promise<void> {
-    const { role, operation, accountId, params } = this.#page(world) as KnownCall
-    const session = someSessionOf(world, role, accountId, this.#session)
-    await compare(world, servers, role, operation, { ...params, session, limit: this.#limit })
+  async run(context: SequenceContext, servers: Servers): Promise<void> {
+    const { role, operation, accountId, params } = this.#page(context) as KnownCall
+    const session = findAccountSession(context, role, accountId, this.#session)
+    await compare(context, servers, role, operation, { ...params, session, limit: this.#limit })
   }
 
-  #page({ pages }: Readonly<World>): KnownCall | undefined {
+  #page({ pages }: Readonly<SequenceContext>): KnownCall | undefined {
     return pages.filter(({ operation }) => operation === this.#operation).at(-1 - this.#back)
   }
 
   toString(): string {
     const page = `page ${this.#back} before the last one`
-    return `\n  ${this.#operation} on from ${page}, ${this.#limit} more, in session ${this.#session} of its user`
+    return `\n  ${this.#operation} from the end of ${page}, ${this.#limit} more, in session ${this.#session} of its user`
   }
 }
 
-function sessionOf(world: World, { role, session }: Who): string {
-  const tokens = world.sessions[role]
-  return session === NOBODYS ? NO_SESSION : (tokens[session % tokens.length] as string)
+function findSession(context: SequenceContext, { role, session }: SessionNumber): string {
+  const tokens = context.sessions[role]
+  return session === ABSENT ? NO_SESSION : (tokens[session % tokens.length] as string)
 }
 
-function someSessionOf(world: World, role: Role, accountId: number, number: number): string {
-  const own = world.sessions[role].filter((token) => world.reference.sessions.get(token)?.account.id === accountId)
+function findAccountSession(context: SequenceContext, role: Role, accountId: number, number: number): string {
+  const own = context.sessions[role].filter((token) => context.reference.sessions.get(token)?.account.id === accountId)
   return own[number % own.length] ?? NO_SESSION
 }
 
-/** The parameters as they are sent: what stands for an id, a category or a user name is looked up in the world. */
-function resolved(world: World, numbered: Numbered): object {
-  const items = [...world.reference.items.keys()]
-  const sellers = world.reference.accounts.seller.map(({ id }) => id)
+/** The parameters to send: numbers and names are looked up in the context. */
+function resolve(context: SequenceContext, numbered: NumberedParams): object {
+  const items = [...context.reference.items.keys()]
+  const sellers = context.reference.accounts.seller.map(({ id }) => id)
   const lookUp: Record<string, (value: never) => unknown> = {
-    item_id: (number: number) => (number === NOBODYS ? undefined : items[number % items.length]) ?? NO_ID,
-    seller_id: (number: number) => (number === NOBODYS ? NO_ID : sellers[number % sellers.length]),
-    category: (number: number) => world.categories[number],
-    username: (name: string) => world.prefix + name,
+    item_id: (number: number) => (number === ABSENT ? undefined : items[number % items.length]) ?? NO_ID,
+    seller_id: (number: number) => (number === ABSENT ? NO_ID : sellers[number % sellers.length]),
+    category: (number: number) => context.categories[number],
+    username: (name: string) => context.prefix + name,
   }
   const present = Object.entries(numbered).filter(([, value]) => value !== undefined)
   return Object.fromEntries(present.map(([field, value]) => [field, lookUp[field]?.(value as never) ?? value]))
 }
 
-/** As `possibleOutcomes` names it. */
-function nameOf(role: Role, operation: string, params: Sent, outcome: Outcome): string {
-  const code = 'ok' in outcome ? 'ok' : outcome.refused.code
-  const repeated = 'ok' in outcome && outcome.repeated ? ', repeated' : ''
-  return `${role} ${operation}: ${code}${repeated}${params.cursor === undefined ? '' : ', on from a cursor'}`
+/** The kind of an answer, as `possibleAnswers` names it. */
+function nameAnswer(role: Role, operation: string, params: Sent, answer: ReferenceAnswer): string {
+  const code = 'ok' in answer ? 'ok' : answer.refused.code
+  const repeated = 'ok' in answer && answer.repeated ? ', repeated' : ''
+  return `${role} ${operation}: ${code}${repeated}${params.cursor === undefined ? '' : ', from a cursor'}`
 }
 
-function count(tally: Map<string, number>, outcome: string): void {
-  tally.set(outcome, (tally.get(outcome) ?? 0) + 1)
+function count(answerCounts: AnswerCounts, name: string): void {
+  answerCounts.set(name, (answerCounts.get(name) ?? 0) + 1)
 }

@@ -1,8 +1,8 @@
 /**
- * The model test: random sequences of calls against a real marketplace and the
- * reference, and after each the whole database against the reference. Several
- * sequences play at once, each in a world of its own, so that their calls meet
- * in the servers' batches. The n-th sequence follows from seed + n alone.
+ * The model test: runs random sequences of calls against a real marketplace and
+ * the reference, and after each compares all its rows with the reference.
+ * Several sequences run at the same time, each in a context of its own, so that
+ * their calls share the servers' batches. Sequence n depends on seed + n alone.
  */
 
 import assert from 'node:assert/strict'
@@ -11,48 +11,57 @@ import { withConnection } from '../../src/db/connect.ts'
 import { Caller } from './clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
 import type { Servers } from './model-calls.ts'
-import { possibleOutcomes, sequences } from './sequences.ts'
-import { closeWorld, type Databases, openWorld, PASSWORD, rowsExpected, rowsStored, type Tally } from './world.ts'
+import {
+  type AnswerCounts,
+  closeContext,
+  type Databases,
+  openContext,
+  PASSWORD,
+  readStoredRows,
+  toExpectedRows,
+} from './sequence-context.ts'
+import { possibleAnswers, sequences } from './sequences.ts'
 
-export interface Plan {
+export interface ExploreOptions {
   seed: number
+  /** The least number of operations to carry out. */
   operations: number
-  /** Told after each sequence how many operations are done. */
+  /** Called after each sequence with the number of operations so far. */
   progress?(operations: number): void
-  /** Ends it all at once. */
+  /** Ends everything at once. */
   signal?: AbortSignal
 }
 
 export interface Findings {
   operations: number
   sequences: number
-  tally: Tally
-  /** What no call came to, though it can. */
+  answerCounts: AnswerCounts
+  /** Possible answers that no call got. */
   neverReached: readonly string[]
-  /** The report of the first sequence that failed, shrunk. */
+  /** A description of the first sequence that failed, after shrinking. */
   failure?: string
 }
 
 const AT_ONCE = 8
 const LONGEST_SEQUENCE = 400
 const SHRINKING_MS = 120_000
-/** For a machine that has much else to do: nothing here is about time. */
+/** Long, since nothing here is about time and the machine may be busy. */
 const PATIENCE_MS = 60_000
 const PATIENT = { limitRequestMs: PATIENCE_MS }
 
-/** What a sequence needs to be played, and where it counts what it came to. */
-interface Player {
+/** What a sequence needs to run, and the counts that it adds to. */
+interface Resources {
   servers: Servers
   databases: Databases
   passwordHash: string
-  tally: Tally
+  answerCounts: AnswerCounts
 }
 
 /**
- * Plays sequences until so many operations are done and every outcome was
- * reached, and gives up on the latter when twice as many are done.
+ * Runs sequences until `operations` are done and every possible answer has been
+ * reached. After twice as many operations it gives up on the missing answers.
  */
-export async function explore({ seed, operations, progress, signal }: Plan): Promise<Findings> {
+export async function explore({ seed, operations, progress, signal }: ExploreOptions): Promise<Findings> {
   const marketplace = await startTestMarketplace()
   signal?.addEventListener('abort', () => marketplace.close())
   try {
@@ -60,59 +69,60 @@ export async function explore({ seed, operations, progress, signal }: Plan): Pro
       marketplace.serve('seller', PATIENT),
       marketplace.serve('buyer', PATIENT),
     ])
-    const passwordHash = await hashOfPassword(marketplace, sellers)
-    const tally: Tally = new Map()
-    const findings: Findings = { operations: 0, sequences: 0, tally, neverReached: possibleOutcomes() }
+    const passwordHash = await readPasswordHash(marketplace, sellers)
+    const answerCounts: AnswerCounts = new Map()
+    const findings: Findings = { operations: 0, sequences: 0, answerCounts, neverReached: possibleAnswers() }
     const isEnough = () =>
       findings.failure !== undefined || findings.operations >= operations * (findings.neverReached.length === 0 ? 1 : 2)
 
-    async function playOn(databases: Databases): Promise<void> {
+    async function runSequences(databases: Databases): Promise<void> {
       const [seller, buyer] = await Promise.all([
         Caller.connect(sellers, 2 * PATIENCE_MS),
         Caller.connect(buyers, 2 * PATIENCE_MS),
       ])
-      const player = { servers: { seller, buyer }, databases, passwordHash, tally }
+      const resources = { servers: { seller, buyer }, databases, passwordHash, answerCounts }
       while (!isEnough()) {
-        const failure = await play(seed + findings.sequences++, player)
+        const failure = await runSequence(seed + findings.sequences++, resources)
         if (failure !== undefined) findings.failure ??= failure
-        findings.operations = operationsIn(tally)
-        findings.neverReached = possibleOutcomes().filter((outcome) => !tally.has(outcome))
+        findings.operations = countOperations(answerCounts)
+        findings.neverReached = possibleAnswers().filter((answer) => !answerCounts.has(answer))
         progress?.(findings.operations)
       }
     }
 
-    await Promise.all(Array.from({ length: AT_ONCE }, () => withDatabases(marketplace, playOn)))
+    await Promise.all(Array.from({ length: AT_ONCE }, () => withDatabases(marketplace, runSequences)))
     return findings
   } finally {
     await marketplace.close()
   }
 }
 
-/** One sequence; when it fails, its report after shrinking. */
-async function play(seed: number, { servers, databases, passwordHash, tally }: Player): Promise<string | undefined> {
+/** Runs one sequence. If it fails, shrinks it and resolves to a description of the failure. */
+async function runSequence(seed: number, resources: Resources): Promise<string | undefined> {
+  const { servers, databases, passwordHash, answerCounts } = resources
   let failed: { atMs: number; operations: number } | undefined
   const property = fc.asyncProperty(sequences(LONGEST_SEQUENCE), async (commands) => {
     if (failed !== undefined && performance.now() - failed.atMs > SHRINKING_MS) return // small enough
-    const world = await openWorld(databases, passwordHash, tally)
+    const context = await openContext(databases, passwordHash, answerCounts)
     try {
-      await fc.asyncModelRun(() => ({ model: world, real: servers }), commands)
-      assert.deepEqual(await rowsStored(world, databases), rowsExpected(world))
+      await fc.asyncModelRun(() => ({ model: context, real: servers }), commands)
+      assert.deepEqual(await readStoredRows(context, databases), toExpectedRows(context))
     } catch (error) {
-      failed ??= { atMs: performance.now(), operations: operationsIn(tally) }
+      failed ??= { atMs: performance.now(), operations: countOperations(answerCounts) }
       throw error
     } finally {
-      await closeWorld(world, databases)
+      await closeContext(context, databases)
     }
   })
-  const report = await fc.asyncDefaultReportMessage(
+  const failure = await fc.asyncDefaultReportMessage(
     await fc.check(property, { seed, numRuns: 1, includeErrorInReport: true }),
   )
-  if (report === undefined || failed === undefined) return undefined
-  return `${report}\nfirst after ${failed.operations} operations; again: npm run model -- --seed ${seed} --operations 1`
+  if (failure === undefined || failed === undefined) return undefined
+  return `${failure}\nfailed after ${failed.operations} operations; to repeat: npm run model -- --seed ${seed} --operations 1`
 }
 
-function operationsIn(tally: Tally): number {
-  return [...tally.values()].reduce((sum, times) => sum + times, 0)
+function countOperations(answerCounts: AnswerCounts): number {
+  return [...answerCounts.values()].reduce((sum, times) => sum + times, 0)
 }
 
 function withDatabases<T>({ urls }: TestMarketplace, work: (databases: Databases) => Promise<T>): Promise<T> {
@@ -121,8 +131,8 @@ function withDatabases<T>({ urls }: TestMarketplace, work: (databases: Databases
   )
 }
 
-/** What the database keeps of the password: made once, since it is slow on purpose. */
-async function hashOfPassword(marketplace: TestMarketplace, server: RunningServer<'seller'>): Promise<string> {
+/** The hash of the password, as a server stores it. Made once: hashing is slow on purpose. */
+async function readPasswordHash(marketplace: TestMarketplace, server: RunningServer<'seller'>): Promise<string> {
   const caller = await Caller.connect(server)
   await caller.call('create_account', { username: 'first', password: PASSWORD, name: 'First' })
   await caller.close()

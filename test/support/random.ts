@@ -1,14 +1,17 @@
-/** How long the trials last, and by which dice. `npm run chaos` asks for more rounds, or for the dice of an earlier run. */
+/**
+ * The length and the random numbers of the randomised tests. `npm run chaos`
+ * asks for more rounds, and can ask for the seed of an earlier run.
+ */
 
 import type { TestContext } from 'node:test'
 import { type Random, seeded } from '../../src/loadgen/workload.ts'
 
-/** Trials last so many times as long as they do by default. */
+/** How many times as long as by default the randomised tests last. */
 export const ROUNDS = Number(process.env.SOUK_TEST_ROUNDS ?? 1)
 const SEED = Number(process.env.SOUK_TEST_SEED ?? Date.now() % 1_000_000)
 
-/** The dice of one trial. Its seed is told beside its result. */
-export function diceOf(test: TestContext): Random {
+/** The random numbers of one test. The seed is reported with the test's result. */
+export function seedRandom(test: TestContext): Random {
   test.diagnostic(`seed ${SEED}`)
   return seeded(SEED)
 }
@@ -22,7 +25,7 @@ export function oneOf<T>(things: readonly T[], random: Random): T {
   return things[below(things.length, random)] as T
 }
 
-/** So many of the things, each once, in any order. */
+/** `count` different ones of the things, in random order. */
 export function someOf<T>(things: readonly T[], count: number, random: Random): T[] {
   const left = [...things]
   return Array.from({ length: count }, () => left.splice(below(left.length, random), 1)).flat()

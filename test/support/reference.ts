@@ -1,16 +1,16 @@
 /**
- * The reference: a whole marketplace in plain Maps that takes one call at a
- * time, written from the contract's rules and as simple as they allow. It
- * shares no code with what it is compared with. It keeps no sum: whatever can
- * be counted is counted anew. What only a server can make up (ids, sessions,
- * cursors, times) it takes from the reply, if that is one it could have made.
+ * The reference: a whole marketplace in plain Maps that carries out one call at
+ * a time. It is written from the contract's rules, as simply as they allow, and
+ * shares no code with the servers. It stores no sums: they are counted anew
+ * each time. Ids, sessions, cursors and times, which only a server can choose,
+ * it takes from the reply, if a server may have chosen them.
  */
 
 import type { Item, Name, Params, Result, Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
 
-/** `repeated`: this is what an earlier call with the same key was answered. */
-export type Outcome<R = object> =
+/** `repeated`: the answer is that of an earlier call with the same key. */
+export type ReferenceAnswer<R = object> =
   | { ok: R; repeated?: true }
   | { refused: { code: ErrorCode; [detail: string]: unknown } }
 
@@ -21,13 +21,13 @@ export interface Account {
   name: string
 }
 
-/** Units by item, in the order in which the items came in. */
+/** Units by item, in the order in which the items were first added. */
 export type Cart = Map<number, number>
 
 export interface Session {
   role: Role
   account: Account
-  /** None before the first operation on it. */
+  /** Absent before the session's first operation on its cart. */
   cart?: Cart
 }
 
@@ -35,7 +35,7 @@ interface Purchase {
   id: number
   buyerId: number
   lines: { item_id: number; name: string; quantity: number; price_cents: number }[]
-  /** Seconds since 1970, between the call and its reply; the same once it was seen. */
+  /** The bounds of its time, in seconds since 1970: between the call and its reply, and equal once a time was seen. */
   earliestS: number
   latestS: number
 }
@@ -46,20 +46,20 @@ interface Vote {
   vote: 'up' | 'down'
 }
 
-/** What an answer was given to, and which. */
+/** The first call with a key, and its result. */
 interface FirstAnswer {
   call: string
   ok: object
 }
 
-/** Where something stands in a list that descends, and where a page ends: compared number by number. */
+/** The position of an entry or of a page's end in a descending list: compared number by number. */
 type Place = readonly number[]
 
 type Rules<R extends Role> = {
-  [N in Name<R>]: (params: Params<R, N>, caller: Session, seen: Partial<Result<R, N>>) => Outcome<Result<R, N>>
+  [N in Name<R>]: (params: Params<R, N>, caller: Session, seen: Partial<Result<R, N>>) => ReferenceAnswer<Result<R, N>>
 }
 
-type AnyRule = (params: object, caller: Session, seen: object) => Outcome
+type AnyRule = (params: object, caller: Session, seen: object) => ReferenceAnswer
 
 const OPEN = ['create_account', 'login', 'ping']
 const MOST_UNITS = 1_000_000
@@ -90,13 +90,13 @@ export class Reference {
   }
 
   /**
-   * What a call with valid parameters comes to. `seen` is the result that the
-   * server answered, empty if it refused; `askedS` is when it was asked.
+   * Answers a call with valid parameters. `seen` is the server's result, empty
+   * if it refused; `askedS` is the time of the call, in seconds since 1970.
    */
-  call(role: Role, operation: string, given: object, seen: object, askedS: number): Outcome {
+  call(role: Role, operation: string, given: object, seen: object, askedS: number): ReferenceAnswer {
     this.#askedS = askedS
     const rules: Record<string, unknown> = role === 'seller' ? this.#seller : this.#buyer
-    const { session, idempotency_key: key, ...params } = normalForm(operation, given)
+    const { session, idempotency_key: key, ...params } = normalise(operation, given)
     const caller = this.sessions.get(String(session))
     const carryOut = () => (rules[operation] as AnyRule)({ ...params, session }, caller as Session, seen)
     if (OPEN.includes(operation)) return carryOut()
@@ -105,14 +105,14 @@ export class Reference {
     return this.#once(JSON.stringify([role, caller.account.id, key]), JSON.stringify([operation, params]), carryOut)
   }
 
-  #once(key: string, call: string, carryOut: () => Outcome): Outcome {
+  #once(key: string, call: string, carryOut: () => ReferenceAnswer): ReferenceAnswer {
     const first = this.firstAnswers.get(key)
     if (first !== undefined) {
       return first.call === call ? { ok: first.ok, repeated: true } : refused('idempotency_mismatch')
     }
-    const outcome = carryOut()
-    if ('ok' in outcome) this.firstAnswers.set(key, { call, ok: outcome.ok })
-    return outcome
+    const answer = carryOut()
+    if ('ok' in answer) this.firstAnswers.set(key, { call, ok: answer.ok })
+    return answer
   }
 
   #forBoth(role: Role) {
@@ -154,11 +154,11 @@ export class Reference {
     ...this.#forBoth('seller'),
 
     create_account: (params, _, seen) => {
-      const outcome = this.#forBoth('seller').create_account(params, seen.seller_id)
-      return 'ok' in outcome ? { ok: { seller_id: outcome.ok } } : outcome
+      const answer = this.#forBoth('seller').create_account(params, seen.seller_id)
+      return 'ok' in answer ? { ok: { seller_id: answer.ok } } : answer
     },
 
-    get_seller_rating: (_, { account }) => ({ ok: this.rating(account.id) }),
+    get_seller_rating: (_, { account }) => ({ ok: this.rateSeller(account.id) }),
 
     register_item_for_sale: (item, { account }, seen) => {
       const { name, category, keywords, condition, price_cents, quantity } = item
@@ -200,8 +200,8 @@ export class Reference {
     ...this.#forBoth('buyer'),
 
     create_account: (params, _, seen) => {
-      const outcome = this.#forBoth('buyer').create_account(params, seen.buyer_id)
-      return 'ok' in outcome ? { ok: { buyer_id: outcome.ok } } : outcome
+      const answer = this.#forBoth('buyer').create_account(params, seen.buyer_id)
+      return 'ok' in answer ? { ok: { buyer_id: answer.ok } } : answer
     },
 
     search_items: (params, _, seen) => {
@@ -221,7 +221,7 @@ export class Reference {
     get_item: ({ item_id }) => (this.items.has(item_id) ? { ok: this.#itemWithVotes(item_id) } : refused('not_found')),
 
     add_item_to_cart: ({ item_id, quantity }, caller) => {
-      const cart = this.#cartOf(caller)
+      const cart = this.#openCart(caller)
       const item = this.items.get(item_id)
       if (item === undefined) return refused('not_found')
       const units = (cart.get(item_id) ?? 0) + quantity
@@ -233,7 +233,7 @@ export class Reference {
     },
 
     remove_item_from_cart: ({ item_id, quantity }, caller) => {
-      const cart = this.#cartOf(caller)
+      const cart = this.#openCart(caller)
       const units = cart.get(item_id) ?? 0
       if (units < quantity) return { refused: { code: 'not_in_cart', quantity: units } }
       if (units > quantity) cart.set(item_id, units - quantity)
@@ -242,17 +242,17 @@ export class Reference {
     },
 
     save_cart: (_, caller) => {
-      this.savedCarts.set(caller.account.id, new Map(this.#cartOf(caller)))
+      this.savedCarts.set(caller.account.id, new Map(this.#openCart(caller)))
       return DONE
     },
 
     clear_cart: (_, caller) => {
-      this.#cartOf(caller).clear()
+      this.#openCart(caller).clear()
       return DONE
     },
 
     display_cart: (_, caller) => {
-      const lines = [...this.#cartOf(caller)].map(([item_id, quantity]) => {
+      const lines = [...this.#openCart(caller)].map(([item_id, quantity]) => {
         const { name, price_cents, quantity: available } = this.#item(item_id)
         return { item_id, name, quantity, price_cents, available }
       })
@@ -260,7 +260,7 @@ export class Reference {
     },
 
     make_purchase: (_, caller, seen) => {
-      const cart = this.#cartOf(caller)
+      const cart = this.#openCart(caller)
       if (cart.size === 0) return refused('cart_empty')
       const wanted = [...cart].map(([item_id, requested]) => ({
         item_id,
@@ -279,7 +279,7 @@ export class Reference {
       const timesS = { earliestS: this.#askedS, latestS: nowS() }
       this.purchases.push({ id: purchase_id, buyerId: caller.account.id, lines, ...timesS })
       cart.clear()
-      return { ok: { purchase_id, lines, total_cents: totalOf(lines) } }
+      return { ok: { purchase_id, lines, total_cents: sumCents(lines) } }
     },
 
     get_buyer_purchases: (params, { account }, seen) => {
@@ -290,10 +290,10 @@ export class Reference {
       const purchases = page.map((purchase, index) => ({
         purchase_id: purchase.id,
         lines: [...purchase.lines].sort((a, b) => a.item_id - b.item_id),
-        total_cents: totalOf(purchase.lines),
-        purchased_at: timeOf(purchase, seen.purchases?.[index]?.purchased_at),
+        total_cents: sumCents(purchase.lines),
+        purchased_at: settleTime(purchase, seen.purchases?.[index]?.purchased_at),
       }))
-      return { ok: { items_purchased: this.itemsPurchased(account.id), purchases, ...next } }
+      return { ok: { items_purchased: this.countItemsPurchased(account.id), purchases, ...next } }
     },
 
     provide_feedback: ({ item_id, vote }, { account: { id } }) => {
@@ -307,20 +307,22 @@ export class Reference {
     },
 
     get_seller_rating: ({ seller_id }) =>
-      this.accounts.seller.some(({ id }) => id === seller_id) ? { ok: this.rating(seller_id) } : refused('not_found'),
+      this.accounts.seller.some(({ id }) => id === seller_id)
+        ? { ok: this.rateSeller(seller_id) }
+        : refused('not_found'),
   }
 
-  rating(sellerId: number): Result<'buyer', 'get_seller_rating'> {
+  rateSeller(sellerId: number): Result<'buyer', 'get_seller_rating'> {
     const own = [...this.items.values()].filter(({ seller_id }) => seller_id === sellerId).map(({ item_id }) => item_id)
     const sold = this.purchases.flatMap(({ lines }) => lines).filter(({ item_id }) => own.includes(item_id))
-    return { ...this.votesOn(own), items_sold: unitsOf(sold) }
+    return { ...this.countVotes(own), items_sold: sumUnits(sold) }
   }
 
-  itemsPurchased(buyerId: number): number {
-    return unitsOf(this.purchases.filter((purchase) => purchase.buyerId === buyerId).flatMap(({ lines }) => lines))
+  countItemsPurchased(buyerId: number): number {
+    return sumUnits(this.purchases.filter((purchase) => purchase.buyerId === buyerId).flatMap(({ lines }) => lines))
   }
 
-  votesOn(itemIds: readonly number[]): { thumbs_up: number; thumbs_down: number } {
+  countVotes(itemIds: readonly number[]): { thumbs_up: number; thumbs_down: number } {
     const votes = [...this.votes.values()].filter(({ itemId }) => itemIds.includes(itemId))
     const up = votes.filter(({ vote }) => vote === 'up')
     return { thumbs_up: up.length, thumbs_down: votes.length - up.length }
@@ -333,29 +335,30 @@ export class Reference {
   }
 
   #itemWithVotes(itemId: number): Item {
-    return { ...this.#item(itemId), ...this.votesOn([itemId]) }
+    return { ...this.#item(itemId), ...this.countVotes([itemId]) }
   }
 
-  #cartOf(caller: Session): Cart {
+  /** The session's cart; at first a copy of the saved cart. */
+  #openCart(caller: Session): Cart {
     caller.cart ??= new Map(this.savedCarts.get(caller.account.id))
     return caller.cart
   }
 
-  /** A page of what is listed, which descends; `seenCursor` will stand for where it ends. */
+  /** One page of a descending list. `seenCursor`, the server's, will stand for the page's end. */
   #page<T>(
     listing: readonly unknown[],
     entries: readonly { place: Place; content: T }[],
     { limit, cursor }: { limit: number; cursor?: string | undefined },
     seenCursor: string | undefined,
   ): { page: T[]; next_cursor?: string } {
-    const nameOf = (cursor: string) => JSON.stringify([...listing, cursor])
-    const after = cursor === undefined ? undefined : this.#pageEnds.get(nameOf(cursor))
-    const rest = entries.filter(({ place }) => after === undefined || descending(after, place) < 0)
-    const shown = rest.sort((a, b) => descending(a.place, b.place)).slice(0, limit)
+    const toKey = (cursor: string) => JSON.stringify([...listing, cursor])
+    const after = cursor === undefined ? undefined : this.#pageEnds.get(toKey(cursor))
+    const rest = entries.filter(({ place }) => after === undefined || compareDescending(after, place) < 0)
+    const shown = rest.sort((a, b) => compareDescending(a.place, b.place)).slice(0, limit)
     const page = shown.map(({ content }) => content)
     if (rest.length <= limit) return { page }
     const next_cursor = seenCursor ?? 'a cursor'
-    this.#pageEnds.set(nameOf(next_cursor), shown.at(-1)?.place as Place)
+    this.#pageEnds.set(toKey(next_cursor), shown.at(-1)?.place as Place)
     return { page, next_cursor }
   }
 }
@@ -370,21 +373,22 @@ function outOfStock(items: readonly { item_id: number; requested: number; availa
   return { refused: { code: 'out_of_stock' as const, ...items[0], items } }
 }
 
-/** Parameters as the contract reads them. */
-function normalForm(operation: string, given: object): Record<string, unknown> {
+/** Parameters as the contract reads them: with defaults, in normal form C, keywords in lower case and each once. */
+function normalise(operation: string, given: object): Record<string, unknown> {
   const params: Record<string, unknown> = { ...DEFAULTS[operation], ...given }
   if (typeof params.name === 'string') params.name = params.name.normalize('NFC')
   if (Array.isArray(params.keywords)) params.keywords = [...new Set(params.keywords.map((word) => word.toLowerCase()))]
   return params
 }
 
-/** Ids ascend: the newer, the greater. */
+/** The server's id if it is greater than all earlier ones, as it must be; otherwise one that is. */
 function newId(seen: number | undefined, earlier: Iterable<number>): number {
   const least = Math.max(0, ...earlier) + 1
   return Math.max(seen ?? 0, least)
 }
 
-function timeOf(purchase: Purchase, seenS: number | undefined): number {
+/** The time of a purchase: the seen one if it is possible, from then on for good. */
+function settleTime(purchase: Purchase, seenS: number | undefined): number {
   if (seenS !== undefined && seenS >= purchase.earliestS && seenS <= purchase.latestS) {
     purchase.earliestS = seenS
     purchase.latestS = seenS
@@ -396,15 +400,15 @@ function nowS(): number {
   return Math.floor(Date.now() / 1_000)
 }
 
-function totalOf(lines: readonly { quantity: number; price_cents: number }[]): number {
+function sumCents(lines: readonly { quantity: number; price_cents: number }[]): number {
   return lines.reduce((total, { quantity, price_cents }) => total + quantity * price_cents, 0)
 }
 
-function unitsOf(lines: readonly { quantity: number }[]): number {
+function sumUnits(lines: readonly { quantity: number }[]): number {
   return lines.reduce((units, { quantity }) => units + quantity, 0)
 }
 
-function descending(a: Place, b: Place): number {
+function compareDescending(a: Place, b: Place): number {
   const index = a.findIndex((number, index) => number !== b[index])
   return index < 0 ? 0 : (b[index] as number) - (a[index] as number)
 }

@@ -1,71 +1,66 @@
 /**
- * A shop for the tests of selling and buying: a marketplace with a server of
- * each role, and sellers and buyers by the hundred. They have sessions only,
- * written straight into their table, for a login costs a password hash, and
- * operations on items and carts ask for no account.
+ * A shop for the tests of selling and buying: a marketplace with one server of
+ * each role, and any number of sellers and buyers, who have sessions but no
+ * accounts (see sessions.ts).
  */
 
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
 import type { Result, Role } from '../../src/contract/operations.ts'
-import { withConnection } from '../../src/db/connect.ts'
-import type { RowId } from '../../src/db/plan.ts'
-import { anItem, Caller, type ItemFields, line, type Reply, Wire } from './clients.ts'
+import { withConnection } from '../../src/db/schema.ts'
+import type { Row } from '../../src/db.ts'
+import { anItem, Caller, encodeRequest, type ItemFields, type Reply, Wire } from './clients.ts'
 import { type RunningServer, type SomeSettings, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
+import { type AccountSession, openSessions } from './sessions.ts'
 
-/** A seller or a buyer, in one of their sessions. */
-export interface Party {
-  id: number
-  session: string
-}
-
-/** Items and how many units of each. */
+/** The cart lines of one cart, in its order. */
 export type CartLines = readonly (readonly [itemId: number, quantity: number])[]
 
 export interface Shop {
   marketplace: TestMarketplace
   sellers: RunningServer<'seller'>
   buyers: RunningServer<'buyer'>
-  /** A connection to each of the two servers, which everybody may use. */
+  /** One connection to each of the two servers, shared by all sessions. */
   seller: Caller<'seller'>
   buyer: Caller<'buyer'>
-  newSeller(): Promise<Party>
-  newSellers(count: number): Promise<Party[]>
-  newBuyer(): Promise<Party>
-  newBuyers(count: number): Promise<Party[]>
-  /** Another session of the same buyer, or of each. */
-  again(buyer: Party): Promise<Party>
-  allAgain(buyers: readonly Party[]): Promise<Party[]>
-  /** Puts items on sale, all in one go. */
-  register(seller: Party, ...items: ItemFields[]): Promise<number[]>
-  add(buyer: Party, ...lines: CartLines): Promise<void>
-  cart(buyer: Party): Promise<Result<'buyer', 'display_cart'>['lines']>
-  /** What is in the cart, as it was put in. */
-  units(buyer: Party): Promise<CartLines>
-  purchase(buyer: Party, ...lines: CartLines): Promise<Result<'buyer', 'make_purchase'>>
+  newSeller(): Promise<AccountSession>
+  newSellers(count: number): Promise<AccountSession[]>
+  newBuyer(): Promise<AccountSession>
+  newBuyers(count: number): Promise<AccountSession[]>
+  /** Opens another session of the same buyer, or one of each buyer. */
+  newSession(buyer: AccountSession): Promise<AccountSession>
+  newSessions(buyers: readonly AccountSession[]): Promise<AccountSession[]>
+  /** Puts items on sale, all at the same time; resolves to their ids. */
+  register(seller: AccountSession, ...items: ItemFields[]): Promise<number[]>
+  add(buyer: AccountSession, ...lines: CartLines): Promise<void>
+  /** The cart as it is displayed. */
+  cart(buyer: AccountSession): Promise<Result<'buyer', 'display_cart'>['lines']>
+  /** The same cart in the form in which `add` takes it. */
+  cartLines(buyer: AccountSession): Promise<CartLines>
+  /** Adds the lines to the cart and purchases it. */
+  purchase(buyer: AccountSession, ...lines: CartLines): Promise<Result<'buyer', 'make_purchase'>>
   item(itemId: number): Promise<Result<'buyer', 'get_item'>>
   /** Rows of the product database, as arrays. */
   rows(statement: string, values?: unknown[]): Promise<unknown[][]>
-  /** Everything in the product database but used keys and blocks of ids: unchanged means unchanged. */
-  everything(): Promise<unknown>
+  /** All rows of the product database but idempotency keys and blocks of ids. Equal snapshots: nothing has changed. */
+  snapshot(): Promise<unknown>
   close(): Promise<void>
 }
 
 /**
- * What servers of a shop are set to. They are patient, since it is about what
- * calls come to, however slow the machine. They remember no session, so that
- * looking them up keeps the calls of one segment together, whoever calls: as
- * one batch.
+ * The settings of a shop's servers. The time limit is long, so that a slow
+ * machine fails no test. Sessions are not cached: every call waits for its
+ * session, so that calls of one segment reach the handlers as one batch, also
+ * if they come from different sessions.
  */
-export const SHOP: SomeSettings = { limitRequestMs: 20_000, sessionMemoryMs: 0 }
+export const SHOP_SETTINGS: SomeSettings = { limitRequestMs: 20_000, sessionMemoryMs: 0 }
 
-/** Beyond those of accounts that tests open. */
-let accountsMade = 1_000
+/** The last account id given out. It starts above the ids of accounts that tests create. */
+let lastAccountId = 1_000
 
 export async function openShop(): Promise<Shop> {
   const marketplace = await startTestMarketplace()
   try {
-    const servers = [marketplace.serve('seller', SHOP), marketplace.serve('buyer', SHOP)] as const
+    const servers = [marketplace.serve('seller', SHOP_SETTINGS), marketplace.serve('buyer', SHOP_SETTINGS)] as const
     return await shopIn(marketplace, ...(await Promise.all(servers)))
   } catch (error) {
     await marketplace.close()
@@ -80,35 +75,27 @@ async function shopIn(
 ): Promise<Shop> {
   const seller = await Caller.connect(sellers)
   const buyer = await Caller.connect(buyers)
-  const visitor = await newParty('buyer')
+  const visitor = await newAccount('buyer')
 
-  async function newParty(role: Role): Promise<Party> {
-    return (await newParties(role, 1))[0] as Party
+  async function newAccount(role: Role): Promise<AccountSession> {
+    return (await newAccounts(role, 1))[0] as AccountSession
   }
 
-  function newParties(role: Role, count: number): Promise<Party[]> {
-    const first = accountsMade + 1
-    accountsMade += count
-    return begin(
+  function newAccounts(role: Role, count: number): Promise<AccountSession[]> {
+    const first = lastAccountId + 1
+    lastAccountId += count
+    return open(
       role,
       Array.from({ length: count }, (_, index) => first + index),
     )
   }
 
-  /** Sessions of these accounts, as logins begin them. */
-  async function begin(role: Role, ids: readonly number[]): Promise<Party[]> {
-    const parties = ids.map((id) => ({ id, session: randomBytes(32).toString('base64url') }))
-    const each = `(?, '${role}', ?, UNIX_TIMESTAMP() + 43200, UNIX_TIMESTAMP() + 315)`
-    await marketplace.sql(
-      'customer',
-      `INSERT INTO session VALUES ${parties.map(() => each).join(', ')}`,
-      parties.flatMap(({ id, session }) => [hashOf(session), id]),
-    )
-    return parties
+  function open(role: Role, ids: readonly number[]): Promise<AccountSession[]> {
+    return withConnection(marketplace.urls.customer, (customer) => openSessions(customer, role, ids))
   }
 
-  const allAgain = (buyers: readonly Party[]) =>
-    begin(
+  const newSessions = (buyers: readonly AccountSession[]) =>
+    open(
       'buyer',
       buyers.map(({ id }) => id),
     )
@@ -117,33 +104,40 @@ async function shopIn(
     return (await marketplace.sql('product', statement, values)).map((row) => Object.values(row))
   }
 
-  async function add({ session }: Party, ...lines: CartLines): Promise<void> {
+  async function add({ session }: AccountSession, ...lines: CartLines): Promise<void> {
     for (const [item_id, quantity] of lines) await buyer.call('add_item_to_cart', { session, item_id, quantity })
   }
 
-  async function cart({ session }: Party) {
+  async function cart({ session }: AccountSession) {
     return (await buyer.call('display_cart', { session })).lines
   }
 
   return {
-    ...{ marketplace, sellers, buyers, seller, buyer, rows, add, cart },
-    newSeller: () => newParty('seller'),
-    newSellers: (count) => newParties('seller', count),
-    newBuyer: () => newParty('buyer'),
-    newBuyers: (count) => newParties('buyer', count),
-    allAgain,
-    again: async (party) => (await allAgain([party]))[0] as Party,
+    marketplace,
+    sellers,
+    buyers,
+    seller,
+    buyer,
+    newSeller: () => newAccount('seller'),
+    newSellers: (count) => newAccounts('seller', count),
+    newBuyer: () => newAccount('buyer'),
+    newBuyers: (count) => newAccounts('buyer', count),
+    newSession: async (buyer) => (await newSessions([buyer]))[0] as AccountSession,
+    newSessions,
     async register({ session }, ...items) {
       const calls = items.map((item) => seller.call('register_item_for_sale', { session, ...anItem(item) }))
       return (await Promise.all(calls)).map(({ item_id }) => item_id)
     },
-    units: async (party) => (await cart(party)).map(({ item_id, quantity }) => [item_id, quantity] as const),
-    async purchase(party, ...lines) {
-      await add(party, ...lines)
-      return buyer.call('make_purchase', { session: party.session })
+    add,
+    cart,
+    cartLines: async (owner) => (await cart(owner)).map(({ item_id, quantity }) => [item_id, quantity] as const),
+    async purchase(purchaser, ...lines) {
+      await add(purchaser, ...lines)
+      return buyer.call('make_purchase', { session: purchaser.session })
     },
     item: (item_id) => buyer.call('get_item', { session: visitor.session, item_id }),
-    async everything() {
+    rows,
+    async snapshot() {
       const names = await rows(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'souk_test_product' " +
           "AND table_name NOT IN ('idempotency', 'id_block') ORDER BY table_name",
@@ -156,16 +150,11 @@ async function shopIn(
   }
 }
 
-/** Under which a session stands in the tables. */
-export function hashOf(session: string): string {
-  return createHash('sha256').update(session).digest('base64url')
-}
+/** A call without its id, to be sent over a bare socket. */
+export type RawCall = readonly [method: string, params: object]
 
-/** A call as it goes over a bare socket. */
-export type BareCall = readonly [method: string, params: object]
-
-/** Sends calls in one segment, so that they reach the server at once; resolves to the replies in the order of the calls. */
-export async function together(server: { port: number }, calls: readonly BareCall[]): Promise<Reply[]> {
+/** Sends calls in one segment, so that they reach the server together; resolves to the replies in the order of the calls. */
+export async function callTogether(server: { port: number }, calls: readonly RawCall[]): Promise<Reply[]> {
   const wire = await Wire.connect(server)
   sendTogether(wire, calls)
   const replies = await wire.replies(calls.length)
@@ -173,23 +162,23 @@ export async function together(server: { port: number }, calls: readonly BareCal
   return calls.map((_, id) => replies.get(id) as Reply)
 }
 
-/** The replies have the calls' places as ids. */
-export function sendTogether(wire: Wire, calls: readonly BareCall[]): void {
-  wire.send(calls.map(([method, params], id) => line({ id, method, params })).join(''))
+/** Sends calls in one segment. The id of each is its index, and so is that of its reply. */
+export function sendTogether(wire: Wire, calls: readonly RawCall[]): void {
+  wire.send(calls.map(([method, params], id) => encodeRequest({ id, method, params })).join(''))
 }
 
-/** The result, or the code of the error. */
-export function outcomeOf({ result, error }: Reply): unknown {
+/** The result, or the code of the refusal. */
+export function resultOrCode({ result, error }: Reply): unknown {
   return result ?? error?.data.code
 }
 
-/** While `work` goes on, somebody else at the database holds these rows in a transaction. */
-export function holding<T>({ urls }: TestMarketplace, held: readonly RowId[], work: () => Promise<T>): Promise<T> {
+/** Runs `work` while a foreign transaction holds these rows. */
+export function withRowsHeld<T>({ urls }: TestMarketplace, rows: readonly Row[], work: () => Promise<T>): Promise<T> {
   return withConnection(urls.product, async (connection) => {
     await connection.beginTransaction()
-    for (const { table, key, id } of held) {
-      const rows = await connection.query(`SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`, [id])
-      assert.equal(rows.length, 1, `there is no row ${id} of ${table} to hold`)
+    for (const { table, key, id } of rows) {
+      const locked = await connection.query(`SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`, [id])
+      assert.equal(locked.length, 1, `${table} has no row ${id} to hold`)
     }
     try {
       return await work()

@@ -1,7 +1,7 @@
 /**
- * souk as a process, as somebody without a terminal runs it: with a home of
- * their own, arguments, standard input and environment; what it wrote, and how
- * it ended. Whatever it writes, no session and no password may be in it.
+ * souk as a process without a terminal, run by a user with a home of their own:
+ * its arguments, standard input and environment, its output, and how it ended.
+ * No output may contain a session or a password.
  */
 
 import assert from 'node:assert/strict'
@@ -16,29 +16,30 @@ export const PASSWORD = 'correct horse'
 
 const PROGRAM = fileURLToPath(new URL('../../dist/souk.js', import.meta.url))
 
-export interface Run {
-  /** Standard input, all of it. */
+export interface SoukOptions {
+  /** The whole standard input. */
   input?: string
-  /** Beside what this somebody has always; undefined takes something away. */
+  /** Added to the user's environment; undefined removes a variable. */
   env?: Readonly<Record<string, string | undefined>>
 }
 
-/** What came of a run. */
+/** A process that has ended, with its whole output. */
 export interface Ended {
   exitCode: Ending
   stdout: string
   stderr: string
 }
 
-export class Somebody {
-  /** Working folder, home, and place of what souk remembers. */
+/** A user of the command line. */
+export class SoukUser {
+  /** The working folder, the home, and the parent of souk's state folder. */
   readonly home = temporaryHome()
   readonly stateFolder = join(this.home, 'state', 'souk')
   readonly passwordFile = join(this.home, 'password')
   readonly #env: Record<string, string | undefined>
   readonly #running = new Set<RunningSouk>()
 
-  /** Talks to these servers, unless told otherwise. */
+  /** `servers` are those that souk connects to by default. */
   constructor(servers: readonly Pick<RunningServer, 'role' | 'port'>[]) {
     const ports = servers.map(({ role, port }) => [`SOUK_${role.toUpperCase()}_PORT`, String(port)])
     const state = { HOME: this.home, XDG_STATE_HOME: join(this.home, 'state') }
@@ -46,56 +47,61 @@ export class Somebody {
     writeFileSync(this.passwordFile, `${PASSWORD}\n`, { mode: 0o600 })
   }
 
-  /** Runs a line as it is typed in a shell, with or without "souk" before it, or words as they are; to its end. */
-  souk(typed: string | readonly string[], run: Run = {}): Promise<Ended> {
-    return this.start(typed, run).ended
+  /**
+   * Runs souk until it ends. `typed` is the input as typed in a shell, with or without "souk" before it, or a list of
+   * arguments.
+   */
+  souk(typed: string | readonly string[], options: SoukOptions = {}): Promise<Ended> {
+    return this.start(typed, options).ended
   }
 
-  /** The result that it prints, which must come to an end well. */
-  async result(typed: string, run: Run = {}): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.souk(typed, run)
+  /** Runs souk, which must succeed; resolves to its standard output. */
+  async result(typed: string, options: SoukOptions = {}): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.souk(typed, options)
     assert.deepEqual({ typed, exitCode, stderr }, { typed, exitCode: 0, stderr: '' })
     return stdout
   }
 
-  /** Opens the account and logs in. */
+  /** Creates an account and logs in. */
   async join(role: string, username: string): Promise<void> {
     await this.result(`${role} create-account ${username} Ann --password-file password`)
     await this.result(`${role} login ${username} --password-file password`)
   }
 
-  start(typed: string | readonly string[], { input = '', ...run }: Run = {}): RunningSouk {
-    const started = this.open(typed, run)
+  /** Starts souk with its whole standard input. */
+  start(typed: string | readonly string[], { input = '', ...options }: SoukOptions = {}): RunningSouk {
+    const started = this.open(typed, options)
     started.child.stdin?.end(input)
     return started
   }
 
-  /** Its standard input stays open. */
-  open(typed: string | readonly string[], { env = {} }: Pick<Run, 'env'> = {}): RunningSouk {
+  /** Starts souk and leaves its standard input open. */
+  open(typed: string | readonly string[], { env = {} }: Pick<SoukOptions, 'env'> = {}): RunningSouk {
     const words = typeof typed === 'string' ? split(typed.replace(/^souk /, '')) : typed
     const secrets = [...this.#secrets(), ...(env.SOUK_SESSION ? [env.SOUK_SESSION] : [])]
     const started = new RunningSouk(words, { cwd: this.home, env: { ...this.#env, ...env } }, (output) => {
       this.#running.delete(started)
-      for (const secret of [...secrets, ...this.#secrets()]) assert.ok(!output.includes(secret), 'a secret is told')
+      for (const secret of [...secrets, ...this.#secrets()])
+        assert.ok(!output.includes(secret), 'the output contains a secret')
     })
     this.#running.add(started)
     return started
   }
 
-  /** The files that souk keeps for this somebody. */
+  /** The names of the files in souk's state folder. */
   get files(): string[] {
     return statSync(this.stateFolder, { throwIfNoEntry: false })?.isDirectory()
       ? readdirSync(this.stateFolder).toSorted()
       : []
   }
 
-  /** The session that souk remembers for the role, at the one server known. */
+  /** The session that souk remembers for the role; there must be only one server of the role. */
   session(role: string): string {
     const [file] = this.files.filter((name) => name.startsWith(`session-${role}-`))
     return JSON.parse(readFileSync(join(this.stateFolder, file ?? ''), 'utf8')).session
   }
 
-  /** Ends what still runs, and removes the home. */
+  /** Ends all processes that still run, and removes the home. */
   async leave(): Promise<void> {
     await Promise.all([...this.#running].map((program) => program.end('SIGKILL')))
     rmSync(this.home, { recursive: true, force: true })
@@ -108,17 +114,17 @@ export class Somebody {
 }
 
 export class RunningSouk {
-  /** Resolves when it has ended and all that it wrote has been read. */
+  /** Resolves when the process has ended and all its output has been read. */
   readonly ended: Promise<Ended>
   readonly child: ChildProcess
   stdout = ''
   stderr = ''
 
-  /** `over` is told all that it wrote. */
+  /** `onEnd` is called with the whole output; if it throws, `ended` rejects. */
   constructor(
     words: readonly string[],
     { cwd, env }: { cwd: string; env: NodeJS.ProcessEnv },
-    over: (output: string) => void,
+    onEnd: (output: string) => void,
   ) {
     this.child = spawn(process.execPath, [PROGRAM, ...words], { cwd, env })
     this.child.stdout?.setEncoding('utf8').on('data', (text) => {
@@ -127,12 +133,12 @@ export class RunningSouk {
     this.child.stderr?.setEncoding('utf8').on('data', (text) => {
       this.stderr += text
     })
-    this.child.stdin?.on('error', () => {}) // it ended before it read all of it
+    this.child.stdin?.on('error', () => {}) // the process may end before it has read everything
     this.ended = new Promise((resolve, reject) => {
       this.child.once('close', (code, signal) => {
         const { stdout, stderr } = this
         try {
-          over(stdout + stderr)
+          onEnd(stdout + stderr)
           resolve({ exitCode: code ?? (signal as NodeJS.Signals), stdout, stderr })
         } catch (error) {
           reject(error)
@@ -141,7 +147,7 @@ export class RunningSouk {
     })
   }
 
-  /** Waits until something that it wrote matches. */
+  /** Waits until the output matches. */
   says(pattern: RegExp): Promise<void> {
     return until(`souk says ${pattern}`, () => pattern.test(this.stdout + this.stderr))
   }
@@ -152,7 +158,7 @@ export class RunningSouk {
   }
 }
 
-/** The one JSON document that a text is, on a line of its own. */
+/** Parses an output that must be one JSON document on one line. */
 export function documentIn(stdout: string): Record<string, unknown> {
   const lines = stdout.split('\n')
   assert.deepEqual([lines.length, lines.at(-1)], [2, ''], `not one document: ${stdout}`)

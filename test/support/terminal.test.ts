@@ -1,4 +1,4 @@
-/** The terminal that other tests use: what is typed arrives, what is drawn is seen, and nothing stays. */
+/** The terminal that other tests use: input arrives, output shows on the screen, and no process is left behind. */
 
 import assert from 'node:assert/strict'
 import { tmpdir } from 'node:os'
@@ -14,14 +14,14 @@ function sh(script: string, columns = 80, rows = 24): Terminal {
 }
 
 describe('a terminal', () => {
-  it('shows what is left on it: of a line drawn again the last, wrapped and scrolled at its size', async () => {
+  it('shows the final screen: redrawn lines in their last state, wrapped and scrolled at its size', async () => {
     const { ended, screen } = sh(String.raw`printf 'one\ntwo\nthree\n123456789\r\033[K123456789012'`, 10, 3)
     assert.equal(await ended, 0)
     assert.equal(screen(), 'three\n1234567890\n12')
     assert.equal(terminal.raw, 'one\r\ntwo\r\nthree\r\n123456789\r\x1b[K123456789012')
   })
 
-  it('gives the program what is typed and pressed, an environment of its own, and its size', async () => {
+  it('gives the program the typed text and pressed keys, an environment of its own, and the size', async () => {
     const { type, press, shows, ended, resize } = sh(
       'read line; echo "[$line $GIVEN$HOME]"; stty size; read line; stty size; printf %090d 7',
     )
@@ -37,7 +37,7 @@ describe('a terminal', () => {
     await shows(/^0{89}7$/m)
   })
 
-  it('ends a program with Ctrl-C and Ctrl-D as terminals do, and tells how it ended', async () => {
+  it('handles Ctrl-C and Ctrl-D as terminals do, and reports how the program ended', async () => {
     const { shows, press, ended } = sh('echo ready; cat; echo read; exec sleep 1000')
     await shows(/ready/)
     press('ctrl-d')
@@ -46,17 +46,17 @@ describe('a terminal', () => {
     assert.equal(await ended, 130)
   })
 
-  it('answers a program that asks where the cursor is', async () => {
+  it('answers a program that asks for the position of the cursor', async () => {
     const { shows } = sh(String.raw`stty raw -echo; printf 'ab\033[6n'; dd bs=6 count=1 2>/dev/null | tail -c 5`)
     await shows(/\[1;3R/)
   })
 
-  it('rejects with the screen when the program ends without showing what is awaited', async () => {
+  it('rejects with the screen when the program ends without showing the expected text', async () => {
     const { shows } = sh('echo something else')
     await assert.rejects(shows(/never/), /ended without \/never\/:\nsomething else/)
   })
 
-  it('ends what still runs when it is closed', async () => {
+  it('ends a program that still runs when it is closed', async () => {
     const { pid, shows, close, ended } = sh('trap "" HUP INT TERM; echo ready; while :; do sleep 1; done')
     await shows(/ready/)
     await close()

@@ -1,7 +1,7 @@
 /**
- * A program in a terminal of so many columns and rows: what a person types,
- * and the screen that the person sees. The terminal is a real pseudo-terminal,
- * and what the program writes is interpreted as a terminal would.
+ * A program in a terminal: a test types, presses keys, and reads the screen. The
+ * program runs in a real pseudo-terminal, and a terminal emulator interprets its
+ * output.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,37 +12,50 @@ export interface TerminalOptions {
   command: string
   args?: readonly string[]
   cwd: string
-  /** All that the program sees, beside PATH and TERM. */
+  /** The program's whole environment, except PATH and TERM. */
   env?: Readonly<Record<string, string>>
   columns?: number
   rows?: number
 }
 
 const KEYS = {
-  ...{ tab: '\t', 'shift-tab': '\x1b[Z', enter: '\r', escape: '\x1b', backspace: '\x7f', delete: '\x1b[3~' },
-  ...{ up: '\x1b[A', down: '\x1b[B', right: '\x1b[C', left: '\x1b[D', home: '\x1b[H', end: '\x1b[F' },
+  tab: '\t',
+  'shift-tab': '\x1b[Z',
+  enter: '\r',
+  escape: '\x1b',
+  backspace: '\x7f',
+  delete: '\x1b[3~',
+  up: '\x1b[A',
+  down: '\x1b[B',
+  right: '\x1b[C',
+  left: '\x1b[D',
+  home: '\x1b[H',
+  end: '\x1b[F',
 } as const
 
-/** A key by its name, or one with Control held. */
+/** A key by its name, or a letter with Control. */
 export type Key = keyof typeof KEYS | `ctrl-${string}`
 
 export interface Terminal {
   readonly pid: number
-  /** Resolves, when all that was written has been seen, to the exit code: of a program that a signal ended 128 and the signal. */
+  /**
+   * Resolves to the exit code when all output has been interpreted. For a program ended by a signal, the code is 128
+   * plus the number of the signal.
+   */
   readonly ended: Promise<number>
-  /** Everything the program has written, as it wrote it. */
+  /** The program's whole output, uninterpreted. */
   readonly raw: string
   type(text: string): void
   press(...keys: Key[]): void
-  /** The lines now on the screen, without blanks at their ends and empty lines below. */
+  /** The present screen, without trailing blanks and without empty rows at the bottom. */
   screen(): string
   /**
-   * Waits until the screen matches; rejects when the program ends before, with what is there. What is there for a
-   * moment only may be missed: `raw` has it.
+   * Waits until the screen matches; rejects with the screen if the program ends before. Text that is on the screen only
+   * for a moment may be missed; `raw` has it.
    */
   shows(pattern: RegExp): Promise<RegExpMatchArray>
   resize(columns: number, rows: number): void
-  /** Ends the program, if it has not ended. */
+  /** Ends the program, if it still runs. */
   close(): Promise<void>
 }
 
@@ -50,18 +63,20 @@ const PATIENCE_MS = 30_000
 
 export function openTerminal(options: TerminalOptions): Terminal {
   const { command, args = [], cwd, env = {}, columns = 80, rows = 24 } = options
-  const emulator = new xterm.Terminal({ cols: columns, rows, allowProposedApi: true }) // its buffer counts as proposed
+  const emulator = new xterm.Terminal({ cols: columns, rows, allowProposedApi: true }) // `buffer` is part of the proposed API
   const program = pty.spawn(command, [...args], {
-    ...{ cwd, cols: columns, rows },
+    cwd,
+    cols: columns,
+    rows,
     env: { PATH: process.env.PATH, TERM: 'xterm-256color', ...env },
-    encoding: null, // bytes: a character may be cut in two
+    encoding: null, // bytes, since a character may be cut in two
   })
   const written: Uint8Array[] = []
   program.onData((bytes) => {
     written.push(bytes as unknown as Uint8Array)
     emulator.write(bytes)
   })
-  emulator.onData((answer) => program.write(answer)) // to a program that asks where its cursor is
+  emulator.onData((answer) => program.write(answer)) // when the program asks for the position of the cursor
   let isOver = false
   const ended = new Promise<number>((resolve) => {
     program.onExit(({ exitCode, signal }) => {
@@ -75,8 +90,10 @@ export function openTerminal(options: TerminalOptions): Terminal {
   function screen(): string {
     const { active } = emulator.buffer
     const lines = Array.from({ length: emulator.rows }, (_, row) => active.getLine(active.baseY + row))
-    const seen = lines.map((line) => line?.translateToString(true).trimEnd() ?? '')
-    return seen.join('\n').trimEnd()
+    return lines
+      .map((line) => line?.translateToString(true).trimEnd() ?? '')
+      .join('\n')
+      .trimEnd()
   }
 
   async function shows(pattern: RegExp): Promise<RegExpMatchArray> {
@@ -97,7 +114,7 @@ export function openTerminal(options: TerminalOptions): Terminal {
       return Buffer.concat(written).toString()
     },
     type: (text) => program.write(text),
-    press: (...keys) => program.write(keys.map(bytesOf).join('')),
+    press: (...keys) => program.write(keys.map(encodeKey).join('')),
     screen,
     shows,
     resize(toColumns, toRows) {
@@ -112,7 +129,7 @@ export function openTerminal(options: TerminalOptions): Terminal {
   }
 }
 
-function bytesOf(key: Key): string {
+function encodeKey(key: Key): string {
   if (key in KEYS) return KEYS[key as keyof typeof KEYS]
   return String.fromCharCode(key.charCodeAt('ctrl-'.length) & 0x1f)
 }

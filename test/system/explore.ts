@@ -43,7 +43,8 @@ async function main(): Promise<void> {
     },
   })
   if (interrupted.signal.aborted) fail(['interrupted'], 130)
-  if (verbose) for (const [outcome, times] of [...findings.tally].sort()) process.stdout.write(`${times}\t${outcome}\n`)
+  if (verbose)
+    for (const [answer, times] of [...findings.answerCounts].sort()) process.stdout.write(`${times}\t${answer}\n`)
   process.stdout.write(
     `seed ${seed}: ${findings.operations} operations in ${findings.sequences} sequences, ${secondsSince().toFixed(1)} s\n`,
   )

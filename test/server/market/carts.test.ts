@@ -9,12 +9,13 @@ import { Database } from '../../../src/db.ts'
 import { forgetOldCarts } from '../../../src/server/market/carts.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
 import { type RunningServer, until } from '../../support/marketplace.ts'
-import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+import type { AccountSession } from '../../support/sessions.ts'
+import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
 /** Another server; its sessions last ten minutes, and it sweeps the carts of longer ones ten seconds after its start. */
 let elsewhere: RunningServer<'buyer'>
-let ann: Party
+let ann: AccountSession
 /** Items of which there are 100, 20 and 1,000,000. */
 let lamp: number
 let chair: number
@@ -22,7 +23,7 @@ let nail: number
 
 before(async () => {
   shop = await openShop()
-  elsewhere = await shop.marketplace.serve('buyer', { ...SHOP, sessionAbsoluteS: 600 })
+  elsewhere = await shop.marketplace.serve('buyer', { ...SHOP_SETTINGS, sessionAbsoluteS: 600 })
   await makeCarts('over ', 3, 601)
   await makeCarts('still ', 3, 280)
   ann = await shop.newSeller()
@@ -41,8 +42,8 @@ const refusedAdd = (session: string, item_id: number, quantity: number) =>
   shop.buyer.refusal('add_item_to_cart', { session, item_id, quantity })
 const remove = (session: string, item_id: number, quantity: number, more = {}) =>
   shop.buyer.call('remove_item_from_cart', { session, item_id, quantity, ...more })
-const save = ({ session }: Party) => shop.buyer.call('save_cart', { session })
-const clear = ({ session }: Party) => shop.buyer.call('clear_cart', { session })
+const save = ({ session }: AccountSession) => shop.buyer.call('save_cart', { session })
+const clear = ({ session }: AccountSession) => shop.buyer.call('clear_cart', { session })
 
 describe('add_item_to_cart', () => {
   it('answers the units of that item now in the cart', async () => {
@@ -50,7 +51,7 @@ describe('add_item_to_cart', () => {
     assert.deepEqual(await add(bob.session, lamp, 2), { quantity: 2 })
     assert.deepEqual(await add(bob.session, chair, 5), { quantity: 5 })
     assert.deepEqual(await add(bob.session, lamp, 3), { quantity: 5 })
-    assert.deepEqual(await shop.units(bob), [
+    assert.deepEqual(await shop.cartLines(bob), [
       [lamp, 5],
       [chair, 5],
     ])
@@ -64,7 +65,7 @@ describe('add_item_to_cart', () => {
   it('refuses an unknown item as not_found', async () => {
     const bob = await shop.newBuyer()
     assert.equal((await refusedAdd(bob.session, 999_999_999, 1)).code, 'not_found')
-    assert.deepEqual(await shop.units(bob), [])
+    assert.deepEqual(await shop.cartLines(bob), [])
   })
 
   it('refuses more units than are on sale, counting those in the cart, and leaves the cart as it was', async () => {
@@ -73,7 +74,7 @@ describe('add_item_to_cart', () => {
     const refusal = await refusedAdd(bob.session, chair, 6)
     const short = { item_id: chair, requested: 21, available: 20 }
     assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
-    assert.deepEqual(await shop.units(bob), [[chair, 15]])
+    assert.deepEqual(await shop.cartLines(bob), [[chair, 15]])
     assert.deepEqual(await add(bob.session, chair, 5), { quantity: 20 })
   })
 
@@ -85,7 +86,7 @@ describe('add_item_to_cart', () => {
     const short = { item_id: item, requested: 5, available: 0 }
     const refusal = await refusedAdd(bob.session, item, 1)
     assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
-    assert.deepEqual(await shop.units(bob), [[item, 4]])
+    assert.deepEqual(await shop.cartLines(bob), [[item, 4]])
   })
 
   it('puts up to 10,000 units of an item into a cart', async () => {
@@ -94,20 +95,21 @@ describe('add_item_to_cart', () => {
     assert.equal((await refusedAdd(bob.session, nail, 2)).code, 'limit_exceeded')
     assert.deepEqual(await add(bob.session, nail, 1), { quantity: 10_000 })
     assert.equal((await refusedAdd(bob.session, nail, 1)).code, 'limit_exceeded')
-    assert.deepEqual(await shop.units(bob), [[nail, 10_000]])
+    assert.deepEqual(await shop.cartLines(bob), [[nail, 10_000]])
   })
 
   it('puts up to 100 items into a cart, and goes on adding to those', async () => {
     const items = await shop.register(ann, ...Array.from({ length: 101 }, () => ({ quantity: 10_000 })))
     const last = items.pop() as number
     const bob = await shop.newBuyer()
-    const calls = items.map((item_id): BareCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 1 }])
-    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { quantity: 1 })
+    const calls = items.map((item_id): RawCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 1 }])
+    for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { quantity: 1 })
     assert.equal((await refusedAdd(bob.session, last, 1)).code, 'limit_exceeded')
-    const most = calls.map(([method, params]): BareCall => [method, { ...params, quantity: 9_999 }])
-    for (const reply of await together(shop.buyers, most)) assert.deepEqual(outcomeOf(reply), { quantity: 10_000 })
+    const most = calls.map(([method, params]): RawCall => [method, { ...params, quantity: 9_999 }])
+    for (const reply of await callTogether(shop.buyers, most))
+      assert.deepEqual(resultOrCode(reply), { quantity: 10_000 })
     assert.deepEqual(
-      await shop.units(bob),
+      await shop.cartLines(bob),
       items.map((item) => [item, 10_000]),
     )
     await remove(bob.session, items[50] as number, 10_000)
@@ -117,9 +119,9 @@ describe('add_item_to_cart', () => {
   it('asked many times at once counts each against those before it', async () => {
     const bob = await shop.newBuyer()
     const calls = [8, 8, 8, 4, 1].map(
-      (quantity): BareCall => ['add_item_to_cart', { session: bob.session, item_id: chair, quantity }],
+      (quantity): RawCall => ['add_item_to_cart', { session: bob.session, item_id: chair, quantity }],
     )
-    const outcomes = (await together(shop.buyers, calls)).map(outcomeOf)
+    const outcomes = (await callTogether(shop.buyers, calls)).map(resultOrCode)
     assert.deepEqual(outcomes, [{ quantity: 8 }, { quantity: 16 }, 'out_of_stock', { quantity: 20 }, 'out_of_stock'])
   })
 })
@@ -134,7 +136,7 @@ describe('quantities', () => {
         const refusal = await shop.buyer.refusal(operation, { session: bob.session, ...fields })
         assert.equal(refusal.code, 'invalid_params', JSON.stringify(fields))
       }
-      assert.deepEqual(await shop.units(bob), [[nail, 5_000]])
+      assert.deepEqual(await shop.cartLines(bob), [[nail, 5_000]])
     })
   }
 })
@@ -144,16 +146,16 @@ describe('remove_item_from_cart', () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 5], [chair, 1])
     assert.deepEqual(await remove(bob.session, lamp, 2), { quantity: 3 })
-    assert.deepEqual(await shop.units(bob), [
+    assert.deepEqual(await shop.cartLines(bob), [
       [lamp, 3],
       [chair, 1],
     ])
     assert.deepEqual(await remove(bob.session, lamp, 3), { quantity: 0 })
-    assert.deepEqual(await shop.units(bob), [[chair, 1]])
+    assert.deepEqual(await shop.cartLines(bob), [[chair, 1]])
   })
 
   it('refuses what is not in the cart, or not so often, and says how many are', async () => {
-    const [bob, carl] = (await shop.newBuyers(2)) as [Party, Party]
+    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
     await shop.add(bob, [lamp, 2])
     await shop.add(carl, [chair, 2])
     for (const [item_id, quantity, there] of [
@@ -164,14 +166,14 @@ describe('remove_item_from_cart', () => {
       const refusal = await shop.buyer.refusal('remove_item_from_cart', { session: bob.session, item_id, quantity })
       assert.deepEqual(refusal.details, { code: 'not_in_cart', item_id, quantity: there })
     }
-    assert.deepEqual(await shop.units(bob), [[lamp, 2]])
+    assert.deepEqual(await shop.cartLines(bob), [[lamp, 2]])
   })
 
   it('asked many times at once takes out no more than is there', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 7])
-    const call: BareCall = ['remove_item_from_cart', { session: bob.session, item_id: lamp, quantity: 3 }]
-    const outcomes = (await together(shop.buyers, [call, call, call])).map(outcomeOf)
+    const call: RawCall = ['remove_item_from_cart', { session: bob.session, item_id: lamp, quantity: 3 }]
+    const outcomes = (await callTogether(shop.buyers, [call, call, call])).map(resultOrCode)
     assert.deepEqual(outcomes, [{ quantity: 4 }, { quantity: 1 }, 'not_in_cart'])
   })
 
@@ -195,7 +197,7 @@ describe('a key', () => {
     assert.deepEqual(await remove(bob.session, lamp, 9, { idempotency_key: 'remove' }), { quantity: 0 })
     await clear(bob)
     assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 })
-    assert.deepEqual(await shop.units(bob), [])
+    assert.deepEqual(await shop.cartLines(bob), [])
   })
 
   it('with other parameters, or for another operation, is a mismatch and changes nothing', async () => {
@@ -211,7 +213,7 @@ describe('a key', () => {
     }
     const same = { session: bob.session, ...key, item_id: chair, quantity: 2 }
     assert.equal((await shop.buyer.refusal('remove_item_from_cart', same)).code, 'idempotency_mismatch')
-    assert.deepEqual(await shop.units(bob), [[chair, 2]])
+    assert.deepEqual(await shop.cartLines(bob), [[chair, 2]])
   })
 
   it('of a call that was refused may be used again', async () => {
@@ -229,13 +231,13 @@ describe('display_cart', () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [nail, 1], [lamp, 1], [chair, 1], [lamp, 1])
     assert.deepEqual(
-      (await shop.units(bob)).map(([item]) => item),
+      (await shop.cartLines(bob)).map(([item]) => item),
       [nail, lamp, chair],
     )
     await remove(bob.session, nail, 1)
     await add(bob.session, nail, 1)
     assert.deepEqual(
-      (await shop.units(bob)).map(([item]) => item),
+      (await shop.cartLines(bob)).map(([item]) => item),
       [lamp, chair, nail],
     )
   })
@@ -255,7 +257,7 @@ describe('display_cart', () => {
   it('answers each of many sessions asked at once with its own', async () => {
     const buyers = await shop.newBuyers(50)
     await Promise.all(buyers.map((bob, index) => add(bob.session, nail, index + 1)))
-    const carts = await Promise.all(buyers.map((bob) => shop.units(bob)))
+    const carts = await Promise.all(buyers.map((bob) => shop.cartLines(bob)))
     assert.deepEqual(
       carts,
       buyers.map((_, index) => [[nail, index + 1]]),
@@ -264,7 +266,7 @@ describe('display_cart', () => {
 })
 
 /** What may be a session's first operation on its cart, and what it leaves of a saved cart of 2 lamps. */
-const firstOperations: [about: string, operation: (party: Party) => Promise<unknown>, left: number][] = [
+const firstOperations: [about: string, operation: (party: AccountSession) => Promise<unknown>, left: number][] = [
   ['display_cart', ({ session }) => shop.buyer.call('display_cart', { session }), 2],
   ['clear_cart', ({ session }) => shop.buyer.call('clear_cart', { session }), 0],
   ['save_cart', ({ session }) => shop.buyer.call('save_cart', { session }), 2],
@@ -285,12 +287,12 @@ describe('a saved cart', () => {
       const bob = await shop.newBuyer()
       await shop.add(bob, [lamp, 2])
       await save(bob)
-      const later = await shop.again(bob)
+      const later = await shop.newSession(bob)
       await operation(later)
       await add(bob.session, chair, 1)
       await save(bob) // comes too late for it
-      assert.deepEqual(await shop.units(later), left === 0 ? [] : [[lamp, left]])
-      assert.deepEqual(await shop.units(await shop.again(bob)), [
+      assert.deepEqual(await shop.cartLines(later), left === 0 ? [] : [[lamp, left]])
+      assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [
         [lamp, 2],
         [chair, 1],
       ])
@@ -299,11 +301,11 @@ describe('a saved cart', () => {
 
   it('is copied in its order, and not before there is an operation on the cart', async () => {
     const bob = await shop.newBuyer()
-    const later = await shop.again(bob)
+    const later = await shop.newSession(bob)
     await shop.buyer.call('search_items', { session: later.session, category: 1 })
     await shop.add(bob, [chair, 1], [lamp, 2])
     await save(bob)
-    assert.deepEqual(await shop.units(later), [
+    assert.deepEqual(await shop.cartLines(later), [
       [chair, 1],
       [lamp, 2],
     ])
@@ -314,15 +316,15 @@ describe('a saved cart', () => {
     await shop.add(bob, [lamp, 2])
     await save(bob)
     await shop.add(bob, [lamp, 5])
-    assert.deepEqual(await shop.units(await shop.again(bob)), [[lamp, 2]])
+    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[lamp, 2]])
     await clear(bob)
-    assert.deepEqual(await shop.units(bob), [])
-    assert.deepEqual(await shop.units(await shop.again(bob)), [[lamp, 2]])
+    assert.deepEqual(await shop.cartLines(bob), [])
+    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[lamp, 2]])
   })
 
   it('is that of the last save, from whichever session, also when it was empty', async () => {
     const bob = await shop.newBuyer()
-    const also = await shop.again(bob)
+    const also = await shop.newSession(bob)
     await shop.add(bob, [lamp, 1])
     await shop.add(also, [chair, 1])
     for (const [from, saved] of [
@@ -331,39 +333,39 @@ describe('a saved cart', () => {
       [bob, [[lamp, 1]]],
     ] as const) {
       await save(from)
-      assert.deepEqual(await shop.units(await shop.again(bob)), saved)
+      assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), saved)
     }
     await clear(also)
     await save(also)
-    assert.deepEqual(await shop.units(await shop.again(bob)), [])
-    assert.deepEqual(await shop.units(bob), [[lamp, 1]])
+    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [])
+    assert.deepEqual(await shop.cartLines(bob), [[lamp, 1]])
   })
 
   it('of many saved at once by one buyer is that of the last', async () => {
     const bob = await shop.newBuyer()
-    const sessions = await Promise.all(Array.from({ length: 10 }, () => shop.again(bob)))
+    const sessions = await Promise.all(Array.from({ length: 10 }, () => shop.newSession(bob)))
     for (const [index, party] of sessions.entries()) await shop.add(party, [nail, index + 1])
-    const calls = sessions.map(({ session }): BareCall => ['save_cart', { session }])
-    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { ok: true })
-    assert.deepEqual(await shop.units(await shop.again(bob)), [[nail, 10]])
+    const calls = sessions.map(({ session }): RawCall => ['save_cart', { session }])
+    for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { ok: true })
+    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[nail, 10]])
   })
 
   it('is nobody else’s', async () => {
-    const [bob, carl] = (await shop.newBuyers(2)) as [Party, Party]
+    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
     await shop.add(bob, [lamp, 1])
     await save(bob)
-    assert.deepEqual(await shop.units(carl), [])
+    assert.deepEqual(await shop.cartLines(carl), [])
   })
 })
 
 describe('a cart', () => {
   it('is the session’s: two sessions of one buyer have two', async () => {
     const bob = await shop.newBuyer()
-    const also = await shop.again(bob)
+    const also = await shop.newSession(bob)
     await shop.add(bob, [lamp, 1])
     await shop.add(also, [chair, 2])
-    assert.deepEqual(await shop.units(bob), [[lamp, 1]])
-    assert.deepEqual(await shop.units(also), [[chair, 2]])
+    assert.deepEqual(await shop.cartLines(bob), [[lamp, 1]])
+    assert.deepEqual(await shop.cartLines(also), [[chair, 2]])
   })
 
   it('that was not saved is gone with its session', async () => {
@@ -373,7 +375,7 @@ describe('a cart', () => {
     await add(session, chair, 1)
     await shop.buyer.call('logout', { session })
     const later = await shop.buyer.call('login', { username, password })
-    assert.deepEqual(await shop.units({ id: 0, ...later }), [[lamp, 2]])
+    assert.deepEqual(await shop.cartLines({ id: 0, ...later }), [[lamp, 2]])
   })
 
   it('is the same on every server', async () => {
@@ -385,18 +387,18 @@ describe('a cart', () => {
     await there.call('save_cart', { session })
     await clear({ session, ...bob })
     assert.deepEqual((await there.call('display_cart', { session })).lines, [])
-    assert.deepEqual(await shop.units(await shop.again({ session, ...bob })), [[lamp, 1]])
+    assert.deepEqual(await shop.cartLines(await shop.newSession({ session, ...bob })), [[lamp, 1]])
     await there.close()
   })
 
   it('counts every unit that is added at once over two servers', async () => {
     const { session, ...bob } = await shop.newBuyer()
-    const call: BareCall = ['add_item_to_cart', { session, item_id: nail, quantity: 1 }]
+    const call: RawCall = ['add_item_to_cart', { session, item_id: nail, quantity: 1 }]
     const counts: number[] = []
     await Promise.all(
       [shop.buyers, elsewhere].map(async (server) => {
         for (let round = 0; round < 15; round += 1) {
-          const replies = await together(server, [call, call, call, call])
+          const replies = await callTogether(server, [call, call, call, call])
           counts.push(...replies.map(({ result }) => result?.quantity as number))
         }
       }),
@@ -405,7 +407,7 @@ describe('a cart', () => {
       counts.toSorted((a, b) => a - b),
       Array.from({ length: 120 }, (_, index) => index + 1),
     )
-    assert.deepEqual(await shop.units({ session, ...bob }), [[nail, 120]])
+    assert.deepEqual(await shop.cartLines({ session, ...bob }), [[nail, 120]])
   })
 
   it('is begun once, with a copy of the saved one, whatever comes first over two servers at once', async () => {
@@ -416,16 +418,16 @@ describe('a cart', () => {
     }
     await Promise.all(
       buyers.map(async (bob) => {
-        const { session } = await shop.again(bob)
-        const calls: BareCall[] = [
+        const { session } = await shop.newSession(bob)
+        const calls: RawCall[] = [
           ['display_cart', { session }],
           ['add_item_to_cart', { session, item_id: nail, quantity: 5 }],
           ['remove_item_from_cart', { session, item_id: nail, quantity: 3 }],
           ['save_cart', { session }],
         ]
-        const replies = await Promise.all([together(shop.buyers, calls), together(elsewhere, calls)])
+        const replies = await Promise.all([callTogether(shop.buyers, calls), callTogether(elsewhere, calls)])
         for (const { error } of replies.flat()) assert.equal(error, undefined)
-        assert.deepEqual(await shop.units({ id: bob.id, session }), [[nail, 14]])
+        assert.deepEqual(await shop.cartLines({ id: bob.id, session }), [[nail, 14]])
       }),
     )
   })
@@ -437,7 +439,7 @@ describe('old carts', () => {
     await shop.add(bob, [lamp, 2])
     await until('the sweep has come by', async () => (await cartsNamed('over ')) === 0)
     assert.equal(await cartsNamed('still '), 3)
-    assert.deepEqual(await shop.units(bob), [[lamp, 2]])
+    assert.deepEqual(await shop.cartLines(bob), [[lamp, 2]])
     await elsewhere.program.end()
   })
 

@@ -8,32 +8,33 @@ import { after, before, describe, it } from 'node:test'
 import type { Result } from '../../../src/contract/operations.ts'
 import { Caller } from '../../support/clients.ts'
 import type { RunningServer } from '../../support/marketplace.ts'
-import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+import type { AccountSession } from '../../support/sessions.ts'
+import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
 let elsewhere: RunningServer<'buyer'>
-let ann: Party
-let dan: Party
+let ann: AccountSession
+let dan: AccountSession
 
 before(async () => {
   shop = await openShop()
-  elsewhere = await shop.marketplace.serve('buyer', SHOP)
+  elsewhere = await shop.marketplace.serve('buyer', SHOP_SETTINGS)
   ;[ann, dan] = await Promise.all([shop.newSeller(), shop.newSeller()])
 })
 after(() => shop?.close())
 
-const buy = ({ session }: Party, more = {}) => shop.buyer.call('make_purchase', { session, ...more })
-const refusedBuy = ({ session }: Party, more = {}) => shop.buyer.refusal('make_purchase', { session, ...more })
+const buy = ({ session }: AccountSession, more = {}) => shop.buyer.call('make_purchase', { session, ...more })
+const refusedBuy = ({ session }: AccountSession, more = {}) => shop.buyer.refusal('make_purchase', { session, ...more })
 const restock = (item_id: number, change: number, { session } = ann) =>
   shop.seller.call('update_units_for_sale', { session, item_id, change })
-const listOf = ({ session }: Party, params: object = {}) =>
+const listOf = ({ session }: AccountSession, params: object = {}) =>
   shop.buyer.call('get_buyer_purchases', { session, ...params })
 const searched = async (category: number, ...keywords: string[]) => {
   const { session } = await shop.newBuyer()
   const { items } = await shop.buyer.call('search_items', { session, category, keywords })
   return items.map(({ item_id }) => item_id)
 }
-const listed = async ({ session }: Party, include_sold_out = false) => {
+const listed = async ({ session }: AccountSession, include_sold_out = false) => {
   const { items } = await shop.seller.call('display_items_for_sale', { session, include_sold_out })
   return items.map(({ item_id }) => item_id)
 }
@@ -56,7 +57,7 @@ describe('make_purchase', () => {
       ],
       total_cents: 12 + 2_100 + 1_999,
     })
-    assert.deepEqual(await shop.units(bob), [])
+    assert.deepEqual(await shop.cartLines(bob), [])
     const quantities = await shop.rows('SELECT id, quantity FROM item WHERE id IN (?, ?, ?)', [lamp, chair, theirs])
     assert.deepEqual(quantities, [
       [lamp, 7],
@@ -82,13 +83,13 @@ describe('make_purchase', () => {
   it('leaves the saved cart, and the carts of the buyer’s other sessions', async () => {
     const [item] = (await shop.register(ann, { quantity: 10 })) as [number]
     const bob = await shop.newBuyer()
-    const also = await shop.again(bob)
+    const also = await shop.newSession(bob)
     await shop.add(bob, [item, 2])
     await shop.add(also, [item, 3])
     await shop.buyer.call('save_cart', { session: bob.session })
     await buy(bob)
-    assert.deepEqual(await shop.units(also), [[item, 3]])
-    assert.deepEqual(await shop.units(await shop.again(bob)), [[item, 2]])
+    assert.deepEqual(await shop.cartLines(also), [[item, 3]])
+    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[item, 2]])
   })
 
   it('is at the prices of its moment, and is listed at those ever after', async () => {
@@ -117,9 +118,9 @@ describe('make_purchase', () => {
     const items = (await shop.register(dan, ...Array.from({ length: 100 }, () => fields))).toSorted((a, b) => a - b)
     const bob = await shop.newBuyer()
     const calls = items.map(
-      (item_id): BareCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 10_000 }],
+      (item_id): RawCall => ['add_item_to_cart', { session: bob.session, item_id, quantity: 10_000 }],
     )
-    await together(shop.buyers, calls)
+    await callTogether(shop.buyers, calls)
     const purchase = await buy(bob)
     assert.equal(purchase.total_cents, 10 ** 15)
     assert.deepEqual(
@@ -153,15 +154,15 @@ describe('make_purchase', () => {
     await shop.add(bob, [enough, 1], [short, 6], [gone, 2], [also, 10])
     await restock(short, -5)
     await restock(gone, -10)
-    const before = await shop.everything()
+    const before = await shop.snapshot()
     const refusal = await refusedBuy(bob)
     const shortages = [
       { item_id: short, requested: 6, available: 5 },
       { item_id: gone, requested: 2, available: 0 },
     ]
     assert.deepEqual(refusal.details, { code: 'out_of_stock', ...shortages[0], items: shortages })
-    assert.deepEqual(await shop.everything(), before)
-    assert.deepEqual(await shop.units(bob), [
+    assert.deepEqual(await shop.snapshot(), before)
+    assert.deepEqual(await shop.cartLines(bob), [
       [enough, 1],
       [short, 6],
       [gone, 2],
@@ -176,9 +177,9 @@ describe('make_purchase', () => {
     const [item] = (await shop.register(ann, { quantity: 20 })) as [number]
     const buyers = await shop.newBuyers(50)
     await Promise.all(buyers.map((bob, index) => shop.add(bob, [item, 1 + (index % 3)])))
-    const replies = await together(
+    const replies = await callTogether(
       shop.buyers,
-      buyers.map(({ session }): BareCall => ['make_purchase', { session }]),
+      buyers.map(({ session }): RawCall => ['make_purchase', { session }]),
     )
     let left = 20
     const expected = buyers.map((_, index) => {
@@ -200,8 +201,8 @@ describe('make_purchase', () => {
     const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
     const bob = await shop.newBuyer()
     await shop.add(bob, [item, 3])
-    const calls = Array.from({ length: 10 }, (): BareCall => ['make_purchase', { session: bob.session }])
-    const replies = (await Promise.all([shop.buyers, elsewhere].map((server) => together(server, calls)))).flat()
+    const calls = Array.from({ length: 10 }, (): RawCall => ['make_purchase', { session: bob.session }])
+    const replies = (await Promise.all([shop.buyers, elsewhere].map((server) => callTogether(server, calls)))).flat()
     assert.deepEqual(replies.map(({ error }) => error?.data.code ?? 'purchased').toSorted(), [
       ...Array(19).fill('cart_empty'),
       'purchased',
@@ -215,8 +216,8 @@ describe('make_purchase', () => {
       const [item, plenty] = (await shop.register(ann, { quantity: 1 }, { quantity: 100 })) as [number, number]
       await Promise.all(buyers.map((bob) => shop.add(bob, [item, 1], [plenty, 1])))
       const half = (from: number) =>
-        buyers.slice(from, from + 5).map(({ session }): BareCall => ['make_purchase', { session }])
-      const replies = (await Promise.all([together(shop.buyers, half(0)), together(elsewhere, half(5))])).flat()
+        buyers.slice(from, from + 5).map(({ session }): RawCall => ['make_purchase', { session }])
+      const replies = (await Promise.all([callTogether(shop.buyers, half(0)), callTogether(elsewhere, half(5))])).flat()
       assert.deepEqual(replies.map(({ error }) => error?.data.code ?? 'purchased').toSorted(), [
         ...Array(9).fill('out_of_stock'),
         'purchased',
@@ -257,9 +258,9 @@ describe('an item that is sold out', () => {
     const [item] = (await shop.register(ann, { category: 51, quantity: 6 })) as [number]
     const buyers = await shop.newBuyers(6)
     await Promise.all(buyers.map((bob) => shop.add(bob, [item, 1])))
-    await together(
+    await callTogether(
       shop.buyers,
-      buyers.map(({ session }): BareCall => ['make_purchase', { session }]),
+      buyers.map(({ session }): RawCall => ['make_purchase', { session }]),
     )
     assert.deepEqual(await searched(51), [])
     assert.deepEqual(await shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ?', [item]), [])
@@ -278,9 +279,9 @@ describe('a key', () => {
     await shop.add(bob, [item, 1])
     assert.deepEqual(await buy(bob, key), first) // though it is not any more
     assert.deepEqual(await there.call('make_purchase', { session: bob.session, ...key }), first)
-    const later = await shop.again(bob)
+    const later = await shop.newSession(bob)
     assert.deepEqual(await buy(later, key), first) // the key is the buyer's
-    assert.deepEqual(await shop.units(bob), [[item, 1]])
+    assert.deepEqual(await shop.cartLines(bob), [[item, 1]])
     assert.equal((await shop.item(item)).quantity, 1)
     assert.equal((await listOf(bob)).purchases.length, 1)
     assert.notEqual((await buy(bob, { idempotency_key: 'another' })).purchase_id, first.purchase_id)
@@ -291,9 +292,11 @@ describe('a key', () => {
     const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
     for (const bob of await shop.newBuyers(10)) {
       await shop.add(bob, [item, 2])
-      const call: BareCall = ['make_purchase', { session: bob.session, idempotency_key: 'at once' }]
-      const replies = await Promise.all([shop.buyers, elsewhere].map((server) => together(server, [call, call, call])))
-      const [first, ...others] = replies.flat().map(outcomeOf)
+      const call: RawCall = ['make_purchase', { session: bob.session, idempotency_key: 'at once' }]
+      const replies = await Promise.all(
+        [shop.buyers, elsewhere].map((server) => callTogether(server, [call, call, call])),
+      )
+      const [first, ...others] = replies.flat().map(resultOrCode)
       assert.ok(typeof first === 'object', String(first))
       for (const other of others) assert.deepEqual(other, first)
     }
@@ -315,7 +318,7 @@ describe('a key', () => {
 
 describe('get_buyer_purchases', () => {
   /** A buyer with so many purchases of one unit each, the oldest first. */
-  async function regular(count: number): Promise<{ bob: Party; made: number[]; buyOne(): Promise<number> }> {
+  async function regular(count: number): Promise<{ bob: AccountSession; made: number[]; buyOne(): Promise<number> }> {
     const [item] = (await shop.register(ann, { quantity: 1_000 })) as [number]
     const bob = await shop.newBuyer()
     const buyOne = async () => (await shop.purchase(bob, [item, 1])).purchase_id
@@ -393,7 +396,7 @@ describe('get_buyer_purchases', () => {
   })
 
   /** The ids of all pages of so many. `between` runs after every page. */
-  async function pagesOf(bob: Party, limit: number, between: () => Promise<unknown> = async () => {}) {
+  async function pagesOf(bob: AccountSession, limit: number, between: () => Promise<unknown> = async () => {}) {
     const pages: number[] = []
     const sizes: number[] = []
     for (let cursor: { cursor?: string } | undefined = {}; cursor !== undefined; ) {
@@ -409,6 +412,6 @@ describe('get_buyer_purchases', () => {
 })
 
 /** Units, by the score. */
-async function soldBy({ session }: Party): Promise<number> {
+async function soldBy({ session }: AccountSession): Promise<number> {
   return (await shop.seller.call('get_seller_rating', { session })).items_sold
 }

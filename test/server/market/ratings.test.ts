@@ -8,10 +8,11 @@ import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../../../src/client/connection.ts'
 import { seeded } from '../../../src/loadgen/workload.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
-import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+import type { AccountSession } from '../../support/sessions.ts'
+import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
-let ann: Party
+let ann: AccountSession
 
 before(async () => {
   shop = await openShop()
@@ -20,11 +21,11 @@ before(async () => {
 after(() => shop?.close())
 
 type Vote = 'up' | 'down'
-const vote = ({ session }: Party, item_id: number, vote: Vote) =>
+const vote = ({ session }: AccountSession, item_id: number, vote: Vote) =>
   shop.buyer.call('provide_feedback', { session, item_id, vote })
 
 /** An item of a seller of its own, purchased by each of so many buyers. */
-async function purchased(count: number): Promise<{ seller: Party; item: number; buyers: Party[] }> {
+async function purchased(count: number): Promise<{ seller: AccountSession; item: number; buyers: AccountSession[] }> {
   const seller = await shop.newSeller()
   const [item] = (await shop.register(seller, { quantity: 100 })) as [number]
   const buyers = await shop.newBuyers(count)
@@ -33,7 +34,7 @@ async function purchased(count: number): Promise<{ seller: Party; item: number; 
 }
 
 /** Thumbs up and down: of the item, and of its seller as sellers and buyers see them. */
-async function thumbs({ id, session }: Party, item: number) {
+async function thumbs({ id, session }: AccountSession, item: number) {
   const visitor = await shop.newBuyer()
   const [shown, own, told] = await Promise.all([
     shop.item(item),
@@ -47,7 +48,7 @@ async function thumbs({ id, session }: Party, item: number) {
 describe('provide_feedback', () => {
   it('moves the item and its seller together', async () => {
     const { seller, item, buyers } = await purchased(3)
-    const [bob, carl, eve] = buyers as [Party, Party, Party]
+    const [bob, carl, eve] = buyers as [AccountSession, AccountSession, AccountSession]
     assert.deepEqual(await vote(bob, item, 'up'), { ok: true })
     assert.deepEqual(await thumbs(seller, item), { item: [1, 0], seller: [1, 0] })
     await vote(carl, item, 'down')
@@ -57,7 +58,7 @@ describe('provide_feedback', () => {
 
   it('adds up a seller’s items', async () => {
     const { seller, item, buyers } = await purchased(1)
-    const [bob] = buyers as [Party]
+    const [bob] = buyers as [AccountSession]
     const [other] = (await shop.register(seller, {})) as [number]
     await shop.purchase(bob, [other, 1])
     await vote(bob, item, 'up')
@@ -67,7 +68,7 @@ describe('provide_feedback', () => {
 
   it('is one vote per buyer and item: voting again replaces it', async () => {
     const { seller, item, buyers } = await purchased(2)
-    const [bob, carl] = buyers as [Party, Party]
+    const [bob, carl] = buyers as [AccountSession, AccountSession]
     await vote(carl, item, 'up')
     for (const [given, up, down] of [
       ['up', 2, 0],
@@ -79,7 +80,7 @@ describe('provide_feedback', () => {
       await vote(bob, item, given)
       assert.deepEqual(await thumbs(seller, item), { item: [up, down], seller: [up, down] })
     }
-    const later = await shop.again(bob)
+    const later = await shop.newSession(bob)
     await shop.purchase(later, [item, 1])
     await vote(later, item, 'down')
     assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
@@ -92,8 +93,8 @@ describe('provide_feedback', () => {
 
   it('replaced many times within one batch leaves the last vote, counted once', async () => {
     const { seller, item, buyers } = await purchased(2)
-    const [bob, carl] = buyers as [Party, Party]
-    const votes: [Party, Vote][] = [
+    const [bob, carl] = buyers as [AccountSession, AccountSession]
+    const votes: [AccountSession, Vote][] = [
       [bob, 'up'],
       [bob, 'down'],
       [carl, 'down'],
@@ -102,36 +103,36 @@ describe('provide_feedback', () => {
       [bob, 'down'],
       [carl, 'up'],
     ]
-    const calls = votes.map(([{ session }, vote]): BareCall => ['provide_feedback', { session, item_id: item, vote }])
-    for (const reply of await together(shop.buyers, calls)) assert.deepEqual(outcomeOf(reply), { ok: true })
+    const calls = votes.map(([{ session }, vote]): RawCall => ['provide_feedback', { session, item_id: item, vote }])
+    for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { ok: true })
     assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
   })
 
   it('is for what the buyer purchased only, and moves nothing otherwise', async () => {
     const { item, buyers } = await purchased(1)
-    const [bob] = buyers as [Party]
+    const [bob] = buyers as [AccountSession]
     const [never] = (await shop.register(ann, { quantity: 5 })) as [number]
     await shop.add(bob, [never, 1]) // in the cart is not purchased
-    const before = await shop.everything()
+    const before = await shop.snapshot()
     const carl = await shop.newBuyer()
-    const refusal = async ({ session }: Party, item_id: number) =>
+    const refusal = async ({ session }: AccountSession, item_id: number) =>
       (await shop.buyer.refusal('provide_feedback', { session, item_id, vote: 'up' })).details
     assert.deepEqual(await refusal(carl, item), { code: 'not_purchased' })
     assert.deepEqual(await refusal(bob, never), { code: 'not_purchased' })
     assert.deepEqual(await refusal(bob, 999_999_999), { code: 'not_found' })
-    assert.deepEqual(await shop.everything(), before)
+    assert.deepEqual(await shop.snapshot(), before)
   })
 
   it('tells within one batch whose votes count', async () => {
     const { seller, item, buyers } = await purchased(1)
-    const [bob] = buyers as [Party]
+    const [bob] = buyers as [AccountSession]
     const carl = await shop.newBuyer()
     const calls = [
       { session: bob.session, item_id: 999_999_999, vote: 'up' },
       { session: carl.session, item_id: item, vote: 'up' },
       { session: bob.session, item_id: item, vote: 'down' },
-    ].map((params): BareCall => ['provide_feedback', params])
-    const outcomes = (await together(shop.buyers, calls)).map(outcomeOf)
+    ].map((params): RawCall => ['provide_feedback', params])
+    const outcomes = (await callTogether(shop.buyers, calls)).map(resultOrCode)
     assert.deepEqual(outcomes, ['not_found', 'not_purchased', { ok: true }])
     assert.deepEqual(await thumbs(seller, item), { item: [0, 1], seller: [0, 1] })
   })
@@ -146,7 +147,7 @@ describe('provide_feedback', () => {
 
   it('takes up and down, and nothing else', async () => {
     const { item, buyers } = await purchased(1)
-    const [bob] = buyers as [Party]
+    const [bob] = buyers as [AccountSession]
     for (const vote of ['', 'UP', 'sideways', 1, true, null]) {
       const params = { session: bob.session, item_id: item, vote: vote as Vote }
       assert.equal((await shop.buyer.refusal('provide_feedback', params)).code, 'invalid_params')
@@ -162,7 +163,7 @@ describe('get_seller_rating', () => {
 
   it('counts the units sold', async () => {
     const { seller, item, buyers } = await purchased(2)
-    await shop.purchase(buyers[0] as Party, [item, 40])
+    await shop.purchase(buyers[0] as AccountSession, [item, 40])
     const rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session: seller.session }), rating)
     assert.deepEqual(await ratingOf(seller.id), rating)
@@ -179,13 +180,13 @@ describe('get_seller_rating', () => {
   it('answers each of many asked at once with its own', async () => {
     const { id } = await openAccount(shop.seller)
     const { seller, item, buyers } = await purchased(1)
-    await vote(buyers[0] as Party, item, 'up')
+    await vote(buyers[0] as AccountSession, item, 'up')
     const { session } = await shop.newBuyer()
     const asked = [seller.id, 999_999_999, id, seller.id]
-    const calls = asked.map((seller_id): BareCall => ['get_seller_rating', { session, seller_id }])
+    const calls = asked.map((seller_id): RawCall => ['get_seller_rating', { session, seller_id }])
     const rated = { thumbs_up: 1, thumbs_down: 0, items_sold: 1 }
     const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
-    assert.deepEqual((await together(shop.buyers, calls)).map(outcomeOf), [rated, 'not_found', zeros, rated])
+    assert.deepEqual((await callTogether(shop.buyers, calls)).map(resultOrCode), [rated, 'not_found', zeros, rated])
   })
 })
 
@@ -193,7 +194,7 @@ describe('after a bout of anything at once', () => {
   it('scores and quantities are the sums of what was registered, changed, purchased and voted', async () => {
     const random = seeded(20_261_122)
     const pick = <T>(things: readonly T[]) => things[Math.floor(random() * things.length)] as T
-    const servers = [shop.buyers, await shop.marketplace.serve('buyer', SHOP)]
+    const servers = [shop.buyers, await shop.marketplace.serve('buyer', SHOP_SETTINGS)]
     const buyers = await Promise.all(
       (await shop.newBuyers(16)).map(async (bob, index) => {
         const caller = await Caller.connect(servers[index % 2] ?? shop.buyers)

@@ -7,16 +7,17 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { Caller } from '../../support/clients.ts'
 import type { RunningServer } from '../../support/marketplace.ts'
-import { type BareCall, openShop, outcomeOf, type Party, SHOP, type Shop, together } from '../../support/shop.ts'
+import type { AccountSession } from '../../support/sessions.ts'
+import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
 let elsewhere: RunningServer<'seller'>
-let ann: Party
-let dan: Party
+let ann: AccountSession
+let dan: AccountSession
 
 before(async () => {
   shop = await openShop()
-  elsewhere = await shop.marketplace.serve('seller', SHOP)
+  elsewhere = await shop.marketplace.serve('seller', SHOP_SETTINGS)
   ;[ann, dan] = await Promise.all([shop.newSeller(), shop.newSeller()])
 })
 after(() => shop?.close())
@@ -60,11 +61,9 @@ describe('change_item_price', () => {
   it('of several at once for one item leaves the last one', async () => {
     const item = await registerOne()
     const prices = Array.from({ length: 20 }, (_, price) => price)
-    await together(
+    await callTogether(
       shop.sellers,
-      prices.map(
-        (price_cents): BareCall => ['change_item_price', { session: ann.session, item_id: item, price_cents }],
-      ),
+      prices.map((price_cents): RawCall => ['change_item_price', { session: ann.session, item_id: item, price_cents }]),
     )
     assert.equal((await shop.item(item)).price_cents, 19)
   })
@@ -120,20 +119,20 @@ describe('update_units_for_sale', () => {
   it('asked many times at once counts each against those before it', async () => {
     const item = await registerOne({ quantity: 5 })
     const changes = [-3, -3, 4, -3, -3, -1]
-    const replies = await together(
+    const replies = await callTogether(
       shop.sellers,
-      changes.map((by): BareCall => ['update_units_for_sale', { session: ann.session, item_id: item, change: by }]),
+      changes.map((by): RawCall => ['update_units_for_sale', { session: ann.session, item_id: item, change: by }]),
     )
     const left = [2, 'out_of_stock', 6, 3, 0, 'out_of_stock']
     const expected = left.map((quantity) => (typeof quantity === 'number' ? { quantity } : quantity))
-    assert.deepEqual(replies.map(outcomeOf), expected)
+    assert.deepEqual(replies.map(resultOrCode), expected)
     assert.deepEqual(await keywordsOf(item), [])
   })
 
   it('loses none of the changes that come over two servers, among prices and purchases', async () => {
     const item = await registerOne({ quantity: 1_000, price_cents: 1 })
     const { session } = ann
-    const changes = Array.from({ length: 50 }, (): BareCall[] => [
+    const changes = Array.from({ length: 50 }, (): RawCall[] => [
       ['update_units_for_sale', { session, item_id: item, change: 3 }],
       ['change_item_price', { session, item_id: item, price_cents: 2 }],
       ['update_units_for_sale', { session, item_id: item, change: -1 }],
@@ -141,11 +140,11 @@ describe('update_units_for_sale', () => {
     const buyers = await shop.newBuyers(40)
     await Promise.all(buyers.map((bob) => shop.add(bob, [item, 2])))
     const replies = await Promise.all([
-      together(shop.sellers, changes),
-      together(elsewhere, changes),
-      together(
+      callTogether(shop.sellers, changes),
+      callTogether(elsewhere, changes),
+      callTogether(
         shop.buyers,
-        buyers.map(({ session }): BareCall => ['make_purchase', { session }]),
+        buyers.map(({ session }): RawCall => ['make_purchase', { session }]),
       ),
     ])
     for (const { error } of replies.flat()) assert.equal(error, undefined)
@@ -172,9 +171,9 @@ describe('what is not the caller’s', () => {
   it('is told from what is, within one batch', async () => {
     const [mine, theirs] = [await registerOne({ quantity: 5 }), await registerOne({ quantity: 5 }, dan)]
     const calls = [mine, theirs, 999_999_999, mine].map(
-      (item_id): BareCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }],
+      (item_id): RawCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }],
     )
-    const outcomes = (await together(shop.sellers, calls)).map(outcomeOf)
+    const outcomes = (await callTogether(shop.sellers, calls)).map(resultOrCode)
     assert.deepEqual(outcomes, [{ quantity: 6 }, 'not_found', 'not_found', { quantity: 7 }])
   })
 })
@@ -211,9 +210,9 @@ describe('the keywords of an item', () => {
       const item = await registerOne({ ...fields, quantity: Math.max(1, quantity) })
       if (quantity === 0) await change(item, -1)
       const calls = changes.map(
-        (by): BareCall => ['update_units_for_sale', { session: ann.session, item_id: item, change: by }],
+        (by): RawCall => ['update_units_for_sale', { session: ann.session, item_id: item, change: by }],
       )
-      for (const { error } of await together(shop.sellers, calls)) assert.equal(error, undefined)
+      for (const { error } of await callTogether(shop.sellers, calls)) assert.equal(error, undefined)
       assert.deepEqual(await keywordsOf(item), expected)
       assert.equal(
         (await shop.item(item)).quantity,
@@ -266,14 +265,14 @@ describe('a key', () => {
   it('of a change that was refused is free also for a change that came together with it', async () => {
     const item = await registerOne({ quantity: 5 })
     const changes = (...all: number[]) =>
-      together(
+      callTogether(
         shop.sellers,
         all.map((by) => [
           'update_units_for_sale',
           { session: ann.session, item_id: item, change: by, idempotency_key: 'refused together' },
         ]),
       )
-    const outcomes = async (...all: number[]) => (await changes(...all)).map(outcomeOf)
+    const outcomes = async (...all: number[]) => (await changes(...all)).map(resultOrCode)
     const mismatch = 'idempotency_mismatch'
     assert.deepEqual(await outcomes(-6, -7, -2, -6, -3), [
       'out_of_stock',
@@ -289,8 +288,8 @@ describe('a key', () => {
   it('repeated within a batch has one effect', async () => {
     const item = await registerOne({ quantity: 5 })
     const params = { session: ann.session, item_id: item, change: -2, idempotency_key: 'one batch' }
-    const calls = Array.from({ length: 10 }, (): BareCall => ['update_units_for_sale', params])
-    for (const reply of await together(shop.sellers, calls)) assert.deepEqual(outcomeOf(reply), { quantity: 3 })
+    const calls = Array.from({ length: 10 }, (): RawCall => ['update_units_for_sale', params])
+    for (const reply of await callTogether(shop.sellers, calls)) assert.deepEqual(resultOrCode(reply), { quantity: 3 })
     assert.equal((await shop.item(item)).quantity, 3)
   })
 })
@@ -322,7 +321,7 @@ describe('a cursor', () => {
       const category = 70 + (keywords?.length ?? 3)
       const seller = await shop.newSeller()
       const { session } = seller
-      const [bob, carl] = (await shop.newBuyers(2)) as [Party, Party]
+      const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
       const fields = { category, keywords: ['red', 'blue'], quantity: 1 }
       const items = (await shop.register(seller, ...Array.from({ length: 12 }, () => fields))).toReversed()
       const sell = (item: number | undefined) => shop.purchase(carl, [item as number, 1])

@@ -1,25 +1,28 @@
 /**
- * A TCP link that breaks when a test says so. It stands before a server on
- * this machine, passes bytes on as they come, and counts them; at a byte, or
- * behind a line, it closes the connection, resets it, falls silent, or holds
- * the bytes back for a while. It knows nothing of what the bytes mean.
+ * A TCP link to a server that breaks when a test says so. It forwards bytes as
+ * they come and counts them. At a given byte, or after a given line, it closes
+ * the connection, resets it, falls silent, or delays the bytes that follow. It
+ * does not know what the bytes mean.
  */
 
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Fault {
-  /** Where the bytes go that are counted: requests to the server, replies to the client. */
+  /** The direction that is counted: requests go to the server, replies to the client. */
   to: 'server' | 'client'
-  /** How much passes before it happens, from now on, over all connections. 0: it happens when the next byte comes, which does not pass. */
+  /**
+   * What is still forwarded before the fault happens, counted from now on over all connections. With 0 the fault
+   * happens when the next byte comes, and that byte is not forwarded.
+   */
   after: { bytes: number } | { lines: number }
   does: Cut | { delayMs: number }
 }
 
-/** How a connection ends. `silence`: nothing passes any more, either way, and neither side is told. */
+/** How a connection ends. `silence`: nothing is forwarded any more, in either direction, and neither side learns of it. */
 export type Cut = 'close' | 'reset' | 'silence'
 
-interface Link {
+interface LinkConnection {
   readonly client: Socket
   readonly server: Socket
   silent: boolean
@@ -28,15 +31,15 @@ interface Link {
 const NEWLINE = 0x0a
 
 export class FaultyLink {
-  /** Connections that clients made so far. */
+  /** The number of connections that clients have made so far. */
   connections = 0
-  /** Whole lines that have passed so far. */
+  /** The number of whole lines forwarded so far, by receiver. */
   readonly lines = { server: 0, client: 0 }
   readonly port: number
   readonly #listener: Server
-  readonly #links: Link[] = []
+  readonly #links: LinkConnection[] = []
   #armed: Fault | undefined
-  /** How much may still pass before the armed fault happens. */
+  /** The bytes or lines that may still pass before the armed fault happens. */
   #left = 0
 
   private constructor(listener: Server, serverPort: number) {
@@ -44,7 +47,7 @@ export class FaultyLink {
     this.port = (listener.address() as { port: number }).port
   }
 
-  /** Resolves when it accepts connections for the server on that port, which need not run yet. */
+  /** Resolves when it accepts connections for the server on that port. The server need not run yet. */
   static start(serverPort: number): Promise<FaultyLink> {
     const listener = createServer({ allowHalfOpen: true, noDelay: true })
     return new Promise((resolve) => {
@@ -52,23 +55,23 @@ export class FaultyLink {
     })
   }
 
-  /** The fault happens once, on the connection whose byte it is. It takes the place of one that has not happened yet. */
+  /** Arms a fault: it happens once, on the connection that carries the byte. It replaces a fault that has not happened. */
   arm(fault: Fault): void {
     this.#armed = fault
     this.#left = 'bytes' in fault.after ? fault.after.bytes : fault.after.lines
   }
 
-  /** Whether a fault has been armed and has not happened yet. */
+  /** Whether an armed fault has not happened yet. */
   get armed(): boolean {
     return this.#armed !== undefined
   }
 
-  /** Does it to all connections that there are, now. */
+  /** Cuts all present connections at once. */
   cut(how: Cut): void {
     for (const link of this.#links) cut(link, how)
   }
 
-  /** Ends all connections, also silent ones, and takes no more. */
+  /** Ends all connections, also silent ones, and accepts no more. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#listener.close(resolve))
     this.cut('close')
@@ -78,38 +81,38 @@ export class FaultyLink {
   #accept(client: Socket, port: number): void {
     this.connections += 1
     const server = createConnection({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })
-    const link: Link = { client, server, silent: false }
+    const link: LinkConnection = { client, server, silent: false }
     this.#links.push(link)
     for (const to of ['server', 'client'] as const) {
-      link[to].on('error', () => {}) // whoever reads from it is told
-      void this.#pass(link, to)
+      link[to].on('error', () => {}) // the loop that reads from it gets the error too
+      void this.#forward(link, to)
     }
   }
 
-  /** Passes on what goes one way until that side ends, which is passed on too; a connection that breaks is reset. */
-  async #pass(link: Link, to: Fault['to']): Promise<void> {
+  /** Forwards one direction until its source ends, and then ends the target. If either side breaks, resets the target. */
+  async #forward(link: LinkConnection, to: Fault['to']): Promise<void> {
     const target = link[to]
     const source = to === 'server' ? link.client : link.server
     try {
-      for await (const chunk of source.iterator({ destroyOnReturn: false })) await this.#passChunk(link, to, chunk)
+      for await (const chunk of source.iterator({ destroyOnReturn: false })) await this.#forwardChunk(link, to, chunk)
       if (!link.silent) target.end()
     } catch {
       if (!link.silent) target.resetAndDestroy()
     }
   }
 
-  async #passChunk(link: Link, to: Fault['to'], chunk: Buffer): Promise<void> {
+  async #forwardChunk(link: LinkConnection, to: Fault['to'], chunk: Buffer): Promise<void> {
     if (link.silent || chunk.length === 0) return
     const fault = this.#armed
     const length = fault?.to === to ? this.#count(fault, chunk) : undefined
     if (fault === undefined || length === undefined) return this.#write(link, to, chunk)
     this.#armed = undefined
     await this.#write(link, to, chunk.subarray(0, length))
-    await happen(fault, link)
-    return this.#passChunk(link, to, chunk.subarray(length))
+    await carryOut(fault, link)
+    return this.#forwardChunk(link, to, chunk.subarray(length))
   }
 
-  /** How much of a chunk still passes before the fault happens; undefined if it doesn't happen in it. */
+  /** The bytes of a chunk that pass before the fault happens; undefined if the fault is not in this chunk. */
   #count({ after }: Fault, chunk: Buffer): number | undefined {
     if ('bytes' in after) {
       const length = this.#left
@@ -126,18 +129,18 @@ export class FaultyLink {
     return at
   }
 
-  async #write(link: Link, to: Fault['to'], chunk: Buffer): Promise<void> {
+  async #write(link: LinkConnection, to: Fault['to'], chunk: Buffer): Promise<void> {
     for (const byte of chunk) if (byte === NEWLINE) this.lines[to] += 1
     await new Promise((resolve) => link[to].write(chunk, resolve))
   }
 }
 
-async function happen({ does }: Fault, link: Link): Promise<void> {
+async function carryOut({ does }: Fault, link: LinkConnection): Promise<void> {
   if (typeof does === 'object') await sleep(does.delayMs)
   else cut(link, does)
 }
 
-function cut(link: Link, how: Cut): void {
+function cut(link: LinkConnection, how: Cut): void {
   if (how === 'silence') {
     link.silent = true
     return

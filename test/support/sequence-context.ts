@@ -1,31 +1,32 @@
 /**
- * What one sequence of calls plays in: users, sessions and categories that no
- * other sequence has, with the reference of what is in them, so that many can
- * share a marketplace. Compares all that the databases have of it.
+ * What one random sequence of calls works in: accounts, sessions and categories
+ * of its own, so that many sequences can share a marketplace, and the reference
+ * to compare with. Reads all rows of the sequence from the databases, and the
+ * rows that the reference expects.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../../src/contract/operations.ts'
 import type { DatabaseName } from '../../src/db/schema.ts'
 import { VERSION } from '../../src/process/start.ts'
 import { type Cart, Reference } from './reference.ts'
+import { hashToken, openSessions } from './sessions.ts'
 
-export interface World {
+export interface SequenceContext {
   reference: Reference
-  /** Begins every user name. */
+  /** The prefix of every user name. */
   prefix: string
   categories: readonly number[]
-  /** All tokens there were, in the order in which their sessions began. */
+  /** All tokens ever given out, the oldest first. */
   sessions: Record<Role, string[]>
   keyedCalls: KnownCall[]
-  /** Calls that were answered a part of a list, with the cursor that leads on. */
+  /** Calls that were answered with one page of several, with the cursor of the next page. */
   pages: KnownCall[]
-  tally: Tally
+  answerCounts: AnswerCounts
 }
 
-/** How often each operation came to each outcome. */
-export type Tally = Map<string, number>
+/** The number of calls by operation and kind of answer, as `possibleAnswers` names them. */
+export type AnswerCounts = Map<string, number>
 
 /** A call that a client remembers. */
 export interface KnownCall {
@@ -38,36 +39,45 @@ export interface KnownCall {
 
 export type Databases = { [D in DatabaseName]: Connection }
 
-/** Who is there at the beginning, in both roles. */
+/** The accounts at the beginning, in both roles. */
 export const FIRST_USERS = ['ann', 'bob', 'cid'] as const
 export const PASSWORD = 'correct horse'
 const SESSIONS_A_USER = 5
-const LIFE_S = 12 * 3_600
+const SESSION_IDLE_S = 12 * 3_600
 const CATEGORIES = 65_536
-const CATEGORIES_A_WORLD = 2
+const CATEGORIES_A_CONTEXT = 2
 
-let worldsOpened = 0
+let contextsOpened = 0
 
-/** Users and first sessions go straight into the database: scrypt would take longer than the sequence. */
-export async function openWorld({ customer }: Databases, passwordHash: string, tally: Tally): Promise<World> {
-  const number = worldsOpened++
-  const world: World = {
+/** Accounts and first sessions go straight into the database: scrypt would take longer than the sequence. */
+export async function openContext(
+  { customer }: Databases,
+  passwordHash: string,
+  answerCounts: AnswerCounts,
+): Promise<SequenceContext> {
+  const number = contextsOpened++
+  const context: SequenceContext = {
     reference: new Reference(VERSION),
     prefix: `${number}-`,
     categories: Array.from(
-      { length: CATEGORIES_A_WORLD },
-      (_, index) => (number * CATEGORIES_A_WORLD + index) % CATEGORIES,
+      { length: CATEGORIES_A_CONTEXT },
+      (_, index) => (number * CATEGORIES_A_CONTEXT + index) % CATEGORIES,
     ),
     sessions: { seller: [], buyer: [] },
     keyedCalls: [],
     pages: [],
-    tally,
+    answerCounts,
   }
-  for (const role of ROLES) await openAccounts(world, role, customer, passwordHash)
-  return world
+  for (const role of ROLES) await openAccounts(context, role, customer, passwordHash)
+  return context
 }
 
-async function openAccounts({ reference, prefix, sessions }: World, role: Role, customer: Connection, hash: string) {
+async function openAccounts(
+  { reference, prefix, sessions }: SequenceContext,
+  role: Role,
+  customer: Connection,
+  hash: string,
+) {
   const users = FIRST_USERS.map((name) => ({ username: prefix + name, name }))
   const rows: { id: number }[] = await customer.query(
     `INSERT INTO ${role} (username, name, password) VALUES ${users.map(() => '(?, ?, ?)').join(', ')} RETURNING id`,
@@ -75,32 +85,32 @@ async function openAccounts({ reference, prefix, sessions }: World, role: Role, 
   )
   const accounts = users.map((user, index) => ({ ...user, id: (rows[index] as { id: number }).id, password: PASSWORD }))
   reference.accounts[role].push(...accounts)
-  for (const account of Array(SESSIONS_A_USER).fill(accounts).flat()) {
-    const token = randomBytes(32).toString('base64url')
-    reference.sessions.set(token, { role, account })
-    sessions[role].push(token)
+  const owners: typeof accounts = Array(SESSIONS_A_USER).fill(accounts).flat()
+  const ids = owners.map(({ id }) => id)
+  const opened = await openSessions(customer, role, ids, { idleS: SESSION_IDLE_S })
+  for (const [index, { session }] of opened.entries()) {
+    reference.sessions.set(session, { role, account: owners[index] as (typeof owners)[number] })
+    sessions[role].push(session)
   }
-  await customer.batch(
-    'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-      'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
-    sessions[role].map((token) => [hashOf(token), role, reference.sessions.get(token)?.account.id, LIFE_S, LIFE_S]),
-  )
 }
 
-/** Makes the categories free for another world. */
-export async function closeWorld({ categories }: World, { product }: Databases): Promise<void> {
+/** Frees the categories for another context. */
+export async function closeContext({ categories }: SequenceContext, { product }: Databases): Promise<void> {
   await product.query('DELETE FROM item_keyword WHERE category IN (?)', [categories])
 }
 
-/** Each table as its rows, each as JSON, in no order. */
+/** The rows of each table, as sorted JSON texts. */
 type Tables = Record<string, readonly string[]>
 
-/** What the databases have of the world. */
-export async function rowsStored({ reference, categories }: World, databases: Databases): Promise<Tables> {
+/** All rows of this context in the databases. */
+export async function readStoredRows(
+  { reference, categories }: SequenceContext,
+  databases: Databases,
+): Promise<Tables> {
   const values = {
     sellers: reference.accounts.seller.map(({ id }) => id),
     buyers: reference.accounts.buyer.map(({ id }) => id),
-    sessions: [...reference.sessions.keys(), ''].map(hashOf),
+    sessions: [...reference.sessions.keys(), ''].map(hashToken),
     categories,
   }
   const tables = Object.entries(TABLES).map(async ([name, { database, sql }]) => {
@@ -108,17 +118,17 @@ export async function rowsStored({ reference, categories }: World, databases: Da
       { sql, namedPlaceholders: true, rowsAsArray: true },
       values,
     )
-    return [name, asLines(rows)]
+    return [name, toSortedTexts(rows)]
   })
   return Object.fromEntries(await Promise.all(tables))
 }
 
-/** What they should have. */
-export function rowsExpected({ reference }: World): Tables {
-  return Object.fromEntries(Object.entries(TABLES).map(([name, { rows }]) => [name, asLines(rows(reference))]))
+/** The rows that the reference expects. */
+export function toExpectedRows({ reference }: SequenceContext): Tables {
+  return Object.fromEntries(Object.entries(TABLES).map(([name, { rows }]) => [name, toSortedTexts(rows(reference))]))
 }
 
-function asLines(rows: readonly (readonly unknown[])[]): string[] {
+function toSortedTexts(rows: readonly (readonly unknown[])[]): string[] {
   return rows.map((row) => JSON.stringify(row)).sort()
 }
 
@@ -128,7 +138,7 @@ interface Table {
   rows(reference: Reference): unknown[][]
 }
 
-/** Scores without a row are zeros, and compared as such. Carts are those of the sessions that live. */
+/** A score without a row equals zeros, so rows of zeros are left out. Carts are those of live sessions. */
 const TABLES: Readonly<Record<string, Table>> = {
   seller: {
     database: 'customer',
@@ -144,7 +154,7 @@ const TABLES: Readonly<Record<string, Table>> = {
     database: 'customer',
     sql: `SELECT token_hash, role, account_id FROM session
           WHERE role = 'seller' AND account_id IN (:sellers) OR role = 'buyer' AND account_id IN (:buyers)`,
-    rows: ({ sessions }) => [...sessions].map(([token, { role, account }]) => [hashOf(token), role, account.id]),
+    rows: ({ sessions }) => [...sessions].map(([token, { role, account }]) => [hashToken(token), role, account.id]),
   },
   item: {
     database: 'product',
@@ -152,8 +162,15 @@ const TABLES: Readonly<Record<string, Table>> = {
           FROM item WHERE seller_id IN (:sellers)`,
     rows: (reference) =>
       [...reference.items.values()].map((item) => [
-        ...[item.item_id, item.seller_id, item.name, item.category, item.keywords.join('\n'), item.condition],
-        ...[item.price_cents, item.quantity, ...Object.values(reference.votesOn([item.item_id]))],
+        item.item_id,
+        item.seller_id,
+        item.name,
+        item.category,
+        item.keywords.join('\n'),
+        item.condition,
+        item.price_cents,
+        item.quantity,
+        ...Object.values(reference.countVotes([item.item_id])),
       ]),
   },
   item_keyword: {
@@ -167,7 +184,7 @@ const TABLES: Readonly<Record<string, Table>> = {
   purchase: {
     database: 'product',
     sql: `SELECT id, buyer_id, total_cents FROM purchase WHERE buyer_id IN (:buyers)`,
-    rows: ({ purchases }) => purchases.map(({ id, buyerId, lines }) => [id, buyerId, totalOf(lines)]),
+    rows: ({ purchases }) => purchases.map(({ id, buyerId, lines }) => [id, buyerId, sumCents(lines)]),
   },
   purchase_line: {
     database: 'product',
@@ -188,26 +205,28 @@ const TABLES: Readonly<Record<string, Table>> = {
           WHERE seller_id IN (:sellers) AND thumbs_up + thumbs_down + items_sold > 0`,
     rows: (reference) =>
       reference.accounts.seller
-        .map(({ id }) => [id, ...Object.values(reference.rating(id))])
+        .map(({ id }) => [id, ...Object.values(reference.rateSeller(id))])
         .filter(([, ...score]) => score.some((count) => count !== 0)),
   },
   buyer_score: {
     database: 'product',
     sql: `SELECT buyer_id, items_purchased FROM buyer_score WHERE buyer_id IN (:buyers) AND items_purchased > 0`,
     rows: (reference) =>
-      reference.accounts.buyer.map(({ id }) => [id, reference.itemsPurchased(id)]).filter(([, units]) => units !== 0),
+      reference.accounts.buyer
+        .map(({ id }) => [id, reference.countItemsPurchased(id)])
+        .filter(([, units]) => units !== 0),
   },
   saved_cart: {
     database: 'product',
     sql: `SELECT buyer_id, content FROM saved_cart WHERE buyer_id IN (:buyers)`,
-    rows: ({ savedCarts }) => [...savedCarts].map(([buyerId, cart]) => [buyerId, contentOf(cart)]),
+    rows: ({ savedCarts }) => [...savedCarts].map(([buyerId, cart]) => [buyerId, encodeCart(cart)]),
   },
   cart: {
     database: 'product',
     sql: `SELECT session_hash, buyer_id, content FROM cart WHERE session_hash IN (:sessions)`,
     rows: ({ sessions }) =>
       [...sessions].flatMap(([token, { account, cart }]) =>
-        cart === undefined ? [] : [[hashOf(token), account.id, contentOf(cart)]],
+        cart === undefined ? [] : [[hashToken(token), account.id, encodeCart(cart)]],
       ),
   },
   idempotency: {
@@ -218,14 +237,10 @@ const TABLES: Readonly<Record<string, Table>> = {
   },
 }
 
-function totalOf(lines: readonly { quantity: number; price_cents: number }[]): number {
+function sumCents(lines: readonly { quantity: number; price_cents: number }[]): number {
   return lines.reduce((total, { quantity, price_cents }) => total + quantity * price_cents, 0)
 }
 
-function contentOf(cart: Cart): string {
+function encodeCart(cart: Cart): string {
   return [...cart].map((line) => line.join(':')).join(' ')
-}
-
-function hashOf(token: string): string {
-  return createHash('sha256').update(token).digest('base64url')
 }

@@ -14,7 +14,8 @@ import type { Connection } from 'mariadb'
 import { withConnection } from '../../src/db/connect.ts'
 import type { Reply } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
-import { hashOf, openShop, type Party, SHOP, type Shop, together } from '../support/shop.ts'
+import { type AccountSession, hashToken } from '../support/sessions.ts'
+import { callTogether, openShop, SHOP_SETTINGS, type Shop } from '../support/shop.ts'
 
 const ROUNDS = 160
 const ROUNDS_AT_ONCE = 8
@@ -221,8 +222,8 @@ function endOf(model: Model) {
 interface Round {
   scenario: Scenario
   calls: Call[]
-  seller: Party
-  sessions: Party[]
+  seller: AccountSession
+  sessions: AccountSession[]
   itemIds: number[]
   outcomes: Outcome[]
 }
@@ -236,8 +237,8 @@ const servers = {} as Record<'on' | 'off', { sellers: RunningServer; buyers: Run
 before(async () => {
   shop = await openShop()
   const [sellers, buyers] = await Promise.all([
-    shop.marketplace.serve('seller', { ...SHOP, queue: 'off' }),
-    shop.marketplace.serve('buyer', { ...SHOP, queue: 'off' }),
+    shop.marketplace.serve('seller', { ...SHOP_SETTINGS, queue: 'off' }),
+    shop.marketplace.serve('buyer', { ...SHOP_SETTINGS, queue: 'off' }),
   ])
   servers.on = shop
   servers.off = { sellers, buyers }
@@ -274,12 +275,12 @@ async function prepare(connection: Connection, scenarios: readonly Scenario[]): 
     await shop.newBuyers(count),
     await shop.newBuyers(count),
   ]
-  const bobsAgain = await shop.allAgain(bobs)
+  const bobsAgain = await shop.newSessions(bobs)
   return Promise.all(
     scenarios.map(async (scenario, index): Promise<Round> => {
       const [seller, ...sessions] = [sellers, bobs, bobsAgain, carls].map((parties) => parties[index]) as [
-        Party,
-        ...Party[],
+        AccountSession,
+        ...AccountSession[],
       ]
       const calls = scenario.repeated ? [...scenario.calls, scenario.calls[0] as Call] : scenario.calls
       const itemIds = scenario.start.items.map((_, item) => LONG_AGO + seller.id * ITEMS + item)
@@ -297,7 +298,7 @@ function insert(connection: Connection, table: string, row: (string | number)[])
 }
 
 function rowsOf({ scenario: { start }, seller, sessions, itemIds }: Round): Inserted[] {
-  const [bob, , carl] = sessions as [Party, Party, Party]
+  const [bob, , carl] = sessions as [AccountSession, AccountSession, AccountSession]
   const buyerIds = [bob.id, carl.id]
   const content = (lines: Lines) => lines.map(([item, units]) => `${itemIds[item]}:${units}`).join(' ')
   const inserted: Inserted[] = []
@@ -313,8 +314,8 @@ function rowsOf({ scenario: { start }, seller, sessions, itemIds }: Round): Inse
     }
   }
   for (const [by, lines] of start.carts.entries()) {
-    const { id, session } = sessions[by] as Party
-    if (lines !== undefined) inserted.push(['cart', [hashOf(session), id, content(lines), LONG_AGO]])
+    const { id, session } = sessions[by] as AccountSession
+    if (lines !== undefined) inserted.push(['cart', [hashToken(session), id, content(lines), LONG_AGO]])
   }
   for (const [buyer, buyerId] of buyerIds.entries()) {
     const lines = start.saved[buyer]
@@ -348,7 +349,7 @@ async function play(rounds: readonly Round[], { sellers, buyers }: (typeof serve
       { server: sellers, asked: random.filter(ofSellers) },
       { server: buyers, asked: random.filter((one) => !ofSellers(one)) },
     ].map(async ({ server, asked }) => {
-      const replies = await together(
+      const replies = await callTogether(
         server,
         asked.map(({ round, call, place }) => [METHODS[call.do], paramsOf(round, call, place)]),
       )
@@ -361,7 +362,7 @@ async function play(rounds: readonly Round[], { sellers, buyers }: (typeof serve
 
 /** The first call and the last one have a key if they are one. */
 function paramsOf({ scenario, calls, seller, sessions, itemIds }: Round, call: Call, place: number): object {
-  const { session } = 'by' in call ? (sessions[call.by] as Party) : seller
+  const { session } = 'by' in call ? (sessions[call.by] as AccountSession) : seller
   const { do: _, by: __, item, cents, ...rest } = { by: 0, item: undefined, cents: undefined, ...call }
   return {
     ...{ session, ...rest },
@@ -388,7 +389,7 @@ function outcomeIn({ itemIds }: Round, { result, error }: Reply): Outcome {
 
 /** The rows that the round left, in the form of `endOf`. */
 async function readEnd(connection: Connection, { seller, sessions, itemIds }: Round): Promise<End> {
-  const [bob, , carl] = sessions as [Party, Party, Party]
+  const [bob, , carl] = sessions as [AccountSession, AccountSession, AccountSession]
   const buyerIds = [bob.id, carl.id]
   const read = async (sql: string, values: unknown[]): Promise<unknown[][]> =>
     connection.query({ sql, rowsAsArray: true }, values)
@@ -397,8 +398,8 @@ async function readEnd(connection: Connection, { seller, sessions, itemIds }: Ro
     content === undefined
       ? undefined
       : String(content).replace(/\d+(?=:)/g, (id) => String(itemIds.indexOf(Number(id))))
-  const cartOf = async ({ session }: Party) =>
-    places((await one('SELECT content FROM cart WHERE session_hash = ?', hashOf(session)))?.[0])
+  const cartOf = async ({ session }: AccountSession) =>
+    places((await one('SELECT content FROM cart WHERE session_hash = ?', hashToken(session)))?.[0])
   const [items, words, carts, saved, lines, votes, score, bought] = await Promise.all([
     read('SELECT id, quantity, price_cents, thumbs_up, thumbs_down FROM item WHERE seller_id = ? ORDER BY id', [
       seller.id,
