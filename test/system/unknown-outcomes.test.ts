@@ -1,9 +1,9 @@
 /**
- * Connections that are cut while a call is under way, between client and server
- * and between server and database, at every stage; and servers that are killed
- * at the worst one. Nobody knows then whether the call was carried out: tried
- * again with its key, it turns out to have been carried out once, and answers
- * what it would have answered. Without a key it is told that nobody knows.
+ * Connections that are cut during a call, between client and server or between
+ * server and database, at every stage; and servers that are killed at the worst
+ * moment. The outcome of such a call is unknown. A retry with the same key finds
+ * that the call was carried out once, and gets its answer. A call without a key
+ * is refused with the outcome `unknown`.
  */
 
 import assert from 'node:assert/strict'
@@ -13,26 +13,33 @@ import { CallRefused } from '../../src/client/connection.ts'
 import { RetryingClient } from '../../src/client/retrying.ts'
 import { operationsByName, type Role } from '../../src/contract/operations.ts'
 import { anItem, Caller } from '../support/clients.ts'
-import { DatabaseProxy, isCommit, type Judge, type Link, type Packet, type Side } from '../support/database-proxy.ts'
-import { KEYED_CALLS, KEYED_OPERATIONS, type Lines } from '../support/keyed-calls.ts'
-import { Books, type Client, gather, newKey, WITHOUT_KEY } from '../support/ledger-clients.ts'
+import {
+  DatabaseProxy,
+  isCommit,
+  type Link,
+  type Packet,
+  type PacketHook,
+  type Side,
+} from '../support/database-proxy.ts'
+import { FaultyLink } from '../support/faulty-link.ts'
+import { KEYED_CALLS, KEYED_OPERATIONS, type RoleCallers } from '../support/keyed-calls.ts'
+import { AuditedLedger, type LedgerClient, newKey, openLedgerClients, WITHOUT_KEY } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { FaultyLink } from '../support/proxy.ts'
-import { below, diceOf, oneOf, ROUNDS } from '../support/random.ts'
+import { below, oneOf, ROUNDS, seedRandom } from '../support/random.ts'
 
-/** How long a client that retries goes on, on a machine that may be busy. */
+/** How long a retrying client goes on. Long, since the machine may be busy. */
 const PATIENCE_MS = 40_000
 const REQUEST_MS = 3_000
-/** Long enough for a server to notice, and to begin again. */
+/** Long enough for a server to notice that its connection is cut, and to try again. */
 const LATE_MS = 200
-const OF_BUYERS = KEYED_OPERATIONS.filter((operation) => operationsByName('buyer').has(operation))
+const BUYER_OPERATIONS = KEYED_OPERATIONS.filter((operation) => operationsByName('buyer').has(operation))
 
 let marketplace: TestMarketplace
 let proxy: DatabaseProxy
-/** These reach the product database by way of the proxy. */
+/** Both connect to the product database through the proxy. */
 let sellers: RunningServer<'seller'>
 let buyers: RunningServer<'buyer'>
-let books: Books
+let ledger: AuditedLedger
 let toClose: { close(): unknown }[] = []
 
 before(async () => {
@@ -41,10 +48,10 @@ before(async () => {
   ;[sellers, buyers] = await Promise.all([marketplace.serve('seller', throughProxy()), serveBuyers()])
 })
 beforeEach(async () => {
-  books = await Books.open(marketplace)
+  ledger = await AuditedLedger.open(marketplace)
 })
 afterEach(async () => {
-  proxy.judge = () => {}
+  proxy.onPacket = () => {}
   for (const one of toClose.reverse()) await one.close()
   toClose = []
 })
@@ -61,66 +68,68 @@ function serveBuyers(port = 0): Promise<RunningServer<'buyer'>> {
   return marketplace.serve('buyer', { ...throughProxy(), buyerPort: port })
 }
 
-/** A line that does not give up, closed after the test. */
+/** A client that retries, closed after the test. */
 function retrying<R extends Role>(role: R, port: number): RetryingClient<R> {
-  const line = new RetryingClient({ role, host: '127.0.0.1', port, timeoutMs: PATIENCE_MS })
-  toClose.push(line)
-  return line
-}
-
-/** Such lines, to the servers or what stands before them. */
-function linesTo({ seller = sellers.port, buyer = buyers.port } = {}): Lines {
-  return { seller: retrying('seller', seller), buyer: retrying('buyer', buyer) }
-}
-
-/** A line that gives up at once, closed after the test. */
-async function plain<R extends Role>(server: RunningServer<R>): Promise<Caller<R>> {
-  const line = await Caller.connect(server)
-  toClose.push(line)
-  return line
-}
-
-/** A new client on a line that does not give up. */
-async function newClient<R extends Role>(server: RunningServer<R>): Promise<Client<R>> {
-  const [client] = await gather(marketplace, server.role, 1, books, () => retrying(server.role, server.port))
+  const client = new RetryingClient({ role, host: '127.0.0.1', port, timeoutMs: PATIENCE_MS })
+  toClose.push(client)
   return client
 }
 
-describe("a client's connection that is cut", () => {
-  for (const [to, about, strideBytes] of [
+/** Retrying clients of both roles, by default to the servers themselves. */
+function retryingBoth({ seller = sellers.port, buyer = buyers.port } = {}): RoleCallers {
+  return { seller: retrying('seller', seller), buyer: retrying('buyer', buyer) }
+}
+
+/** A connection without retries, closed after the test. */
+async function plain<R extends Role>(server: RunningServer<R>): Promise<Caller<R>> {
+  const caller = await Caller.connect(server)
+  toClose.push(caller)
+  return caller
+}
+
+/** A new client that retries. */
+async function newClient<R extends Role>(server: RunningServer<R>): Promise<LedgerClient<R>> {
+  const [client] = await openLedgerClients(marketplace, server.role, 1, ledger, () =>
+    retrying(server.role, server.port),
+  )
+  return client
+}
+
+describe('a call', () => {
+  for (const [to, moment, strideBytes] of [
     ['server', 'at any byte of the request', 30],
-    ['client', 'before the reply or amid it', 10],
+    ['client', 'before the reply or at any byte of it', 10],
   ] as const) {
     for (const operation of KEYED_OPERATIONS) {
-      it(`${about} leaves one effect and the answer that is stored: ${operation}`, async (test) => {
-        const random = diceOf(test)
+      it(`has one effect and gets the stored answer when the client’s connection is cut ${moment}, for ${operation}`, async (test) => {
+        const random = seedRandom(test)
         const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-        const link = await FaultyLink.start((OF_BUYERS.includes(operation) ? buyers : sellers).port)
+        const link = await FaultyLink.start((BUYER_OPERATIONS.includes(operation) ? buyers : sellers).port)
         toClose.push(link)
-        const lines = linesTo({ seller: link.port, buyer: link.port })
+        const callers = retryingBoth({ seller: link.port, buyer: link.port })
         let cuts = 0
         for (let bytes = 0; ; bytes += 1 + below((2 * strideBytes) / ROUNDS, random)) {
           const call = await KEYED_CALLS[operation](seller, buyer)
           link.arm({ to, after: { bytes }, does: oneOf(['close', 'reset'], random) })
-          await call(lines)
-          if (link.armed) break // no request, or no reply, has so many bytes
+          await call(callers)
+          if (link.armed) break // no request, or no reply, is this long
           cuts += 1
         }
         assert.ok(cuts > 1, `${cuts} cuts`)
-        await books.audit()
+        await ledger.audit()
       })
     }
   }
 })
 
-/** Cuts the connection on which so many packets, from now on and over all connections, have gone that way. */
+/** Cuts a connection when `after` more packets have gone to that side, counted over all connections. */
 class Cut {
   done = false
-  readonly judge: Judge
+  readonly onPacket: PacketHook
 
   constructor(to: Side, after: number) {
     let left = after
-    this.judge = (packet) => {
+    this.onPacket = (packet) => {
       if (packet.to !== to || this.done) return
       if (left > 0) {
         left -= 1
@@ -132,56 +141,58 @@ class Cut {
   }
 }
 
-describe("the server's connection to the database that is cut at any packet of a purchase", () => {
+describe('a purchase during which the server’s connection to the database is cut', () => {
   for (const to of ['database', 'server'] as const) {
     for (const keyed of [true, false]) {
-      const about = keyed ? 'one purchase, with a key' : 'one purchase or none, without a key, and says which'
-      it(`to the ${to}, leaves ${about}`, async (test) => {
-        const random = diceOf(test)
+      const about = keyed
+        ? `is made once if it has a key, at any packet to the ${to}`
+        : `is made once or not at all if it has no key, at any packet to the ${to}, and the answer fits`
+      it(about, async (test) => {
+        const random = seedRandom(test)
         const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
         const { item_id } = await seller.call('register_item_for_sale', anItem({ quantity: 1_000 }))
-        const impatient = buyer.over(await plain(buyers))
-        const outcomes: Record<string, number> = {}
+        const withoutRetries = buyer.through(await plain(buyers))
+        const endings: Record<string, number> = {}
         for (let packets = 0; ; packets += 1 + below(6 / ROUNDS, random)) {
           await buyer.call('clear_cart', {})
           await buyer.call('add_item_to_cart', { item_id, quantity: 1 })
           const cut = new Cut(to, packets)
-          proxy.judge = cut.judge
-          const outcome = keyed
+          proxy.onPacket = cut.onPacket
+          const answer = keyed
             ? await buyer.call('make_purchase', {})
-            : await impatient.attempt('make_purchase', WITHOUT_KEY, 'timeout')
-          proxy.judge = () => {}
-          const what = String(outcomeOf(outcome))
-          outcomes[what] = (outcomes[what] ?? 0) + 1
-          if (!cut.done) break // no purchase has so many packets
+            : await withoutRetries.attempt('make_purchase', WITHOUT_KEY, 'timeout')
+          proxy.onPacket = () => {}
+          const ending = String(summarise(answer))
+          endings[ending] = (endings[ending] ?? 0) + 1
+          if (!cut.done) break // no purchase has this many packets
         }
-        test.diagnostic(JSON.stringify(outcomes))
-        await books.audit()
+        test.diagnostic(JSON.stringify(endings))
+        await ledger.audit()
       })
     }
   }
 })
 
-/** A packet that stands still until it is let go. */
-interface Held {
+/** A packet that the proxy holds until it is released. */
+interface HeldPacket {
   link: Link
-  letGo(): void
+  release(): void
 }
 
-/** Resolves with the next packet of this kind. */
-function hold(isIt: (packet: Packet) => boolean): Promise<Held> {
+/** Resolves when the proxy holds the next packet that matches. */
+function hold(matches: (packet: Packet) => boolean): Promise<HeldPacket> {
   return new Promise((resolve) => {
     let done = false
-    proxy.judge = (packet) => {
-      if (done || !isIt(packet)) return
+    proxy.onPacket = (packet) => {
+      if (done || !matches(packet)) return
       done = true
-      return new Promise<void>((letGo) => resolve({ link: packet.link, letGo }))
+      return new Promise<void>((release) => resolve({ link: packet.link, release }))
     }
   })
 }
 
-/** The COMMIT of a call: not of ids that are reserved, nor of sweeping. */
-function holdCommit(): Promise<Held> {
+/** Holds the COMMIT of a call, not that of reserving ids or of a sweep. */
+function holdCommit(): Promise<HeldPacket> {
   const others = new Set<Link>()
   return hold((packet) => {
     if (/id_block|DELETE FROM (idempotency|cart)/.test(packet.bytes.toString('latin1'))) others.add(packet.link)
@@ -189,128 +200,128 @@ function holdCommit(): Promise<Held> {
   })
 }
 
-/** Lets the COMMIT go, and resolves with its answer. */
-function holdAnswer(commit: Held): Promise<Held> {
-  const answer = hold(({ to, link }) => to === 'server' && link === commit.link)
-  commit.letGo()
-  return answer
+/** Releases the COMMIT, and holds the database's response to it. */
+function holdResponse(commit: HeldPacket): Promise<HeldPacket> {
+  const response = hold(({ to, link }) => to === 'server' && link === commit.link)
+  commit.release()
+  return response
 }
 
-/** What a call comes to while the next COMMIT meets its fate. */
-async function during(fate: () => Promise<void>, call: () => Promise<object>): Promise<unknown> {
-  const [outcome] = await Promise.all([call().catch(refused), fate()])
-  return outcomeOf(outcome)
+/** Makes a call while the fault happens to the next COMMIT; resolves to a summary of the answer. */
+async function callDuring(fault: () => Promise<void>, call: () => Promise<object>): Promise<unknown> {
+  const [answer] = await Promise.all([call().catch(asRefusal), fault()])
+  return summarise(answer)
 }
 
-function refused(error: unknown): CallRefused {
+function asRefusal(error: unknown): CallRefused {
   assert.ok(error instanceof CallRefused, String(error))
   return error
 }
 
-function outcomeOf(answer: object): unknown {
+function summarise(answer: object): unknown {
   return answer instanceof CallRefused ? (answer.details.outcome ?? answer.code) : 'done'
 }
 
-const FATES = {
-  'that never arrives': async () => {
+const COMMIT_FAULTS = {
+  'never reaches the database': async () => {
     const commit = await holdCommit()
     commit.link.cut()
-    commit.letGo()
+    commit.release()
   },
-  'that is carried out, its answer lost': async () => {
-    const answer = await holdAnswer(await holdCommit())
-    answer.link.cut()
-    answer.letGo()
+  'is carried out, but its response is lost': async () => {
+    const response = await holdResponse(await holdCommit())
+    response.link.cut()
+    response.release()
   },
-  'that arrives when its server has lost the connection': async () => {
+  'reaches the database after the server has lost the connection': async () => {
     const commit = await holdCommit()
     commit.link.cut('server')
     await sleep(LATE_MS)
-    commit.letGo()
+    commit.release()
   },
 }
 
-for (const [about, fate] of Object.entries(FATES)) {
-  describe(`a COMMIT ${about}`, () => {
-    it('is found out about by the key, and leaves one effect', async () => {
+for (const [about, fault] of Object.entries(COMMIT_FAULTS)) {
+  describe(`a call whose COMMIT ${about}`, () => {
+    it('is resolved by its key and has one effect', async () => {
       const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-      const lines = linesTo()
+      const callers = retryingBoth()
       for (let round = 0; round < ROUNDS; round += 1) {
         for (const operation of KEYED_OPERATIONS) {
           const call = await KEYED_CALLS[operation](seller, buyer)
-          assert.equal(await during(fate, () => call(lines)), 'done', operation)
+          assert.equal(await callDuring(fault, () => call(callers)), 'done', operation)
         }
       }
-      await books.audit()
+      await ledger.audit()
     })
 
-    it('is told to a client without a key, and not repeated', async () => {
+    it('is refused with the outcome unknown if it has no key, and is not repeated', async () => {
       const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-      const lines = { seller: await plain(sellers), buyer: await plain(buyers) }
+      const callers = { seller: await plain(sellers), buyer: await plain(buyers) }
       for (let round = 0; round < ROUNDS; round += 1) {
         for (const operation of KEYED_OPERATIONS) {
           const call = await KEYED_CALLS[operation](seller, buyer, WITHOUT_KEY)
-          assert.equal(await during(fate, () => call(lines)), 'unknown', operation)
+          assert.equal(await callDuring(fault, () => call(callers)), 'unknown', operation)
         }
       }
-      await books.audit()
+      await ledger.audit()
     })
   })
 }
 
-describe('a COMMIT that arrives after the call was answered', () => {
-  it('was not called impossible, and is found out about by the key', async () => {
+describe('a call whose COMMIT reaches the database after the call was answered', () => {
+  it('was refused with the outcome unknown, and is resolved by its key', async () => {
     const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-    const lines = { seller: await plain(sellers), buyer: await plain(buyers) }
+    const callers = { seller: await plain(sellers), buyer: await plain(buyers) }
     for (const operation of KEYED_OPERATIONS) {
       const call = await KEYED_CALLS[operation](seller, buyer)
       const held = holdCommit()
-      const calling = call(lines).catch(refused)
+      const calling = call(callers).catch(asRefusal)
       const commit = await held
       commit.link.cut('server')
-      assert.equal(outcomeOf(await calling), 'unknown', operation)
-      commit.letGo()
-      await call(linesTo())
+      assert.equal(summarise(await calling), 'unknown', operation)
+      commit.release()
+      await call(retryingBoth())
     }
-    await books.audit()
+    await ledger.audit()
   })
 })
 
-describe('a call that is tried again at another server while the first is about to COMMIT', () => {
+describe('a call that is retried at another server while the first server is about to COMMIT', () => {
   let other: RunningServer<'buyer'>
   before(async () => {
     other = await marketplace.serve('buyer')
   })
 
   for (const cut of [false, true]) {
-    it(`has one effect and one answer, if the first ${cut ? 'loses its connection' : 'goes on'}`, async () => {
+    it(`has one effect and one answer if the first server ${cut ? 'loses its connection' : 'goes on'}`, async () => {
       const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
-      const [lines, others] = [linesTo(), linesTo({ buyer: other.port })]
-      for (const operation of OF_BUYERS) {
+      const [callers, others] = [retryingBoth(), retryingBoth({ buyer: other.port })]
+      for (const operation of BUYER_OPERATIONS) {
         const call = await KEYED_CALLS[operation](seller, buyer)
         const held = holdCommit()
-        const first = call(lines)
+        const first = call(callers)
         const commit = await held
         const second = call(others)
         await sleep(LATE_MS)
         if (cut) commit.link.cut()
-        commit.letGo()
+        commit.release()
         assert.deepEqual(await first, await second, operation)
       }
-      await books.audit()
+      await ledger.audit()
     })
   }
 })
 
-/** A purchase that is ready to be made, and what is stored of it. */
-async function readyPurchase() {
+/** A purchase that is ready to be made, and the answer stored under its key. */
+async function preparePurchase() {
   const [seller, buyer] = await Promise.all([newClient(sellers), newClient(buyers)])
   const key = newKey()
   const call = await KEYED_CALLS.make_purchase(seller, buyer, key)
   const sql = "SELECT answer FROM idempotency WHERE role = 'buyer' AND idempotency_key = ?"
   return {
-    make: () => call(linesTo()),
-    async stored(): Promise<object | undefined> {
+    make: () => call(retryingBoth()),
+    async readStored(): Promise<object | undefined> {
       const [row] = await marketplace.sql<{ answer: string }>('product', sql, [key.idempotency_key])
       return row === undefined ? undefined : JSON.parse(row.answer)
     },
@@ -318,35 +329,35 @@ async function readyPurchase() {
 }
 
 describe('a server that is killed with -9', () => {
-  it('before its COMMIT arrives leaves nothing: the next one carries the call out', async () => {
+  it('leaves nothing if its COMMIT has not arrived, and the next server carries the call out', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const { make, stored } = await readyPurchase()
+      const { make, readStored } = await preparePurchase()
       const held = holdCommit()
       const making = make()
       const commit = await held
       commit.link.cut('database')
       await buyers.program.end('SIGKILL')
-      commit.letGo()
-      assert.equal(await stored(), undefined)
+      commit.release()
+      assert.equal(await readStored(), undefined)
       buyers = await serveBuyers(buyers.port)
-      assert.deepEqual(await making, await stored())
+      assert.deepEqual(await making, await readStored())
     }
-    await books.audit()
+    await ledger.audit()
   })
 
-  it('between COMMIT and reply leaves the purchase: the next one gives the answer of the first', async () => {
+  it('leaves the purchase if it dies between COMMIT and reply, and the next server gives the first answer', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const { make, stored } = await readyPurchase()
+      const { make, readStored } = await preparePurchase()
       const held = holdCommit()
       const making = make()
-      const answer = await holdAnswer(await held)
-      const first = await stored()
+      const response = await holdResponse(await held)
+      const first = await readStored()
       assert.notEqual(first, undefined)
       await buyers.program.end('SIGKILL')
-      answer.letGo()
+      response.release()
       buyers = await serveBuyers(buyers.port)
       assert.deepEqual(await making, first)
     }
-    await books.audit()
+    await ledger.audit()
   })
 })
