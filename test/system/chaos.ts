@@ -1,4 +1,4 @@
-/** The races, cuts and kills for as long and with the dice that one likes: npm run chaos -- --rounds 20 --seed 42 */
+/** Runs the tests of races, cuts and kills with any number of rounds and any seed: npm run chaos -- --rounds 20 --seed 42 */
 
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import { cac } from 'cac'
 import { z } from 'zod'
 import { fail } from '../../src/process/start.ts'
 
-const FILES = ['races', 'unknown-outcomes', 'kills'].map((name) =>
+const FILES = ['races', 'unknown-outcomes', 'server-kills'].map((name) =>
   fileURLToPath(new URL(`./${name}.test.ts`, import.meta.url)),
 )
 
@@ -23,7 +23,7 @@ function main(): void {
   const program = cac('npm run chaos --')
   program
     .option('--rounds <n>', 'how many times as long as in npm test (10)')
-    .option('--seed <n>', 'seed of all that is drawn by lot (a new one each time)')
+    .option('--seed <n>', 'seed of all random choices (a new one each time)')
   const checked = options.safeParse(program.help().parse().options)
   if (program.options.help) return
   if (!checked.success) fail([z.prettifyError(checked.error)], 2)

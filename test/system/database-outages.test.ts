@@ -1,7 +1,7 @@
 /**
  * The database goes away while clients work: nothing acknowledged is lost,
- * nothing is there twice, every call is answered, and the servers go on by
- * themselves. The clients' own logs are held against the tables in the end.
+ * nothing is stored twice, every call is answered, and the servers go on by
+ * themselves. In the end the clients' logs are compared with the tables.
  */
 
 import assert from 'node:assert/strict'
@@ -22,21 +22,24 @@ before(async () => {
   marketplace = await startTestMarketplace()
   sellers = await marketplace.serve('seller', { limitRequestMs: 2_000 })
   callers = await Promise.all(Array.from({ length: CLIENTS }, () => Caller.connect(sellers)))
-  const unhurried = await marketplace.serve('seller') // hashing passwords takes long where other tests run too
-  ann = await openAccount(await Caller.connect(unhurried))
-  await unhurried.program.end()
+  const patient = await marketplace.serve('seller') // hashing a password may take long on a busy machine
+  ann = await openAccount(await Caller.connect(patient))
+  await patient.program.end()
 })
 after(() => marketplace?.close())
 
-/** What clients were told: the ids acknowledged by item name, and what else became of calls. */
+/** The answers that clients got: the acknowledged ids by item name, and the rest. */
 interface Log {
   acknowledged: Map<string, number>
-  /** Names of items whose registration may or may not have happened. */
+  /** Names of items whose registration has an unknown outcome. */
   unknown: Set<string>
   codes: Map<string, number>
 }
 
-/** Every client registers items of its own names, one after the other, until told to stop. With keys it retries until it knows. */
+/**
+ * Every client registers items with names of its own, one after the other, until `stop`. With keys it retries each
+ * registration until it is acknowledged.
+ */
 function registerEverywhere(category: number, withKeys: boolean): { log: Log; stop(): Promise<void> } {
   const log: Log = { acknowledged: new Map(), unknown: new Set(), codes: new Map() }
   let stopping = false
@@ -60,7 +63,7 @@ function registerEverywhere(category: number, withKeys: boolean): { log: Log; st
       for (let number = 0; !stopping; number += 1) await registerOne(caller, `${client} ${number}`)
     }),
   )
-  working.catch(() => {}) // whoever stops them gets it
+  working.catch(() => {}) // `stop` rejects with it
   return {
     log,
     async stop() {
@@ -70,42 +73,42 @@ function registerEverywhere(category: number, withKeys: boolean): { log: Log; st
   }
 }
 
-/** The items of a category are those acknowledged, each once, and besides at most those of unknown outcome. */
-async function checkAgainst({ acknowledged, unknown }: Log, category: number): Promise<void> {
+/** Checks that a category has every acknowledged item once, and otherwise only items of unknown outcome. */
+async function checkItems({ acknowledged, unknown }: Log, category: number): Promise<void> {
   const rows = await marketplace.sql<{ id: number; name: string; postings: number }>(
     'product',
     'SELECT id, name, (SELECT COUNT(*) FROM item_keyword WHERE item_id = item.id) AS postings FROM item WHERE category = ?',
     [category],
   )
   const stored = new Map(rows.map(({ id, name }) => [name, id]))
-  assert.equal(stored.size, rows.length, 'an item is there twice')
+  assert.equal(stored.size, rows.length, 'an item is stored twice')
   for (const { name, postings } of rows) {
-    assert.ok(acknowledged.has(name) || unknown.has(name), `"${name}" is there, and its client was told that it is not`)
-    assert.equal(postings, 2, `"${name}" is there by halves`)
+    assert.ok(acknowledged.has(name) || unknown.has(name), `"${name}" is stored, though its client was told otherwise`)
+    assert.equal(postings, 2, `only a part of "${name}" is stored`)
   }
   for (const [name, id] of acknowledged) assert.equal(stored.get(name), id, `"${name}" was acknowledged`)
 }
 
 const moreThan = (log: Log, count: number) => () => log.acknowledged.size > count
 
-describe('the database killed with -9 while 100 clients register items', () => {
+describe('killing the database with -9', () => {
   for (const [about, category, withKeys] of [
     ['without keys', 10, false],
     ['with keys', 11, true],
   ] as const) {
-    it(`loses and doubles nothing that was acknowledged, ${about}, and the same servers go on`, async () => {
+    it(`neither loses nor doubles acknowledged items of 100 clients ${about}, and the same servers go on`, async () => {
       const { log, stop } = registerEverywhere(category, withKeys)
-      await until('there is work to lose', moreThan(log, 500))
+      await until('500 items are acknowledged', moreThan(log, 500))
       const database = marketplace.database()
       process.kill(database.pid, 'SIGKILL')
       await database.ended
-      await until('calls are refused meanwhile', () => log.codes.size > 0)
+      await until('calls are refused', () => log.codes.size > 0)
       await marketplace.restartDatabase()
       const before = log.acknowledged.size
       await until('the servers go on', moreThan(log, before + 500))
       await stop()
-      if (withKeys) log.unknown.clear() // each was tried again until it was known
-      await checkAgainst(log, category)
+      if (withKeys) log.unknown.clear() // each was retried until it was acknowledged
+      await checkItems(log, category)
       const [caller] = callers
       assert.equal((await caller?.call('whoami', { session: ann.session }))?.id, ann.id)
       assert.equal(await Promise.race([sellers.program.ended, 'lives']), 'lives')
@@ -113,13 +116,13 @@ describe('the database killed with -9 while 100 clients register items', () => {
   }
 })
 
-describe('connections to the database killed at random while 100 clients register items with keys', () => {
-  it('lose and double nothing, and every call succeeds in the end', async () => {
+describe('killing connections to the database at random', () => {
+  it('neither loses nor doubles items that 100 clients register with keys, and every call succeeds in the end', async () => {
     const { log, stop } = registerEverywhere(12, true)
     await withConnection(marketplace.urls.product, async (connection) => {
       const mine = connection.threadId
       for (let kill = 0; kill < 40; kill += 1) {
-        await until('the clients get on', moreThan(log, kill * 20))
+        await until('the clients make progress', moreThan(log, kill * 20))
         const victims = await connection.query<{ id: number }[]>(
           "SELECT id FROM information_schema.processlist WHERE db = 'souk_test_product' AND id <> ? ORDER BY time_ms, id",
           [mine],
@@ -130,24 +133,24 @@ describe('connections to the database killed at random while 100 clients registe
     })
     await stop()
     log.unknown.clear()
-    await checkAgainst(log, 12)
+    await checkItems(log, 12)
   })
 })
 
-describe('the database stopped for a while', () => {
-  it('has every call answered within its time, and late commits found by their keys', async () => {
+describe('stopping the database for a while', () => {
+  it('delays no answer beyond its time limit, and late commits are found by their keys', async () => {
     const { log, stop } = registerEverywhere(13, true)
-    await until('there is work', moreThan(log, 200))
+    await until('200 items are acknowledged', moreThan(log, 200))
     const { pid } = marketplace.database()
     process.kill(pid, 'SIGSTOP')
     try {
       const begunMs = performance.now()
-      const held = await callers[0]?.refusal('register_item_for_sale', {
+      const refusal = await callers[0]?.refusal('register_item_for_sale', {
         session: ann.session,
         ...anItem({ category: 14 }),
       })
-      assert.ok(['timeout', 'overloaded'].includes(held?.code ?? ''))
-      assert.ok(performance.now() - begunMs < 3_000, 'a call was answered more than a second after its time')
+      assert.ok(['timeout', 'overloaded'].includes(refusal?.code ?? ''))
+      assert.ok(performance.now() - begunMs < 3_000, 'a call was answered more than a second after its time limit')
       await until('calls time out', () => log.codes.has('timeout'))
     } finally {
       process.kill(pid, 'SIGCONT')
@@ -156,6 +159,6 @@ describe('the database stopped for a while', () => {
     await until('the servers go on', moreThan(log, before + 200))
     await stop()
     log.unknown.clear()
-    await checkAgainst(log, 13)
+    await checkItems(log, 13)
   })
 })

@@ -1,4 +1,4 @@
-/** The model test for as long and from where one likes: npm run model -- --operations 1000000 --seed 42 */
+/** Runs the model test with any number of operations and any seed: npm run model -- --operations 1000000 --seed 42 */
 
 import { cac } from 'cac'
 import { z } from 'zod'
@@ -19,9 +19,9 @@ const options = z.object({
 async function main(): Promise<void> {
   const program = cac('npm run model --')
   program
-    .option('--operations <n>', 'how many operations at least (100000)')
-    .option('--seed <n>', 'seed of the first sequence; the next ones have the next seeds (a new one each time)')
-    .option('--verbose', 'tell how often each operation came to what')
+    .option('--operations <n>', 'least number of operations (100000)')
+    .option('--seed <n>', 'seed of the first sequence; later ones have the following seeds (a new one each time)')
+    .option('--verbose', 'print how often each operation got each kind of answer')
   const checked = options.safeParse(program.help().parse().options)
   if (program.options.help) return
   if (!checked.success) fail([z.prettifyError(checked.error)], 2)
@@ -31,14 +31,14 @@ async function main(): Promise<void> {
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort())
   const beganMs = performance.now()
   const secondsSince = () => (performance.now() - beganMs) / 1_000
-  let saidMs = beganMs
+  let printedMs = beganMs
   const findings = await explore({
     seed,
     operations,
     signal: interrupted.signal,
     progress(done) {
-      if (performance.now() - saidMs < PROGRESS_EVERY_MS) return
-      saidMs = performance.now()
+      if (performance.now() - printedMs < PROGRESS_EVERY_MS) return
+      printedMs = performance.now()
       process.stderr.write(`${done} operations, ${Math.round(done / secondsSince())} a second\n`)
     },
   })

@@ -1,9 +1,9 @@
 /**
- * Calls that are under way together, gathered or not, come to what they would
- * have come to one after the other in some order: to the same answers and the
- * same rows. Every round has items and buyers of its own and a few calls, and
- * a small model of the marketplace tries all orders in which they may have
- * been done. Several rounds are under way at once and so share their batches.
+ * Concurrent calls, batched or not, get the same answers and leave the same rows
+ * as if they had been carried out one after the other, in some order. A case has
+ * items and buyers of its own and a few calls, and a small model of the
+ * marketplace tries every order of them. Several cases run at the same time, so
+ * that they share batches.
  */
 
 import assert from 'node:assert/strict'
@@ -17,9 +17,9 @@ import type { RunningServer } from '../support/marketplace.ts'
 import { type AccountSession, hashToken } from '../support/sessions.ts'
 import { callTogether, openShop, SHOP_SETTINGS, type Shop } from '../support/shop.ts'
 
-const ROUNDS = 160
-const ROUNDS_AT_ONCE = 8
-/** Sessions and items by their place in the round: session 0 and 1 are one buyer's, session 2 another's. */
+const CASES = 160
+const CASES_AT_ONCE = 8
+/** Sessions and items by their index in the case: sessions 0 and 1 belong to one buyer, session 2 to another. */
 type Call =
   | { do: 'add' | 'remove'; by: number; item: number; quantity: number }
   | { do: 'clear' | 'save' | 'display' | 'purchase'; by: number }
@@ -29,27 +29,31 @@ type Call =
 
 interface Start {
   items: { quantity: number; cents: number; ownedBy: number[] }[]
-  /** Lines as item and units; undefined: the session has not had to do with its cart. */
-  carts: (Lines | undefined)[]
-  saved: (Lines | undefined)[]
+  /** Undefined: the session has not opened its cart. */
+  carts: (CartLines | undefined)[]
+  saved: (CartLines | undefined)[]
 }
 
-type Lines = [item: number, units: number][]
+type CartLines = [item: number, units: number][]
 
-interface Scenario {
+interface Case {
   start: Start
   calls: Call[]
-  /** Whether the first call has a key and comes once more. */
+  /** Whether the first call has a key and is made once more. */
   repeated: boolean
 }
 
-const SESSIONS = [0, 0, 1] // whose they are
+/** The buyer of each session. */
+const SESSIONS = [0, 0, 1]
 const ITEMS = 2
 
 const session = fc.nat({ max: SESSIONS.length - 1 })
 const item = fc.nat({ max: ITEMS - 1 })
 const few = fc.integer({ min: 1, max: 3 })
-const lines: fc.Arbitrary<Lines> = fc.uniqueArray(fc.tuple(item, few), { selector: ([item]) => item, maxLength: ITEMS })
+const cartLines: fc.Arbitrary<CartLines> = fc.uniqueArray(fc.tuple(item, few), {
+  selector: ([item]) => item,
+  maxLength: ITEMS,
+})
 const call: fc.Arbitrary<Call> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('purchase' as const), by: session }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('add' as const), by: session, item, quantity: few }) },
@@ -65,20 +69,20 @@ const call: fc.Arbitrary<Call> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('vote' as const), by: session, item, vote: fc.constantFrom('up', 'down') }),
   },
 )
-const scenario: fc.Arbitrary<Scenario> = fc.record({
+const randomCase: fc.Arbitrary<Case> = fc.record({
   start: fc.record({
     items: fc.array(fc.record({ quantity: fc.nat({ max: 4 }), cents: few, ownedBy: fc.subarray([0, 1]) }), {
       minLength: ITEMS,
       maxLength: ITEMS,
     }),
-    carts: fc.array(fc.option(lines, { nil: undefined }), { minLength: 3, maxLength: 3 }),
-    saved: fc.array(fc.option(lines, { nil: undefined }), { minLength: 2, maxLength: 2 }),
+    carts: fc.array(fc.option(cartLines, { nil: undefined }), { minLength: 3, maxLength: 3 }),
+    saved: fc.array(fc.option(cartLines, { nil: undefined }), { minLength: 2, maxLength: 2 }),
   }),
   calls: fc.array(call, { minLength: 2, maxLength: 4 }),
   repeated: fc.boolean(),
 })
 
-/** The marketplace of one round, as the contract has it. Everything by place. */
+/** The marketplace of one case, by the rules of the contract. Sessions, buyers and items are indices. */
 interface Model {
   items: { quantity: number; cents: number; up: number; down: number }[]
   carts: (Map<number, number> | undefined)[]
@@ -90,15 +94,16 @@ interface Model {
   bought: number[]
 }
 
-type Outcome = Record<string, unknown>
+/** The result of a call, or the code and details of its refusal. */
+type ModelAnswer = Record<string, unknown>
 
-function modelOf({ items, carts, saved }: Start): Model {
+function toModel({ items, carts, saved }: Start): Model {
   const owners = items.flatMap(({ ownedBy }, item) => ownedBy.map((buyer): [number, number] => [buyer, item]))
-  const mapOf = (lines: Lines | undefined) => lines && new Map(lines)
+  const toMap = (lines: CartLines | undefined) => lines && new Map(lines)
   return {
     items: items.map(({ quantity, cents }) => ({ quantity, cents, up: 0, down: 0 })),
-    carts: carts.map(mapOf),
-    saved: saved.map(mapOf),
+    carts: carts.map(toMap),
+    saved: saved.map(toMap),
     purchases: [],
     votes: new Map(),
     owned: new Set(owners.map(String)),
@@ -107,16 +112,16 @@ function modelOf({ items, carts, saved }: Start): Model {
   }
 }
 
-function refused(code: string, details: object = {}): Outcome {
+function refused(code: string, details: object = {}): ModelAnswer {
   return { code, ...details }
 }
 
-function outOfStock(short: { item_id: number; requested: number; available: number }[]): Outcome {
-  return refused('out_of_stock', { ...short[0], items: short })
+function outOfStock(shortages: { item_id: number; requested: number; available: number }[]): ModelAnswer {
+  return refused('out_of_stock', { ...shortages[0], items: shortages })
 }
 
-/** Does one call, and answers as the server must, ids being places. */
-function perform(model: Model, call: Call): Outcome {
+/** Carries out one call, and answers as the server must, with indices for ids. */
+function perform(model: Model, call: Call): ModelAnswer {
   if (call.do === 'units') return changeUnits(model, call)
   if (call.do === 'price') {
     itemAt(model, call.item).cents = call.cents
@@ -134,11 +139,11 @@ function perform(model: Model, call: Call): Outcome {
     return { quantity: requested }
   }
   if (call.do === 'remove') {
-    const there = cart.get(call.item) ?? 0
-    if (there < call.quantity) return refused('not_in_cart', { item_id: call.item, quantity: there })
-    if (there === call.quantity) cart.delete(call.item)
-    else cart.set(call.item, there - call.quantity)
-    return { quantity: there - call.quantity }
+    const units = cart.get(call.item) ?? 0
+    if (units < call.quantity) return refused('not_in_cart', { item_id: call.item, quantity: units })
+    if (units === call.quantity) cart.delete(call.item)
+    else cart.set(call.item, units - call.quantity)
+    return { quantity: units - call.quantity }
   }
   if (call.do === 'display') {
     return {
@@ -154,33 +159,33 @@ function perform(model: Model, call: Call): Outcome {
   return { ok: true }
 }
 
-function itemAt(model: Model, place: number) {
-  return model.items[place] as Model['items'][number]
+function itemAt(model: Model, index: number) {
+  return model.items[index] as Model['items'][number]
 }
 
-function changeUnits(model: Model, { item, change }: Call & { do: 'units' }): Outcome {
+function changeUnits(model: Model, { item, change }: Call & { do: 'units' }): ModelAnswer {
   const { quantity } = itemAt(model, item)
   if (quantity + change < 0) return outOfStock([{ item_id: item, requested: -change, available: quantity }])
   itemAt(model, item).quantity += change
   return { quantity: quantity + change }
 }
 
-function castVote(model: Model, { by, item, vote }: Call & { do: 'vote' }): Outcome {
-  const name = String([SESSIONS[by], item])
-  if (!model.owned.has(name)) return refused('not_purchased')
-  const before = model.votes.get(name)
+function castVote(model: Model, { by, item, vote }: Call & { do: 'vote' }): ModelAnswer {
+  const key = String([SESSIONS[by], item])
+  if (!model.owned.has(key)) return refused('not_purchased')
+  const before = model.votes.get(key)
   if (before !== undefined) itemAt(model, item)[before] -= 1
   itemAt(model, item)[vote] += 1
-  model.votes.set(name, vote)
+  model.votes.set(key, vote)
   return { ok: true }
 }
 
-function purchase(model: Model, buyer: number, cart: Map<number, number>): Outcome {
+function purchase(model: Model, buyer: number, cart: Map<number, number>): ModelAnswer {
   if (cart.size === 0) return refused('cart_empty')
-  const short = [...cart]
+  const shortages = [...cart]
     .map(([item_id, requested]) => ({ item_id, requested, available: itemAt(model, item_id).quantity }))
     .filter(({ requested, available }) => requested > available)
-  if (short.length > 0) return outOfStock(short)
+  if (shortages.length > 0) return outOfStock(shortages)
   const lines = [...cart].map(([item, units]): [number, number, number] => {
     itemAt(model, item).quantity -= units
     model.owned.add(String([buyer, item]))
@@ -196,10 +201,10 @@ function purchase(model: Model, buyer: number, cart: Map<number, number>): Outco
   }
 }
 
-type End = ReturnType<typeof endOf>
+type FinalRows = ReturnType<typeof toFinalRows>
 
-/** What is there in the end. */
-function endOf(model: Model) {
+/** The rows that the model has in the end. */
+function toFinalRows(model: Model) {
   const content = (cart: Map<number, number> | undefined) => cart && [...cart].map((line) => line.join(':')).join(' ')
   const thumbs = (vote: 'up' | 'down') => model.items.reduce((sum, item) => sum + item[vote], 0)
   return {
@@ -218,18 +223,20 @@ function endOf(model: Model) {
   }
 }
 
-/** A round in the database: whose and what its places are, and what was answered in it. */
-interface Round {
-  scenario: Scenario
+/** A case in the database: the accounts and ids of its indices, and the answers to its calls. */
+interface RunningCase {
+  given: Case
   calls: Call[]
   seller: AccountSession
   sessions: AccountSession[]
   itemIds: number[]
-  outcomes: Outcome[]
+  answers: ModelAnswer[]
 }
 
-/** Where the purchases of before the rounds begin, out of the way of any others. */
-const LONG_AGO = 10 ** 12
+/** Ids of items and earlier purchases start here, far above the ids that servers give out. */
+const FIRST_ID = 10 ** 12
+/** A time in the far future: no sweep removes these carts. */
+const CART_TIME = 10 ** 12
 
 let shop: Shop
 const servers = {} as Record<'on' | 'off', { sellers: RunningServer; buyers: RunningServer }>
@@ -249,17 +256,17 @@ for (const [queue, seed] of [
   ['on', Date.now()],
   ['off', Date.now() + 1],
 ] as const) {
-  describe(`with the queue ${queue}, a few calls at once`, () => {
-    it('come to what some order of them comes to', async () => {
+  describe(`concurrent calls with the queue ${queue}`, () => {
+    it('get the answers and leave the rows of some serial order', async () => {
       await withConnection(shop.marketplace.urls.product, async (connection) => {
-        const scenarios = fc.sample(scenario, { numRuns: ROUNDS, seed })
-        for (let from = 0; from < ROUNDS; from += ROUNDS_AT_ONCE) {
-          const rounds = await prepare(connection, scenarios.slice(from, from + ROUNDS_AT_ONCE))
-          await play(rounds, servers[queue])
-          const ends = await Promise.all(rounds.map((round) => readEnd(connection, round)))
-          for (const [index, round] of rounds.entries()) {
-            const came = { outcomes: round.outcomes, end: ends[index] }
-            assert.ok(hasOrder(round, came), `seed ${seed}: ${JSON.stringify({ ...round.scenario, ...came }, null, 1)}`)
+        const cases = fc.sample(randomCase, { numRuns: CASES, seed })
+        for (let from = 0; from < CASES; from += CASES_AT_ONCE) {
+          const running = await prepare(connection, cases.slice(from, from + CASES_AT_ONCE))
+          await sendAll(running, servers[queue])
+          const rows = await Promise.all(running.map((one) => readFinalRows(connection, one)))
+          for (const [index, one] of running.entries()) {
+            const actual = { answers: one.answers, rows: rows[index] }
+            assert.ok(hasOrder(one, actual), `seed ${seed}: ${JSON.stringify({ ...one.given, ...actual }, null, 1)}`)
           }
         }
       })
@@ -267,9 +274,9 @@ for (const [queue, seed] of [
   })
 }
 
-/** Accounts and rows that the scenarios start from, straight into the tables. */
-async function prepare(connection: Connection, scenarios: readonly Scenario[]): Promise<Round[]> {
-  const count = scenarios.length
+/** Writes the accounts and rows that the cases start from straight into the tables. */
+async function prepare(connection: Connection, cases: readonly Case[]): Promise<RunningCase[]> {
+  const count = cases.length
   const [sellers, bobs, carls] = [
     await shop.newSellers(count),
     await shop.newBuyers(count),
@@ -277,54 +284,54 @@ async function prepare(connection: Connection, scenarios: readonly Scenario[]): 
   ]
   const bobsAgain = await shop.newSessions(bobs)
   return Promise.all(
-    scenarios.map(async (scenario, index): Promise<Round> => {
-      const [seller, ...sessions] = [sellers, bobs, bobsAgain, carls].map((parties) => parties[index]) as [
+    cases.map(async (given, index): Promise<RunningCase> => {
+      const [seller, ...sessions] = [sellers, bobs, bobsAgain, carls].map((accounts) => accounts[index]) as [
         AccountSession,
         ...AccountSession[],
       ]
-      const calls = scenario.repeated ? [...scenario.calls, scenario.calls[0] as Call] : scenario.calls
-      const itemIds = scenario.start.items.map((_, item) => LONG_AGO + seller.id * ITEMS + item)
-      const round = { scenario, calls, seller, sessions, itemIds, outcomes: [] }
-      await Promise.all(rowsOf(round).map(([table, row]) => insert(connection, table, row)))
-      return round
+      const calls = given.repeated ? [...given.calls, given.calls[0] as Call] : given.calls
+      const itemIds = given.start.items.map((_, item) => FIRST_ID + seller.id * ITEMS + item)
+      const running = { given, calls, seller, sessions, itemIds, answers: [] }
+      await Promise.all(toStartRows(running).map(([table, row]) => insert(connection, table, row)))
+      return running
     }),
   )
 }
 
-type Inserted = [table: string, row: (string | number)[]]
+type TableRow = [table: string, row: (string | number)[]]
 
 function insert(connection: Connection, table: string, row: (string | number)[]): Promise<unknown> {
   return connection.query(`INSERT INTO ${table} VALUES (${row.map(() => '?').join(', ')})`, row)
 }
 
-function rowsOf({ scenario: { start }, seller, sessions, itemIds }: Round): Inserted[] {
+function toStartRows({ given: { start }, seller, sessions, itemIds }: RunningCase): TableRow[] {
   const [bob, , carl] = sessions as [AccountSession, AccountSession, AccountSession]
   const buyerIds = [bob.id, carl.id]
-  const content = (lines: Lines) => lines.map(([item, units]) => `${itemIds[item]}:${units}`).join(' ')
-  const inserted: Inserted[] = []
+  const content = (lines: CartLines) => lines.map(([item, units]) => `${itemIds[item]}:${units}`).join(' ')
+  const rows: TableRow[] = []
   const bought = [0, 0]
   for (const [item, { quantity, cents, ownedBy }] of start.items.entries()) {
     const id = itemIds[item] as number
-    inserted.push(['item', [id, seller.id, 'Lamp', 1, 'lamp', 'new', cents, quantity, 0, 0]])
-    if (quantity > 0) for (const keyword of ['', 'lamp']) inserted.push(['item_keyword', [1, keyword, id]])
+    rows.push(['item', [id, seller.id, 'Lamp', 1, 'lamp', 'new', cents, quantity, 0, 0]])
+    if (quantity > 0) for (const keyword of ['', 'lamp']) rows.push(['item_keyword', [1, keyword, id]])
     for (const buyer of ownedBy) {
       const buyerId = buyerIds[buyer] as number
-      inserted.push(['purchase_line', [LONG_AGO + buyerId, id, buyerId, 1, 1]])
+      rows.push(['purchase_line', [FIRST_ID + buyerId, id, buyerId, 1, 1]])
       bought[buyer] = (bought[buyer] ?? 0) + 1
     }
   }
   for (const [by, lines] of start.carts.entries()) {
     const { id, session } = sessions[by] as AccountSession
-    if (lines !== undefined) inserted.push(['cart', [hashToken(session), id, content(lines), LONG_AGO]])
+    if (lines !== undefined) rows.push(['cart', [hashToken(session), id, content(lines), CART_TIME]])
   }
   for (const [buyer, buyerId] of buyerIds.entries()) {
     const lines = start.saved[buyer]
-    if (lines !== undefined) inserted.push(['saved_cart', [buyerId, content(lines)]])
-    if (bought[buyer]) inserted.push(['buyer_score', [buyerId, bought[buyer]]])
+    if (lines !== undefined) rows.push(['saved_cart', [buyerId, content(lines)]])
+    if (bought[buyer]) rows.push(['buyer_score', [buyerId, bought[buyer]]])
   }
   const sold = bought.reduce((sum, units) => sum + units)
-  if (sold > 0) inserted.push(['seller_score', [seller.id, 0, 0, sold]])
-  return inserted
+  if (sold > 0) rows.push(['seller_score', [seller.id, 0, 0, sold]])
+  return rows
 }
 
 const METHODS = {
@@ -339,47 +346,48 @@ const METHODS = {
   price: 'change_item_price',
 } as const
 
-/** Sends the calls of all rounds in one segment to each server, in any order, and notes what is answered. */
-async function play(rounds: readonly Round[], { sellers, buyers }: (typeof servers)['on']): Promise<void> {
-  const all = rounds.flatMap((round) => round.calls.map((call, place) => ({ round, call, place })))
-  const random = fc.sample(fc.shuffledSubarray(all, { minLength: all.length }), 1)[0] ?? all
-  const ofSellers = ({ call }: (typeof all)[number]) => call.do === 'units' || call.do === 'price'
+/** Sends the calls of all cases to each server in one segment, in random order, and stores the answers. */
+async function sendAll(cases: readonly RunningCase[], { sellers, buyers }: (typeof servers)['on']): Promise<void> {
+  const all = cases.flatMap((one) => one.calls.map((call, place) => ({ one, call, place })))
+  const shuffled = fc.sample(fc.shuffledSubarray(all, { minLength: all.length }), 1)[0] ?? all
+  const isForSeller = ({ call }: (typeof all)[number]) => call.do === 'units' || call.do === 'price'
   await Promise.all(
     [
-      { server: sellers, asked: random.filter(ofSellers) },
-      { server: buyers, asked: random.filter((one) => !ofSellers(one)) },
-    ].map(async ({ server, asked }) => {
+      { server: sellers, calls: shuffled.filter(isForSeller) },
+      { server: buyers, calls: shuffled.filter((call) => !isForSeller(call)) },
+    ].map(async ({ server, calls }) => {
       const replies = await callTogether(
         server,
-        asked.map(({ round, call, place }) => [METHODS[call.do], paramsOf(round, call, place)]),
+        calls.map(({ one, call, place }) => [METHODS[call.do], toParams(one, call, place)]),
       )
-      for (const [index, { round, place }] of asked.entries()) {
-        round.outcomes[place] = outcomeIn(round, replies[index] as Reply)
+      for (const [index, { one, place }] of calls.entries()) {
+        one.answers[place] = toModelAnswer(one, replies[index] as Reply)
       }
     }),
   )
 }
 
-/** The first call and the last one have a key if they are one. */
-function paramsOf({ scenario, calls, seller, sessions, itemIds }: Round, call: Call, place: number): object {
+/** The parameters of the call at this place of the case. A repeated call and its repetition have a key. */
+function toParams({ given, calls, seller, sessions, itemIds }: RunningCase, call: Call, place: number): object {
   const { session } = 'by' in call ? (sessions[call.by] as AccountSession) : seller
   const { do: _, by: __, item, cents, ...rest } = { by: 0, item: undefined, cents: undefined, ...call }
   return {
-    ...{ session, ...rest },
+    session,
+    ...rest,
     ...(item === undefined ? {} : { item_id: itemIds[item] }),
     ...(cents === undefined ? {} : { price_cents: cents }),
-    ...(isRepeated({ scenario, calls }, place) ? { idempotency_key: 'once' } : {}),
+    ...(isRepeated({ given, calls }, place) ? { idempotency_key: 'once' } : {}),
   }
 }
 
-function isRepeated({ scenario, calls }: Pick<Round, 'scenario' | 'calls'>, place: number): boolean {
+function isRepeated({ given, calls }: Pick<RunningCase, 'given' | 'calls'>, place: number): boolean {
   const [first] = calls
   const isKeyed = first !== undefined && ['add', 'remove', 'purchase', 'units'].includes(first.do)
-  return scenario.repeated && isKeyed && (place === 0 || place === calls.length - 1)
+  return given.repeated && isKeyed && (place === 0 || place === calls.length - 1)
 }
 
-/** What was answered, with places for ids. */
-function outcomeIn({ itemIds }: Round, { result, error }: Reply): Outcome {
+/** The reply in the form of the model, with indices for ids. */
+function toModelAnswer({ itemIds }: RunningCase, { result, error }: Reply): ModelAnswer {
   const text = JSON.stringify(result ?? error?.data, (name, value) => {
     if (name === 'purchase_id') return undefined
     return name === 'item_id' ? itemIds.indexOf(value) : value
@@ -387,25 +395,25 @@ function outcomeIn({ itemIds }: Round, { result, error }: Reply): Outcome {
   return JSON.parse(text)
 }
 
-/** The rows that the round left, in the form of `endOf`. */
-async function readEnd(connection: Connection, { seller, sessions, itemIds }: Round): Promise<End> {
+/** Reads the rows of the case in the form of `toFinalRows`. */
+async function readFinalRows(connection: Connection, { seller, sessions, itemIds }: RunningCase): Promise<FinalRows> {
   const [bob, , carl] = sessions as [AccountSession, AccountSession, AccountSession]
   const buyerIds = [bob.id, carl.id]
   const read = async (sql: string, values: unknown[]): Promise<unknown[][]> =>
     connection.query({ sql, rowsAsArray: true }, values)
   const one = async (sql: string, id: unknown) => (await read(sql, [id]))[0]
-  const places = (content: unknown) =>
+  const toIndices = (content: unknown) =>
     content === undefined
       ? undefined
       : String(content).replace(/\d+(?=:)/g, (id) => String(itemIds.indexOf(Number(id))))
-  const cartOf = async ({ session }: AccountSession) =>
-    places((await one('SELECT content FROM cart WHERE session_hash = ?', hashToken(session)))?.[0])
+  const readCart = async ({ session }: AccountSession) =>
+    toIndices((await one('SELECT content FROM cart WHERE session_hash = ?', hashToken(session)))?.[0])
   const [items, words, carts, saved, lines, votes, score, bought] = await Promise.all([
     read('SELECT id, quantity, price_cents, thumbs_up, thumbs_down FROM item WHERE seller_id = ? ORDER BY id', [
       seller.id,
     ]),
     Promise.all(itemIds.map((id) => read('SELECT keyword FROM item_keyword WHERE category = 1 AND item_id = ?', [id]))),
-    Promise.all(sessions.map(cartOf)),
+    Promise.all(sessions.map(readCart)),
     Promise.all(buyerIds.map((id) => one('SELECT content FROM saved_cart WHERE buyer_id = ?', id))),
     read(
       'SELECT p.buyer_id, p.id, p.total_cents, item_id, quantity, price_cents FROM purchase p LEFT JOIN purchase_line ' +
@@ -418,13 +426,13 @@ async function readEnd(connection: Connection, { seller, sessions, itemIds }: Ro
   ])
   const purchases = new Map<unknown, string>()
   for (const [buyer, id, total, item, ...line] of lines) {
-    const begun = purchases.get(id) ?? `${buyerIds.indexOf(Number(buyer))} ${total}:`
-    purchases.set(id, `${begun} ${[itemIds.indexOf(Number(item)), ...line]}`)
+    const text = purchases.get(id) ?? `${buyerIds.indexOf(Number(buyer))} ${total}:`
+    purchases.set(id, `${text} ${[itemIds.indexOf(Number(item)), ...line]}`)
   }
   return {
-    items: items.map(([, ...item], place) => [...item, words[place]?.length] as number[]),
+    items: items.map(([, ...item], index) => [...item, words[index]?.length] as number[]),
     carts,
-    saved: saved.map((row) => places(row?.[0])),
+    saved: saved.map((row) => toIndices(row?.[0])),
     purchases: [...purchases.values()].toSorted(),
     votes: votes
       .map(([buyer, item, vote]) => `${buyerIds.indexOf(Number(buyer))},${itemIds.indexOf(Number(item))},${vote}`)
@@ -434,23 +442,23 @@ async function readEnd(connection: Connection, { seller, sessions, itemIds }: Ro
   }
 }
 
-/** Whether there is an order in which the model comes to these answers and this end. */
-function hasOrder(round: Round, came: { outcomes: Outcome[]; end: End | undefined }): boolean {
-  return orders(round.calls.length).some((order) => {
-    const model = modelOf(round.scenario.start)
-    const outcomes: Outcome[] = []
-    let once: Outcome | undefined
+/** Whether the model gives these answers and these rows in some order of the calls. */
+function hasOrder(one: RunningCase, actual: { answers: ModelAnswer[]; rows: FinalRows | undefined }): boolean {
+  return orders(one.calls.length).some((order) => {
+    const model = toModel(one.given.start)
+    const answers: ModelAnswer[] = []
+    let keyedAnswer: ModelAnswer | undefined
     for (const place of order) {
-      const repeated = isRepeated(round, place)
-      const outcome = (repeated ? once : undefined) ?? perform(model, round.calls[place] as Call)
-      if (repeated && !('code' in outcome)) once = outcome
-      outcomes[place] = outcome
+      const repeated = isRepeated(one, place)
+      const answer = (repeated ? keyedAnswer : undefined) ?? perform(model, one.calls[place] as Call)
+      if (repeated && !('code' in answer)) keyedAnswer = answer
+      answers[place] = answer
     }
-    return isDeepStrictEqual({ outcomes, end: endOf(model) }, came)
+    return isDeepStrictEqual({ answers, rows: toFinalRows(model) }, actual)
   })
 }
 
-/** All orders of so many places. */
+/** All orders of `count` places. */
 function orders(count: number): number[][] {
   if (count === 0) return [[]]
   return orders(count - 1).flatMap((order) =>
