@@ -1,5 +1,5 @@
 /**
- * souk-server with a role, as a process: what it needs to start, what it says
+ * souk-server with a role, as a process: what it needs to start, what it prints
  * when that is missing, how it drains, and that a restart loses nothing.
  */
 
@@ -24,7 +24,7 @@ before(async () => {
 })
 after(() => marketplace?.close())
 
-/** Runs souk-server where no database is, until it ends by itself. */
+/** Runs souk-server in a home without a database until it ends by itself. */
 async function runToEnd(rest: readonly string[], environment: Record<string, string> = {}, dotEnv = '') {
   const home = temporaryHome()
   writeFileSync(join(home, '.env'), dotEnv)
@@ -40,14 +40,14 @@ const databases = () => ({
 })
 
 describe('a server that can’t start', () => {
-  it('for want of a database says so, and ends with 2', async () => {
+  it('says that it has no database, and exits with 2', async () => {
     const { ending, problems } = await runToEnd(['seller'])
     assert.equal(ending, 2)
     assert.equal(problems.length, 1)
     assert.match(problems[0] ?? '', /^souk: no database: .*"souk-server", or set SOUK_CUSTOMER_DB_URL/)
   })
 
-  it('for bad settings tells all of them at once, where each comes from, and ends with 2', async () => {
+  it('reports all invalid settings at once, with the source of each, and exits with 2', async () => {
     const environment = {
       SOUK_SELLER_PORT: '70000',
       SOUK_QUEUE: 'maybe',
@@ -71,7 +71,7 @@ describe('a server that can’t start', () => {
     assert.equal(problems.length, 5)
   })
 
-  it('for one database URL without the other, an unknown role or an unknown flag says so, and ends with 2', async () => {
+  it('reports one database URL without the other, an unknown role or an unknown flag, and exits with 2', async () => {
     const cases: [readonly string[], Record<string, string>, RegExp][] = [
       [['seller'], { SOUK_PRODUCT_DB_URL: 'mariadb://a:b@localhost/c' }, /set both or neither/],
       [['sellers'], {}, /unknown role "sellers"/],
@@ -86,8 +86,8 @@ describe('a server that can’t start', () => {
     }
   })
 
-  it('for a port in use says which, and ends with 2', async () => {
-    const taken = await listening()
+  it('names a port that is in use, and exits with 2', async () => {
+    const taken = await listen()
     const port = (taken.address() as { port: number }).port
     const { ending, problems } = await runToEnd(['buyer', '--buyer-port', String(port)], databases())
     taken.close()
@@ -98,14 +98,14 @@ describe('a server that can’t start', () => {
   })
 })
 
-function listening(): Promise<Server> {
+function listen(): Promise<Server> {
   return new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
   })
 }
 
 describe('settings', () => {
-  it('are taken from flags before the environment, and from the environment before .env, with passwords masked', async () => {
+  it('come from flags first, then from the environment, then from .env, and are shown with passwords masked', async () => {
     const dotEnv = 'SOUK_BUYER_PORT=1\nSOUK_SELLER_PORT=2\nSOUK_DB_CONNECTIONS=3\n'
     const environment = {
       SOUK_BUYER_PORT: '4',
@@ -129,7 +129,7 @@ describe('settings', () => {
 
 describe('a server that is told to stop', () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`by ${signal} answers what is in flight, tells its clients, takes no new ones, and ends with 0`, async () => {
+    it(`by ${signal} answers requests in flight, notifies its clients, accepts no new ones, and exits with 0`, async () => {
       const server = await marketplace.serve('seller')
       const [idle, busy, deaf] = await Promise.all([Wire.connect(server), Wire.connect(server), Wire.connect(server)])
       deaf.socket.pause()
@@ -156,7 +156,7 @@ describe('a server that is told to stop', () => {
 })
 
 describe('a server killed with -9', () => {
-  it('and started again on its port serves the same sessions', async () => {
+  it('serves the same sessions when it is started again on its port', async () => {
     const first = await marketplace.serve('seller')
     const before = await Caller.connect(first)
     const { item_id } = await before.call('register_item_for_sale', { session: ann.session, ...anItem() })
@@ -174,8 +174,8 @@ describe('a server killed with -9', () => {
   })
 })
 
-describe('two databases on two database servers', () => {
-  it('serve like one, and each holds only what is its own', async () => {
+describe('databases on two database servers', () => {
+  it('serve like those on one, and each has only its own tables', async () => {
     const home = temporaryHome()
     const second = await startPrivateDatabase(home, 64)
     try {
@@ -203,7 +203,7 @@ describe('two databases on two database servers', () => {
       assert.deepEqual(
         folders,
         [{ folder: join(home, 'tmp') }],
-        'a server that starts deletes temporary files of others',
+        'a database server deletes the temporary files of others when it starts',
       )
       const tables = await withConnection(productDbUrl, (connection) => connection.query('SHOW TABLES'))
       assert.ok(!JSON.stringify(tables).includes('session'))

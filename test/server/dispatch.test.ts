@@ -1,6 +1,6 @@
 /**
  * From a line to its reply, over real sockets: pipelining, replies out of
- * order, notifications, and every error code that the protocol has.
+ * order, notifications, and every error code of the protocol.
  */
 
 import assert from 'node:assert/strict'
@@ -24,8 +24,8 @@ before(async () => {
 })
 after(() => marketplace?.close())
 
-/** What one line is answered, on a connection of its own. */
-async function answerTo(bytes: string | Buffer, server: RunningServer = sellers) {
+/** Sends one line on a connection of its own; resolves to the reply. */
+async function send(bytes: string | Buffer, server: RunningServer = sellers) {
   const wire = await Wire.connect(server)
   wire.send(bytes)
   const reply = await wire.reply()
@@ -34,18 +34,18 @@ async function answerTo(bytes: string | Buffer, server: RunningServer = sellers)
   return reply
 }
 
-/** Which error codes were seen in replies; at the end it must be all of them. */
-const provoked = new Set<string>()
+/** The error codes in replies so far; in the end all codes. */
+const seenCodes = new Set<string>()
 
-async function refusalTo(bytes: string | Buffer, server?: RunningServer) {
-  const { error, ...reply } = await answerTo(bytes, server)
+async function sendRefused(bytes: string | Buffer, server?: RunningServer) {
+  const { error, ...reply } = await send(bytes, server)
   assert.ok(error !== undefined, 'a refusal was expected')
-  provoked.add(error.data.code)
+  seenCodes.add(error.data.code)
   return { ...error, id: reply.id }
 }
 
 describe('requests on one connection', () => {
-  it('pipeline: many in one write are each answered once', async () => {
+  it('are each answered once when many come in one write', async () => {
     const wire = await Wire.connect(sellers)
     const params = { session }
     wire.send(
@@ -56,7 +56,7 @@ describe('requests on one connection', () => {
     wire.destroy()
   })
 
-  it('are answered as they finish: a ping does not wait for the login before it', async () => {
+  it('are answered as they finish, so that a ping does not wait for the login before it', async () => {
     const wire = await Wire.connect(sellers)
     wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
     wire.request('fast', 'ping')
@@ -64,7 +64,7 @@ describe('requests on one connection', () => {
     wire.destroy()
   })
 
-  it('come with ids of every kind, also equal ones', async () => {
+  it('may have ids of every kind, also equal ones', async () => {
     const wire = await Wire.connect(sellers)
     for (const id of [1, '1', 'ü'.repeat(1_000), null, 7, 7]) wire.send(encodeRequest({ id, method: 'ping' }))
     const ids = []
@@ -73,7 +73,7 @@ describe('requests on one connection', () => {
     wire.destroy()
   })
 
-  it('may come byte by byte, with empty lines and either line end', async () => {
+  it('may arrive byte by byte, with empty lines between them and with either line end', async () => {
     const wire = await Wire.connect(sellers)
     const bytes = Buffer.from(
       `\n\r\n${encodeRequest({ id: 'é😀', method: 'ping' }).trimEnd()}\r\n\n${encodeRequest({ id: 2, method: 'ping' })}`,
@@ -87,7 +87,7 @@ describe('requests on one connection', () => {
     wire.destroy()
   })
 
-  it('are answered after a client’s FIN, also a last line without its end', async () => {
+  it('are answered after the client’s FIN, also the last one if its line has no end', async () => {
     const wire = await Wire.connect(sellers)
     wire.send(encodeRequest({ id: 1, method: 'login', params: { username: 'nobody', password: 'nobody nobody' } }))
     wire.send(encodeRequest({ id: 2, method: 'get_seller_rating', params: { session } }).trimEnd())
@@ -96,7 +96,7 @@ describe('requests on one connection', () => {
     assert.deepEqual(replies.map(({ id }) => id).toSorted(), [1, 2])
   })
 
-  it('without id are carried out and not answered', async () => {
+  it('are carried out but not answered if they have no id', async () => {
     const wire = await Wire.connect(sellers)
     const params = { session, ...anItem({ name: 'Notified', category: 77 }) }
     wire.send(encodeRequest({ method: 'register_item_for_sale', params }))
@@ -108,7 +108,7 @@ describe('requests on one connection', () => {
     assert.deepEqual(items, [{ name: 'Notified' }])
   })
 
-  it('go on after a line that was refused', async () => {
+  it('are answered also after a line that was refused', async () => {
     const wire = await Wire.connect(sellers)
     wire.send(`no json\n[]\n{"jsonrpc":"2.0","id":1}\n${encodeRequest({ id: 2, method: 'ping' })}`)
     const codes = []
@@ -118,54 +118,59 @@ describe('requests on one connection', () => {
   })
 })
 
-describe('the error', () => {
+describe('the server', () => {
   const expected: { about: string; line: string | Buffer; code: ErrorCode; id: number | string | null }[] = [
-    { about: 'for what is no JSON', line: 'canary\n', code: 'parse_error', id: null },
-    { about: 'for invalid UTF-8', line: Buffer.from([0x22, 0xff, 0x22, 0x0a]), code: 'parse_error', id: null },
-    { about: 'for brackets without end', line: `${'['.repeat(65_000)}\n`, code: 'parse_error', id: null },
+    { about: 'a line that is not JSON', line: 'canary\n', code: 'parse_error', id: null },
+    { about: 'invalid UTF-8', line: Buffer.from([0x22, 0xff, 0x22, 0x0a]), code: 'parse_error', id: null },
+    { about: 'brackets that are never closed', line: `${'['.repeat(65_000)}\n`, code: 'parse_error', id: null },
     {
-      about: 'for a batch',
+      about: 'a JSON-RPC batch',
       line: `[${encodeRequest({ id: 1, method: 'ping' }).trimEnd()}]\n`,
       code: 'invalid_request',
       id: null,
     },
     {
-      about: 'for deep nesting',
+      about: 'deep nesting',
       line: `${'['.repeat(30_000)}${']'.repeat(30_000)}\n`,
       code: 'invalid_request',
       id: null,
     },
-    { about: 'without a version', line: '{"id":5,"method":"ping"}\n', code: 'invalid_request', id: 5 },
+    { about: 'a request without a version', line: '{"id":5,"method":"ping"}\n', code: 'invalid_request', id: 5 },
     {
-      about: 'for an id too large',
+      about: 'an id that is too large',
       line: '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}\n',
       code: 'invalid_request',
       id: null,
     },
-    { about: 'for an unknown method', line: encodeRequest({ id: 5, method: 'canary' }), code: 'unknown_method', id: 5 },
+    { about: 'an unknown method', line: encodeRequest({ id: 5, method: 'canary' }), code: 'unknown_method', id: 5 },
     {
-      about: 'for a method of the other role',
+      about: 'a method of the other role',
       line: encodeRequest({ id: 5, method: 'search_items' }),
       code: 'unknown_method',
       id: 5,
     },
     {
-      about: 'for an array of params',
+      about: 'an array as params',
       line: encodeRequest({ id: 5, method: 'ping', params: ['canary'] }),
       code: 'invalid_params',
       id: 5,
     },
-    { about: 'without a session', line: encodeRequest({ id: 5, method: 'whoami' }), code: 'invalid_params', id: 5 },
     {
-      about: 'for a wrong session',
+      about: 'a request without a session',
+      line: encodeRequest({ id: 5, method: 'whoami' }),
+      code: 'invalid_params',
+      id: 5,
+    },
+    {
+      about: 'a wrong session',
       line: encodeRequest({ id: 5, method: 'whoami', params: { session: 'canary' } }),
       code: 'unauthenticated',
       id: 5,
     },
   ]
   for (const { about, line: sent, code, id } of expected) {
-    it(`${about} is ${code}, and repeats nothing`, async () => {
-      const refusal = await refusalTo(sent)
+    it(`refuses ${about} with ${code}, and repeats nothing of the line`, async () => {
+      const refusal = await sendRefused(sent)
       assert.equal(refusal.data.code, code)
       assert.equal(refusal.id, id)
       assert.ok(!JSON.stringify(refusal).includes('canary'))
@@ -173,28 +178,28 @@ describe('the error', () => {
   }
 
   for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', '']) {
-    it(`for ${JSON.stringify(name)} is that of any unknown method, and of any unknown field`, async () => {
-      assert.equal((await refusalTo(encodeRequest({ id: 1, method: name }))).data.code, 'unknown_method')
+    it(`refuses ${JSON.stringify(name)} like any unknown method, and like any unknown field`, async () => {
+      assert.equal((await sendRefused(encodeRequest({ id: 1, method: name }))).data.code, 'unknown_method')
       const asField = `{"jsonrpc":"2.0","id":1,"method":"ping","params":{${JSON.stringify(name)}:{"canary":1}}}\n`
-      const refusal = await refusalTo(asField)
+      const refusal = await sendRefused(asField)
       assert.equal(refusal.data.code, 'invalid_params')
       assert.ok(!JSON.stringify(refusal).includes('canary'))
       const within = `{"jsonrpc":"2.0","id":1,"method":"whoami","params":{"session":{${JSON.stringify(name)}:1}}}\n`
-      assert.equal((await refusalTo(within)).data.code, 'invalid_params')
+      assert.equal((await sendRefused(within)).data.code, 'invalid_params')
     })
   }
 
-  it('for unknown and for server-owned fields is invalid_params, and nothing is done', async () => {
+  it('refuses unknown and server-owned fields with invalid_params, and changes nothing', async () => {
     for (const extra of [{ seller_id: 1 }, { thumbs_up: 9 }, { item_id: 1 }, { 'canary field': 1 }]) {
       const params = { session, ...anItem({ category: 78 }), ...extra }
-      const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
+      const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
       assert.equal(refusal.data.code, 'invalid_params')
       assert.ok(!JSON.stringify(refusal).includes('canary'))
     }
     assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 78'), [])
   })
 
-  /** As JSON texts: some of them are no values of this language. */
+  /** JSON texts, since some of the values cannot be written in TypeScript. */
   const wrong = {
     name: ['""', '" edge"', '"edge "', '"a\\nb"', `"${'x'.repeat(33)}"`, '"\\ud800"', '7', 'null', '{}', '["a"]'],
     category: ['-1', '65536', '1.5', '"1"', 'null', '1e400', '[1]'],
@@ -205,12 +210,12 @@ describe('the error', () => {
     idempotency_key: ['""', `"${'x'.repeat(65)}"`, '1'],
   }
   for (const [field, values] of Object.entries(wrong)) {
-    it(`for a ${field} that may not be names the field`, async () => {
+    it(`refuses an invalid value of ${field}, and names the field`, async () => {
       const params = JSON.stringify({ session, ...anItem() }).slice(0, -1)
       for (const value of values) {
         const method = 'register_item_for_sale'
         const sent = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params},"${field}":${value}}}\n`
-        const { data } = await refusalTo(sent)
+        const { data } = await sendRefused(sent)
         assert.equal(data.code, 'invalid_params', value)
         const names = Object.keys(data.fields as object).map((name) => name.split('.')[0])
         assert.deepEqual([...new Set(names)], [field], value)
@@ -218,98 +223,98 @@ describe('the error', () => {
     })
   }
 
-  it('for many wrong fields tells all of them at once', async () => {
-    const refusal = await refusalTo(
+  it('names all invalid fields at once', async () => {
+    const refusal = await sendRefused(
       encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, other: 1 } }),
     )
     const fields = ['(unknown fields)', 'category', 'condition', 'keywords', 'name', 'price_cents', 'quantity']
     assert.deepEqual(Object.keys(refusal.data.fields as object).toSorted(), fields)
   })
 
-  it('not_found is for items and sellers that are not there', async () => {
+  it('refuses items and sellers that do not exist with not_found', async () => {
     const item = { session: buyersSession, item_id: 999_999_999 }
     assert.equal(
-      (await refusalTo(encodeRequest({ id: 1, method: 'get_item', params: item }), buyers)).data.code,
+      (await sendRefused(encodeRequest({ id: 1, method: 'get_item', params: item }), buyers)).data.code,
       'not_found',
     )
     const seller = { session: buyersSession, seller_id: 999_999_999 }
     assert.equal(
-      (await refusalTo(encodeRequest({ id: 1, method: 'get_seller_rating', params: seller }), buyers)).data.code,
+      (await sendRefused(encodeRequest({ id: 1, method: 'get_seller_rating', params: seller }), buyers)).data.code,
       'not_found',
     )
   })
 
-  it('username_taken is for a name with another password', async () => {
+  it('refuses to create an account under a taken user name with username_taken', async () => {
     const account = { username: 'taken', password: 'correct horse', name: 'Ann' }
-    await answerTo(encodeRequest({ id: 1, method: 'create_account', params: account }))
+    await send(encodeRequest({ id: 1, method: 'create_account', params: account }))
     const other = { ...account, password: 'another horse' }
     assert.equal(
-      (await refusalTo(encodeRequest({ id: 1, method: 'create_account', params: other }))).data.code,
+      (await sendRefused(encodeRequest({ id: 1, method: 'create_account', params: other }))).data.code,
       'username_taken',
     )
   })
 
-  it('idempotency_mismatch is for a key with other parameters', async () => {
+  it('refuses other parameters under a used key with idempotency_mismatch', async () => {
     const item = { session, idempotency_key: 'once', ...anItem() }
-    await answerTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params: item }))
+    await send(encodeRequest({ id: 1, method: 'register_item_for_sale', params: item }))
     const other = { ...item, quantity: 4 }
-    const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params: other }))
+    const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params: other }))
     assert.equal(refusal.data.code, 'idempotency_mismatch')
   })
 
-  it('not_in_cart, cart_empty, out_of_stock, limit_exceeded and not_purchased are for what carts can’t do', async () => {
+  it('refuses impossible cart operations with not_in_cart, cart_empty, out_of_stock, limit_exceeded or not_purchased', async () => {
     const fields = anItem({ category: 81, quantity: 1_000_000 })
-    const registered = await answerTo(
+    const registered = await send(
       encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }),
     )
     const item_id = registered.result?.item_id as number
-    const codeOf = async (method: string, params: object = {}) => {
+    const sendForCode = async (method: string, params: object = {}) => {
       const sent = encodeRequest({ id: 1, method, params: { session: buyersSession, ...params } })
-      return (await refusalTo(sent, buyers)).data.code
+      return (await sendRefused(sent, buyers)).data.code
     }
-    assert.equal(await codeOf('remove_item_from_cart', { item_id, quantity: 1 }), 'not_in_cart')
-    assert.equal(await codeOf('make_purchase'), 'cart_empty')
-    assert.equal(await codeOf('provide_feedback', { item_id, vote: 'up' }), 'not_purchased')
+    assert.equal(await sendForCode('remove_item_from_cart', { item_id, quantity: 1 }), 'not_in_cart')
+    assert.equal(await sendForCode('make_purchase'), 'cart_empty')
+    assert.equal(await sendForCode('provide_feedback', { item_id, vote: 'up' }), 'not_purchased')
     const most = { session: buyersSession, item_id, quantity: 10_000 }
-    await answerTo(encodeRequest({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
-    assert.equal(await codeOf('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
+    await send(encodeRequest({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
+    assert.equal(await sendForCode('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
     const soldOut = { session, item_id, change: -1_000_000 }
-    await answerTo(encodeRequest({ id: 1, method: 'update_units_for_sale', params: soldOut }))
-    assert.equal(await codeOf('make_purchase'), 'out_of_stock')
+    await send(encodeRequest({ id: 1, method: 'update_units_for_sale', params: soldOut }))
+    assert.equal(await sendForCode('make_purchase'), 'out_of_stock')
   })
 
-  it('timeout comes within the time for one request when the rows are held, and says that nothing was done', async () => {
+  it('refuses calls with timeout and the outcome none, within the time limit, when their rows stay held', async () => {
     const hasty = await marketplace.serve('seller', { limitRequestMs: 500 })
     await withConnection(marketplace.urls.product, async (connection) => {
       await connection.query('LOCK TABLES item WRITE')
       const params = { session, ...anItem({ category: 79 }) }
-      const refusal = await refusalTo(encodeRequest({ id: 1, method: 'register_item_for_sale', params }), hasty)
+      const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params }), hasty)
       assert.deepEqual(refusal.data, { code: 'timeout', outcome: 'none' })
-      const reading = await refusalTo(
+      const reading = await sendRefused(
         encodeRequest({ id: 1, method: 'display_items_for_sale', params: { session } }),
         hasty,
       )
       assert.deepEqual(reading.data, { code: 'timeout', outcome: 'none' })
     })
-    await answerTo(encodeRequest({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
+    await send(encodeRequest({ id: 1, method: 'display_items_for_sale', params: { session } }), hasty)
     assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 79'), [])
   })
 
-  it('overloaded comes at once when what waits has waited too long, with when to try again', async () => {
+  it('refuses calls with overloaded at once when others have waited too long, and says when to retry', async () => {
     await withConnection(marketplace.urls.product, async (connection) => {
       await connection.query('LOCK TABLES item WRITE')
       const wire = await Wire.connect(sellers)
-      const first = await firstRefusal(wire, { session, ...anItem({ category: 80 }) })
-      provoked.add(first.data.code)
-      assert.equal(first.data.code, 'overloaded')
-      assert.ok((first.data.retry_after_ms as number) >= 100)
+      const refusal = await sendUntilRefused(wire, { session, ...anItem({ category: 80 }) })
+      seenCodes.add(refusal.data.code)
+      assert.equal(refusal.data.code, 'overloaded')
+      assert.ok((refusal.data.retry_after_ms as number) >= 100)
       wire.destroy()
     })
   })
 
-  it('internal is for what was not foreseen: logged, and telling nothing of the database', async () => {
+  it('refuses calls that fail unexpectedly with internal, logs the error, and reveals nothing of the database', async () => {
     await marketplace.sql('product', 'RENAME TABLE seller_score TO elsewhere')
-    const refusal = await refusalTo(encodeRequest({ id: 1, method: 'get_seller_rating', params: { session } }))
+    const refusal = await sendRefused(encodeRequest({ id: 1, method: 'get_seller_rating', params: { session } }))
     await marketplace.sql('product', 'RENAME TABLE elsewhere TO seller_score')
     assert.deepEqual(refusal.data, { code: 'internal' })
     assert.ok(!/seller_score|select|souk_test/i.test(JSON.stringify(refusal)))
@@ -317,7 +322,7 @@ describe('the error', () => {
     assert.ok(!sellers.program.log.includes(session))
   })
 
-  it('shutting_down is for what comes after a server began to drain', async () => {
+  it('refuses calls with shutting_down while it drains', async () => {
     const server = await marketplace.serve('seller')
     const wire = await Wire.connect(server)
     await withConnection(marketplace.urls.product, async (connection) => {
@@ -326,10 +331,10 @@ describe('the error', () => {
       wire.request('ping', 'ping')
       assert.equal((await wire.reply())?.id, 'ping')
       const ended = server.program.end()
-      let late = await pingOn(wire)
-      while (late?.error === undefined) late = await pingOn(wire)
-      assert.equal(late.error.data.code, 'shutting_down')
-      provoked.add('shutting_down')
+      let reply = await ping(wire)
+      while (reply?.error === undefined) reply = await ping(wire)
+      assert.equal(reply.error.data.code, 'shutting_down')
+      seenCodes.add('shutting_down')
       await connection.query('UNLOCK TABLES')
       const [held, farewell] = await wire.rest()
       assert.ok(held?.id === 'held' && held.result !== undefined)
@@ -338,19 +343,19 @@ describe('the error', () => {
     })
   })
 
-  it('was provoked here for every code there is', () => {
-    assert.deepEqual([...provoked].toSorted(), Object.keys(ERROR_NUMBERS).toSorted())
+  it('has given every error code in these tests', () => {
+    assert.deepEqual([...seenCodes].toSorted(), Object.keys(ERROR_NUMBERS).toSorted())
   })
 })
 
-async function pingOn(wire: Wire) {
+async function ping(wire: Wire) {
   wire.request('ping', 'ping')
   return wire.reply()
 }
 
-/** Goes on asking until something is refused, and says with what. */
-async function firstRefusal(wire: Wire, params: object) {
-  const asking = setInterval(() => wire.request('asked', 'register_item_for_sale', params), 20)
+/** Sends requests until one is refused; resolves to the error. */
+async function sendUntilRefused(wire: Wire, params: object) {
+  const sending = setInterval(() => wire.request('sent', 'register_item_for_sale', params), 20)
   try {
     for (;;) {
       const reply = await wire.reply()
@@ -358,6 +363,6 @@ async function firstRefusal(wire: Wire, params: object) {
       if (reply.error !== undefined) return reply.error
     }
   } finally {
-    clearInterval(asking)
+    clearInterval(sending)
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What one client may ask of a server, at each limit: what it is told, and
- * that nothing is lost which the limit allows. The limits are set low, each on
- * a server of its own where they would be in each other's way.
+ * The limits on one client: what the server does at each, and that it loses
+ * nothing that the limit allows. The tests set low limits, each on a server of
+ * its own where two would interfere.
  */
 
 import assert from 'node:assert/strict'
@@ -18,7 +18,7 @@ import {
 const MIB = 1024 * 1024
 const LINE_BYTES = 2_048
 const CONNECTIONS = 3
-/** A listing of them all has more than 100 KiB, and is long enough to be encoded in slices; one of the fewer is not. */
+/** A listing of ITEMS has more than 100 KiB and is encoded in slices; one of FEWER_ITEMS is not. */
 const ITEMS = 600
 const FEWER_ITEMS = 400
 
@@ -39,31 +39,31 @@ before(async () => {
 })
 after(() => marketplace?.close())
 
-/** A ping in so many bytes, without its line end. */
-function pingOf(bytes: number, id: number | string): string {
+/** A ping of `bytes` bytes, without its line end. */
+function encodePing(bytes: number, id: number | string): string {
   const ping = encodeRequest({ id, method: 'ping' }).trimEnd()
   return ping + ' '.repeat(bytes - ping.length)
 }
 
-/** Requests for so many items each, no two of them equal, so that each is asked of the database. */
-function listings(count: number, limit: number): string {
+/** Requests for listings of `limit` items. No two are equal, so that each makes the server read from the database. */
+function encodeListings(count: number, limit: number): string {
   const params = (id: number) => ({ session, limit, cursor: String(1_000_000_000 + id) })
   return Array.from({ length: count }, (_, id) =>
     encodeRequest({ id, method: 'display_items_for_sale', params: params(id) }),
   ).join('')
 }
 
-/** Rows that the database has sent since this was called, when it sends no more. */
-async function rowsSentInTheEnd(): Promise<number> {
-  const rowsSent = async () => {
+/** Waits until the database sends no more rows; resolves to the number sent meanwhile. */
+async function countRowsSent(): Promise<number> {
+  const readRowsSent = async () => {
     const [row] = await marketplace.sql<{ Value: string }>('product', "SHOW GLOBAL STATUS LIKE 'Rows_sent'")
     return Number(row?.Value)
   }
-  const first = await rowsSent()
+  const first = await readRowsSent()
   let last = first
   let unchanged = 0
-  await until('the database is left alone', async () => {
-    const now = await rowsSent()
+  await until('the database sends no more rows', async () => {
+    const now = await readRowsSent()
     unchanged = now - last < FEWER_ITEMS ? unchanged + 1 : 0
     last = now
     return unchanged > 20
@@ -72,9 +72,9 @@ async function rowsSentInTheEnd(): Promise<number> {
 }
 
 describe('a line', () => {
-  it('of just as many bytes as allowed is answered', async () => {
+  it('is answered if it has exactly as many bytes as allowed', async () => {
     const wire = await Wire.connect(sellers)
-    wire.send(`${pingOf(LINE_BYTES, 1)}\n${pingOf(LINE_BYTES, 2)}`)
+    wire.send(`${encodePing(LINE_BYTES, 1)}\n${encodePing(LINE_BYTES, 2)}`)
     wire.end()
     assert.deepEqual(
       (await wire.rest()).map(({ id }) => id),
@@ -83,22 +83,22 @@ describe('a line', () => {
   })
 
   for (const [about, lineEnd] of [
-    ['with its end', '\n'],
-    ['before its end has come', ''],
+    ['when its end arrives', '\n'],
+    ['before its end arrives', ''],
   ]) {
-    it(`one byte longer is refused ${about}, after what came before it, and the connection ends`, async () => {
+    it(`is refused ${about} if it is one byte too long; earlier requests are answered, and the connection ends`, async () => {
       const wire = await Wire.connect(sellers)
       const before = encodeRequest({
         id: 'slow',
         method: 'login',
         params: { username: 'nobody', password: 'nobody nobody' },
       })
-      wire.send(`${before}${pingOf(LINE_BYTES + 1, 'long')}${lineEnd}`)
+      wire.send(`${before}${encodePing(LINE_BYTES + 1, 'long')}${lineEnd}`)
       if (lineEnd !== '') wire.request('after', 'ping')
       const replies = await wire.rest()
-      const told = new Map(replies.map(({ id, error }) => [id, error?.data.code]))
+      const codes = new Map(replies.map(({ id, error }) => [id, error?.data.code]))
       assert.deepEqual(
-        [...told],
+        [...codes],
         [
           [null, 'invalid_request'],
           ['slow', 'unauthenticated'],
@@ -108,7 +108,7 @@ describe('a line', () => {
     })
   }
 
-  it('that is begun and not finished in time ends the connection, also when bytes keep coming', async () => {
+  it('ends the connection if it is not finished in time, also when bytes keep coming', async () => {
     const server = await marketplace.serve('seller', { limitUnfinishedLineMs: 300 })
     const [silent, slow, idle] = await Promise.all([Wire.connect(server), Wire.connect(server), Wire.connect(server)])
     silent.send('{"jsonrpc"')
@@ -124,7 +124,7 @@ describe('a line', () => {
 })
 
 describe('requests in flight', () => {
-  it('beyond the limit wait unread, and none is lost: 5000 in one write are all answered', async () => {
+  it('stay unread beyond the limit, and none is lost when 5000 come in one write', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 8 })
     const wire = await Wire.connect(server)
     const params = { session }
@@ -136,19 +136,19 @@ describe('requests in flight', () => {
     wire.destroy()
   })
 
-  it('beyond the limit wait unread behind long listings too, and none is lost', async () => {
+  it('stay unread beyond the limit also behind long listings, and none is lost', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 16 })
     const wire = await Wire.connect(server)
     const ratings = Array.from({ length: 500 }, (_, number) =>
       encodeRequest({ id: 10 + number, method: 'get_seller_rating', params: { session } }),
     )
-    wire.send(listings(10, ITEMS) + ratings.join(''))
+    wire.send(encodeListings(10, ITEMS) + ratings.join(''))
     const replies = await wire.replies(510)
     for (const { result } of replies.values()) assert.notEqual(result, undefined)
     wire.destroy()
   })
 
-  it('are no more than the limit: with one allowed, a ping behind a slow request waits for it', async () => {
+  it('never exceed the limit, so that with a limit of one a ping stays behind a slow request', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 1 })
     const wire = await Wire.connect(server)
     wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
@@ -163,7 +163,7 @@ describe('requests in flight', () => {
     )
   })
 
-  it('weigh what they are: long listings fill a connection sooner', async () => {
+  it('count by weight, so that long listings fill a connection sooner', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 64 })
     const wire = await Wire.connect(server)
     wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
@@ -180,19 +180,19 @@ describe('requests in flight', () => {
 
 describe('a client that takes no replies', () => {
   for (const items of [FEWER_ITEMS, ITEMS]) {
-    it(`of ${items} items is not read until it takes them, and then gets every one`, async () => {
+    it(`of ${items} items each is not read until it takes them, and then gets every one`, async () => {
       const server = await marketplace.serve('seller', { limitUnsentBytes: MIB })
       const wire = await Wire.connect(server)
       wire.socket.pause()
-      const asked = 600
-      wire.send(listings(asked, items))
-      const askedOfDatabase = (await rowsSentInTheEnd()) / items
-      assert.ok(askedOfDatabase < asked / 2, `${askedOfDatabase} listings were made for a client that takes none`)
+      const count = 600
+      wire.send(encodeListings(count, items))
+      const readFromDatabase = (await countRowsSent()) / items
+      assert.ok(readFromDatabase < count / 2, `${readFromDatabase} listings were read for a client that takes none`)
       const others = await Caller.connect(server)
       await others.call('ping', {})
       wire.socket.resume()
-      const replies = await wire.replies(asked)
-      for (let id = 0; id < asked; id += 1) {
+      const replies = await wire.replies(count)
+      for (let id = 0; id < count; id += 1) {
         const { result, error } = replies.get(id) ?? {}
         assert.equal((result?.items as unknown[] | undefined)?.length, items, JSON.stringify(error))
       }
@@ -201,19 +201,19 @@ describe('a client that takes no replies', () => {
     })
   }
 
-  it('for too long is closed', async () => {
+  it('is disconnected after some time', async () => {
     const server = await marketplace.serve('seller', { limitUnsentBytes: MIB, limitStuckMs: 300 })
     const wire = await Wire.connect(server)
     wire.socket.pause()
-    wire.send(listings(600, FEWER_ITEMS))
+    wire.send(encodeListings(600, FEWER_ITEMS))
     await until('the server has begun to answer', () => wire.socket.readableLength > 0)
-    await until('the server has let go of the connection', () => openConnections(server) === 0)
+    await until('the server has closed the connection', () => openConnections(server) === 0)
     wire.destroy()
   })
 })
 
 describe('connections', () => {
-  it('beyond the limit are refused with an error line, and taken again when one has gone', async () => {
+  it('are refused with an error line beyond the limit, and accepted again when one has ended', async () => {
     const server = await marketplace.serve('seller', { limitConnections: CONNECTIONS })
     const wires = await Promise.all(Array.from({ length: CONNECTIONS }, () => Wire.connect(server)))
     for (const wire of wires) {
@@ -235,7 +235,7 @@ describe('connections', () => {
     for (const wire of wires) wire.destroy()
   })
 
-  it('without a request for too long are closed, and those in use are not', async () => {
+  it('are closed when they have been idle for too long, and not while they are in use', async () => {
     const server = await marketplace.serve('seller', { limitIdleMs: 1_500 })
     const [idle, busy] = await Promise.all([Wire.connect(server), Wire.connect(server)])
     let pings = 0
@@ -249,7 +249,7 @@ describe('connections', () => {
     busy.destroy()
   })
 
-  it('that a client breaks off in the middle of everything leave nothing behind', async () => {
+  it('leave nothing behind when the client breaks them off in the middle of a request and a reply', async () => {
     for (let round = 0; round < 50; round += 1) {
       const wire = await Wire.connect(sellers)
       wire.request(1, 'display_items_for_sale', { session })
@@ -257,7 +257,7 @@ describe('connections', () => {
       if (round % 2 === 0) wire.socket.resetAndDestroy()
       else wire.destroy()
     }
-    await until('all are gone', () => openConnections(sellers) === 0)
+    await until('all connections are closed', () => openConnections(sellers) === 0)
     assert.equal(sellers.program.log, '')
   })
 })

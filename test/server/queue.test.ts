@@ -1,6 +1,6 @@
 /**
- * The request queue without a database: the batches, the clock and the end of
- * a turn are in the test's hand.
+ * The queue without a database: the test controls the batches, the clock and the
+ * end of a turn.
  */
 
 import assert from 'node:assert/strict'
@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import { Refused } from '../../src/contract/refusals.ts'
 import { createQueue, type QueueOptions } from '../../src/server/queue.ts'
 
-interface Sent {
+interface SentBatch {
   batch: readonly string[]
   deadlineMs: number
   answer(answers: readonly string[]): void
@@ -18,9 +18,9 @@ interface Sent {
 
 const NEVER_MS = Number.MAX_SAFE_INTEGER
 
-/** A queue of strings whose batches wait in `sent` until the test answers them. */
-function queueInHand(options: Partial<QueueOptions<string, string>> = {}) {
-  const sent: Sent[] = []
+/** A queue of strings. Its batches collect in `sent` until the test answers them. */
+function createTestQueue(options: Partial<QueueOptions<string, string>> = {}) {
+  const sent: SentBatch[] = []
   const clock = { nowMs: 0 }
   let atEndOfTurn: (() => void)[] = []
   const queue = createQueue<string, string>({
@@ -36,7 +36,7 @@ function queueInHand(options: Partial<QueueOptions<string, string>> = {}) {
     atEndOfTurn = []
     for (const go of due) go()
   }
-  const ask = (request: string, deadlineMs = NEVER_MS) => settled(queue.ask(request, deadlineMs))
+  const ask = (request: string, deadlineMs = NEVER_MS) => countSettlements(queue.ask(request, deadlineMs))
   const batches = () => sent.map(({ batch }) => batch.join(' '))
   return { queue, sent, clock, endTurn, ask, batches }
 }
@@ -47,21 +47,21 @@ interface Settled {
 }
 
 /** Counts how often a promise's callbacks are called, and leaves no rejection unhandled. */
-function settled(promise: Promise<string>): Settled {
-  const state: Settled = { promise, times: 0 }
+function countSettlements(promise: Promise<string>): Settled {
+  const settled: Settled = { promise, times: 0 }
   const count = () => {
-    state.times += 1
+    settled.times += 1
   }
   promise.then(count, count)
-  return state
+  return settled
 }
 
-const upper = (batch: readonly string[]) => batch.map((request) => request.toUpperCase())
-const answersOf = (asked: readonly Settled[]) => Promise.all(asked.map(({ promise }) => promise))
-/** The queue's own clockwork keeps no process alive; whoever waits for it does. */
-async function whileAwake(waiting: Promise<unknown>): Promise<void> {
-  const awake = setInterval(() => {}, 1_000)
-  await waiting.finally(() => clearInterval(awake))
+const toUpper = (batch: readonly string[]) => batch.map((request) => request.toUpperCase())
+const all = (asked: readonly Settled[]) => Promise.all(asked.map(({ promise }) => promise))
+/** Keeps the process alive until the promise settles: the queue's own timer does not. */
+async function keepAlive(pending: Promise<unknown>): Promise<void> {
+  const timer = setInterval(() => {}, 1_000)
+  await pending.finally(() => clearInterval(timer))
 }
 const microtasks = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -75,23 +75,24 @@ function refusedAs(code: string, details: object) {
 }
 
 describe('an idle queue', () => {
-  it('sends what one turn asked together, at the end of the turn', async () => {
-    const { ask, endTurn, batches, sent } = queueInHand()
+  it('sends everything that was asked in one turn as one batch, at the end of the turn', async () => {
+    const { ask, endTurn, batches, sent } = createTestQueue()
     const asked = [ask('a'), ask('b'), ask('c')]
     assert.deepEqual(batches(), [])
     endTurn()
     assert.deepEqual(batches(), ['a b c'])
-    sent[0]?.answer(upper(sent[0].batch))
-    assert.deepEqual(await answersOf(asked), ['A', 'B', 'C'])
+    sent[0]?.answer(toUpper(sent[0].batch))
+    assert.deepEqual(await all(asked), ['A', 'B', 'C'])
   })
 
-  it('uses the real end of turn unless given another', async () => {
+  it('uses the real end of the turn by default', async () => {
     const batches: string[][] = []
     const queue = createQueue<string, string>({
-      ...{ cap: 10, inFlight: 1 },
+      cap: 10,
+      inFlight: 1,
       run: async (batch) => {
         batches.push([...batch])
-        return upper(batch)
+        return toUpper(batch)
       },
     })
     const asked = [queue.ask('a', NEVER_MS), Promise.resolve().then(() => queue.ask('b', NEVER_MS))]
@@ -99,8 +100,8 @@ describe('an idle queue', () => {
     assert.deepEqual(batches, [['a', 'b']])
   })
 
-  it('gives the batch the latest of its deadlines', () => {
-    const { ask, endTurn, sent } = queueInHand()
+  it('gives a batch the latest deadline of its requests', () => {
+    const { ask, endTurn, sent } = createTestQueue()
     ask('a', 500)
     ask('b', 900)
     ask('c', 700)
@@ -108,8 +109,8 @@ describe('an idle queue', () => {
     assert.equal(sent[0]?.deadlineMs, 900)
   })
 
-  it('tells a request whose batch has more time at its own deadline, and no earlier', async () => {
-    const { ask, endTurn, sent, clock } = queueInHand({ changes: true })
+  it('refuses a request at its own deadline and no earlier when its batch has more time', async () => {
+    const { ask, endTurn, sent, clock } = createTestQueue({ changes: true })
     const early = ask('a', 500)
     const late = ask('b', 5_000)
     endTurn()
@@ -117,7 +118,7 @@ describe('an idle queue', () => {
     await new Promise((resolve) => setTimeout(resolve, 250))
     assert.deepEqual([early.times, late.times], [0, 0])
     clock.nowMs = 1_000
-    await new Promise((resolve) => setTimeout(resolve, 250)) // the sweep keeps no process alive
+    await new Promise((resolve) => setTimeout(resolve, 250)) // the queue's timer keeps no process alive
     await assert.rejects(early.promise, (error) => {
       assert.ok(error instanceof Refused)
       assert.deepEqual([error.refusal.code, error.refusal.details], ['timeout', { outcome: 'unknown' }])
@@ -131,9 +132,9 @@ describe('an idle queue', () => {
 })
 
 describe('a busy queue', () => {
-  it('gathers, and sends the next batch before the answers of the last are handed out', async () => {
+  it('gathers requests, and sends the next batch before it hands out the answers of the last', async () => {
     const order: string[] = []
-    const { queue, endTurn, sent } = queueInHand()
+    const { queue, endTurn, sent } = createTestQueue()
     queue.ask('a', NEVER_MS).then(() => order.push(`a answered after ${sent.length} batches`))
     endTurn()
     queue.ask('b', NEVER_MS)
@@ -147,8 +148,8 @@ describe('a busy queue', () => {
     assert.deepEqual(order, ['a answered after 2 batches'])
   })
 
-  it('sends a batch beside another only when it is as large', async () => {
-    const { ask, endTurn, batches, sent } = queueInHand({ inFlight: 2 })
+  it('sends a second batch beside the first only when it is as large', async () => {
+    const { ask, endTurn, batches, sent } = createTestQueue({ inFlight: 2 })
     for (const request of ['a', 'b', 'c']) ask(request)
     endTurn()
     for (const request of ['d', 'e']) ask(request)
@@ -158,13 +159,13 @@ describe('a busy queue', () => {
     endTurn()
     assert.deepEqual(batches(), ['a b c', 'd e f'])
     ask('g')
-    sent[0]?.answer(upper(sent[0].batch))
+    sent[0]?.answer(toUpper(sent[0].batch))
     await microtasks()
-    assert.deepEqual(batches(), ['a b c', 'd e f', 'g'], 'a place that became free is taken at once')
+    assert.deepEqual(batches(), ['a b c', 'd e f', 'g'], 'the free place is taken at once')
   })
 
-  it('has no more batches under way than allowed', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ cap: 1, inFlight: 2 })
+  it('has no more batches in flight than allowed', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ cap: 1, inFlight: 2 })
     for (const request of ['a', 'b', 'c', 'd']) ask(request)
     endTurn()
     assert.deepEqual(batches(), ['a', 'b'])
@@ -173,8 +174,8 @@ describe('a busy queue', () => {
     assert.deepEqual(batches(), ['a', 'b', 'c'])
   })
 
-  it('sends what is asked while it has room, though a batch is under way', () => {
-    const { ask, endTurn, batches } = queueInHand({ inFlight: 2 })
+  it('sends a request while another batch is in flight, if a place is free', () => {
+    const { ask, endTurn, batches } = createTestQueue({ inFlight: 2 })
     ask('a')
     endTurn()
     ask('b')
@@ -182,23 +183,23 @@ describe('a busy queue', () => {
     assert.deepEqual(batches(), ['a', 'b'])
   })
 
-  it('fills batches up to the cap, in weight', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ cap: 4, weigh: (request) => request.length })
+  it('fills batches up to the cap by weight', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ cap: 4, weigh: (request) => request.length })
     for (const request of ['aa', 'bb', 'c', 'dddd', 'e']) ask(request)
     endTurn()
     for (let next = 0; next < 4; next += 1) {
-      sent[next]?.answer(upper(sent[next]?.batch ?? []))
+      sent[next]?.answer(toUpper(sent[next]?.batch ?? []))
       await microtasks()
     }
     assert.deepEqual(batches(), ['aa bb', 'c', 'dddd', 'e'])
   })
 
-  it('sends a request heavier than the cap alone', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ cap: 2, weigh: (request) => request.length })
+  it('sends a request that is heavier than the cap in a batch of its own', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ cap: 2, weigh: (request) => request.length })
     for (const request of ['a', 'bbbbb', 'c', 'd']) ask(request)
     endTurn()
     for (const next of [0, 1]) {
-      sent[next]?.answer(upper(sent[next]?.batch ?? []))
+      sent[next]?.answer(toUpper(sent[next]?.batch ?? []))
       await microtasks()
     }
     assert.deepEqual(batches(), ['a', 'bbbbb', 'c d'])
@@ -206,8 +207,8 @@ describe('a busy queue', () => {
 })
 
 describe('a full queue', () => {
-  it('refuses at once what goes beyond its bound in weight', async () => {
-    const { ask, endTurn, queue } = queueInHand({ bound: 5, weigh: (request) => request.length })
+  it('refuses a request at once if it exceeds the bound by weight', async () => {
+    const { ask, endTurn, queue } = createTestQueue({ bound: 5, weigh: (request) => request.length })
     ask('aaa')
     ask('bb')
     await assert.rejects(ask('c').promise, refusedAs('overloaded', { retry_after_ms: 100 }))
@@ -218,8 +219,8 @@ describe('a full queue', () => {
     assert.equal(queue.waiting, 1)
   })
 
-  it('refuses at once when the oldest has waited more than a second, and takes more when that has left', async () => {
-    const { ask, endTurn, clock, sent, queue } = queueInHand()
+  it('refuses requests while the oldest has waited more than a second, and accepts them again when it has left', async () => {
+    const { ask, endTurn, clock, sent, queue } = createTestQueue()
     ask('a')
     endTurn()
     ask('b')
@@ -235,15 +236,15 @@ describe('a full queue', () => {
   })
 })
 
-describe('a deadline', () => {
-  it('that passes while a request waits is answered timeout with outcome none, and the request is never sent', async () => {
-    const { ask, endTurn, clock, sent, batches } = queueInHand()
+describe('a request that is still waiting at its deadline', () => {
+  it('is refused as timeout with the outcome none, and is never sent', async () => {
+    const { ask, endTurn, clock, sent, batches } = createTestQueue()
     ask('a')
     endTurn()
     const late = ask('b', 300)
     const patient = ask('c', 9_000)
     clock.nowMs = 300
-    await whileAwake(assert.rejects(late.promise, refusedAs('timeout', { outcome: 'none' })))
+    await keepAlive(assert.rejects(late.promise, refusedAs('timeout', { outcome: 'none' })))
     sent[0]?.answer(['A'])
     await microtasks()
     assert.deepEqual(batches(), ['a', 'c'])
@@ -252,13 +253,13 @@ describe('a deadline', () => {
     assert.equal(late.times, 1)
   })
 
-  it('gives back the weight of what it takes back', async () => {
-    const { ask, endTurn, clock, queue } = queueInHand({ bound: 1 })
+  it('gives its weight back to the queue', async () => {
+    const { ask, endTurn, clock, queue } = createTestQueue({ bound: 1 })
     ask('a')
     endTurn()
     const late = ask('b', 300)
     clock.nowMs = 300
-    await whileAwake(assert.rejects(late.promise))
+    await keepAlive(assert.rejects(late.promise))
     ask('c')
     assert.equal(queue.waiting, 1)
   })
@@ -267,8 +268,8 @@ describe('a deadline', () => {
 describe('a batch that fails', () => {
   const fault = new Error('the statement is at fault')
 
-  it('rejects all its requests, and the queue goes on', async () => {
-    const { ask, endTurn, sent } = queueInHand()
+  it('has all its requests rejected, and the queue goes on', async () => {
+    const { ask, endTurn, sent } = createTestQueue()
     const asked = [ask('a'), ask('b')]
     endTurn()
     const next = ask('c')
@@ -278,8 +279,8 @@ describe('a batch that fails', () => {
     assert.equal(await next.promise, 'C')
   })
 
-  it('is run singly, once, when the error asks for that', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ alone: (error) => error === fault })
+  it('is run again, once, one request at a time, if the error calls for it', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ alone: (error) => error === fault })
     const asked = [ask('a'), ask('poison'), ask('c')]
     endTurn()
     sent[0]?.fail(fault)
@@ -295,8 +296,8 @@ describe('a batch that fails', () => {
     assert.deepEqual(batches(), ['a poison c', 'a', 'poison', 'c'])
   })
 
-  it('keeps its place under way while it is run singly', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ alone: () => true })
+  it('keeps its place in flight while its requests are run one at a time', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ alone: () => true })
     ask('a')
     ask('b')
     endTurn()
@@ -308,8 +309,8 @@ describe('a batch that fails', () => {
     assert.deepEqual(batches(), ['a b', 'a', 'b'])
   })
 
-  it('is not run singly for other errors', async () => {
-    const { ask, endTurn, sent, batches } = queueInHand({ alone: (error) => error !== fault })
+  it('is not run again for other errors', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ alone: (error) => error !== fault })
     const asked = [ask('a'), ask('b')]
     endTurn()
     sent[0]?.fail(fault)
@@ -317,9 +318,10 @@ describe('a batch that fails', () => {
     assert.deepEqual(batches(), ['a b'])
   })
 
-  it('may fail without a promise', async () => {
+  it('has its requests rejected also if the function throws instead of returning a promise', async () => {
     const queue = createQueue<string, string>({
-      ...{ cap: 1, inFlight: 1 },
+      cap: 1,
+      inFlight: 1,
       run: () => {
         throw fault
       },
@@ -329,10 +331,10 @@ describe('a batch that fails', () => {
   })
 })
 
-describe('answers', () => {
+describe('a batch of 2 requests', () => {
   for (const answers of [[], ['A'], ['A', 'B', 'C']]) {
-    it(`are counted: ${answers.length} to 2 requests reject both`, async () => {
-      const { ask, endTurn, sent } = queueInHand()
+    it(`has both rejected if it gets ${answers.length} answers`, async () => {
+      const { ask, endTurn, sent } = createTestQueue()
       const asked = [ask('a'), ask('b')]
       endTurn()
       sent[0]?.answer(answers)
@@ -342,12 +344,12 @@ describe('answers', () => {
 })
 
 describe('drained()', () => {
-  it('resolves at once when nothing is to be done', async () => {
-    await queueInHand().queue.drained()
+  it('resolves at once when the queue is idle', async () => {
+    await createTestQueue().queue.drained()
   })
 
-  it('resolves when nothing waits and nothing is under way', async () => {
-    const { queue, ask, endTurn, sent } = queueInHand()
+  it('resolves when no request is waiting and no batch is in flight', async () => {
+    const { queue, ask, endTurn, sent } = createTestQueue()
     let drained = false
     ask('a')
     endTurn()
@@ -362,12 +364,12 @@ describe('drained()', () => {
     await draining
   })
 
-  it('resolves when the last that waited ran out of time', async () => {
-    const { queue, ask, clock } = queueInHand()
+  it('resolves when the last waiting request reaches its deadline', async () => {
+    const { queue, ask, clock } = createTestQueue()
     const late = ask('a', 10)
     const draining = queue.drained()
     clock.nowMs = 10
-    await whileAwake(assert.rejects(late.promise))
+    await keepAlive(assert.rejects(late.promise))
     await draining
   })
 })
@@ -386,21 +388,21 @@ describe('any queue', () => {
     bound: fc.integer({ min: 1, max: 20 }),
   })
 
-  it('settles each waiter once, with its own answer, within its limits, in order of arrival', async () => {
+  it('settles each request once, with its own answer, within its limits and in order of arrival', async () => {
     const property = fc.asyncProperty(shape, fc.array(step, { maxLength: 60 }), async (limits, steps) => {
       const weigh = (request: string) => Number(request.split(' ')[1])
-      const { queue, sent, ask, endTurn } = queueInHand({ ...limits, weigh, alone: (error) => error === 'alone' })
+      const { queue, sent, ask, endTurn } = createTestQueue({ ...limits, weigh, alone: (error) => error === 'alone' })
       const asked: { request: string; settled: Settled }[] = []
-      const done = new Set<Sent>()
+      const done = new Set<SentBatch>()
       const open = () => sent.filter((one) => !done.has(one))
       const pick = (which: number) => open()[which % Math.max(1, open().length)]
-      const finish = (one: Sent | undefined, how: (one: Sent) => void) => {
+      const finish = (one: SentBatch | undefined, how: (one: SentBatch) => void) => {
         if (one === undefined) return
         done.add(one)
         how(one)
       }
       const check = () => {
-        assert.ok(open().length <= limits.inFlight, 'more batches are under way than allowed')
+        assert.ok(open().length <= limits.inFlight, 'more batches are in flight than allowed')
         for (const { batch } of sent) {
           const weight = batch.reduce((sum, request) => sum + weigh(request), 0)
           assert.ok(weight <= limits.cap || batch.length === 1, 'a batch is heavier than its cap')
@@ -411,7 +413,7 @@ describe('any queue', () => {
           const request = `${asked.length} ${one.weight}`
           asked.push({ request, settled: ask(request) })
         } else if (one.do === 'end the turn') endTurn()
-        else if (one.do === 'answer') finish(pick(one.which), ({ batch, answer }) => answer(upper(batch)))
+        else if (one.do === 'answer') finish(pick(one.which), ({ batch, answer }) => answer(toUpper(batch)))
         else if (one.do === 'fail') finish(pick(one.which), ({ fail }) => fail(one.alone ? 'alone' : 'failed'))
         else finish(pick(one.which), ({ batch, answer }) => answer(['too', ...batch]))
         await microtasks()
@@ -419,7 +421,7 @@ describe('any queue', () => {
       }
       while (queue.waiting > 0 || open().length > 0) {
         endTurn()
-        for (const one of open()) finish(one, ({ batch, answer }) => answer(upper(batch)))
+        for (const one of open()) finish(one, ({ batch, answer }) => answer(toUpper(batch)))
         await microtasks()
       }
       await queue.drained()
@@ -428,8 +430,8 @@ describe('any queue', () => {
         settled: { promise, times },
       } of asked) {
         assert.equal(times, 1)
-        const outcome = await promise.catch(() => 'refused or failed')
-        assert.ok(outcome === request || outcome === 'refused or failed', 'an answer went to another request')
+        const answer = await promise.catch(() => 'refused or failed')
+        assert.ok(answer === request || answer === 'refused or failed', 'an answer went to another request')
       }
       const firstSent = [...new Set(sent.flatMap(({ batch }) => batch))].map((request) => Number(request.split(' ')[0]))
       assert.deepEqual(

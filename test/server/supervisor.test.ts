@@ -1,7 +1,7 @@
 /**
  * souk-server without a role: the whole marketplace from one command. What it
- * says when it is ready, what it says when it can't be, and that whatever
- * happens to it no process stays behind that nobody owns.
+ * prints when it is ready or cannot start, and that it never leaves a process
+ * behind without an owner.
  */
 
 import assert from 'node:assert/strict'
@@ -18,8 +18,8 @@ let ports: { SOUK_SELLER_PORT: string; SOUK_BUYER_PORT: string }
 
 before(async () => {
   home = temporaryHome()
-  const [one, two] = await Promise.all([listening(), listening()])
-  ports = { SOUK_SELLER_PORT: String(portOf(one)), SOUK_BUYER_PORT: String(portOf(two)) }
+  const [one, two] = await Promise.all([listen(), listen()])
+  ports = { SOUK_SELLER_PORT: String(getPort(one)), SOUK_BUYER_PORT: String(getPort(two)) }
   await Promise.all([one, two].map((server) => new Promise((resolve) => server.close(resolve))))
 })
 afterEach(() => {
@@ -31,7 +31,7 @@ after(() => rmSync(home, { recursive: true, force: true }))
 const start = (environment: Record<string, string> = {}, ...flags: string[]) =>
   new ServerProgram(home, flags, { ...ports, ...environment })
 
-/** Resolves when it says that it is ready. */
+/** Resolves when the marketplace is ready. */
 async function startReady(): Promise<ServerProgram> {
   const program = start()
   await program.says(/souk is ready\n/)
@@ -47,18 +47,18 @@ function find(part: 'mariadbd' | 'seller' | 'buyer'): HomeProcess | undefined {
 const sellers = () => Caller.connect({ role: 'seller' as const, port: Number(ports.SOUK_SELLER_PORT) })
 const buyers = () => Caller.connect({ role: 'buyer' as const, port: Number(ports.SOUK_BUYER_PORT) })
 
-function listening(): Promise<Server> {
+function listen(): Promise<Server> {
   return new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
   })
 }
 
-function portOf(server: Server): number {
+function getPort(server: Server): number {
   return (server.address() as { port: number }).port
 }
 
 describe('a marketplace', () => {
-  it('says one line for each server and then that it is ready, and serves sellers and buyers', async () => {
+  it('prints one line for each server and then that it is ready, and serves sellers and buyers', async () => {
     const program = await startReady()
     const lines = program.output.trim().split('\n')
     assert.deepEqual(lines.slice(0, 2).toSorted(), [
@@ -74,7 +74,7 @@ describe('a marketplace', () => {
   })
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`ends everything it started on ${signal}, with 0, and keeps what it has for the next time`, async () => {
+    it(`ends all its processes on ${signal}, exits with 0, and starts with the same data the next time`, async () => {
       const program = await startReady()
       assert.equal(findProcesses(home).length, 4)
       assert.equal(await program.end(signal), 0)
@@ -83,21 +83,21 @@ describe('a marketplace', () => {
     })
   }
 
-  it('told to stop while its database starts leaves nothing running', async () => {
+  it('leaves nothing running when it is stopped while its database starts', async () => {
     const program = start()
     await until('the database server was started', () => find('mariadbd') !== undefined)
     assert.equal(await program.end(), 0)
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('told to stop while its servers start leaves nothing running', async () => {
+  it('leaves nothing running when it is stopped while its servers start', async () => {
     const program = start()
     await until('a server was started', () => find('seller') !== undefined)
     assert.equal(await program.end(), 0)
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('is not started a second time in one home: that says so, ends with 2 and hurts nothing', async () => {
+  it('does not start twice in one home: the second says so, exits with 2 and disturbs nothing', async () => {
     const first = await startReady()
     const second = start({ SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' })
     assert.equal(await second.ended, 2)
@@ -108,9 +108,9 @@ describe('a marketplace', () => {
     assert.equal(await first.end(), 0)
   })
 
-  it('whose port is in use says which, ends with 2, and leaves nothing running', async () => {
-    const taken = await listening()
-    const port = portOf(taken)
+  it('names a port that is in use, exits with 2, and leaves nothing running', async () => {
+    const taken = await listen()
+    const port = getPort(taken)
     const program = start({ SOUK_BUYER_PORT: String(port) })
     assert.equal(await program.ended, 2)
     taken.close()
@@ -120,7 +120,7 @@ describe('a marketplace', () => {
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('that does not find MariaDB’s programs says which, and what to install', () => {
+  it('names the programs of MariaDB that it does not find, and what to install', () => {
     const problem = new SetUpError(
       'mariadbd, mariadb-install-db, my_print_defaults not found; install the MariaDB server: ' +
         'apt-get install mariadb-server-core mariadb-client-core, or brew install mariadb',
@@ -128,13 +128,13 @@ describe('a marketplace', () => {
     assert.throws(() => findPrograms([home]), problem)
   })
 
-  it('with bad settings tells all of them at once, and ends with 2', async () => {
+  it('reports all invalid settings at once, and exits with 2', async () => {
     const program = start({ SOUK_SELLER_PORT: 'x', SOUK_QUEUE: 'maybe' })
     assert.equal(await program.ended, 2)
     assert.deepEqual(program.log.match(/SOUK_\w+/g), ['SOUK_SELLER_PORT', 'SOUK_QUEUE'])
   })
 
-  it('killed with -9 takes its servers along, and the next one takes over its database', async () => {
+  it('takes its servers down with it when it is killed with -9, and the next one takes over its database', async () => {
     const first = await startReady()
     const database = find('mariadbd')
     const seller = await sellers()
@@ -150,7 +150,7 @@ describe('a marketplace', () => {
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('starts a server again that was killed, and its database too', async () => {
+  it('restarts a server that was killed, and its database too', async () => {
     const program = await startReady()
     const { session, id } = await openAccount(await sellers())
     for (const part of ['seller', 'mariadbd'] as const) {
@@ -172,14 +172,14 @@ describe('a marketplace', () => {
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('lets a server of one role join that finds its database in the same home', async () => {
+  it('shares its database with a server of one role that is started in the same home', async () => {
     const program = await startReady()
     const { session, id } = await openAccount(await sellers())
-    const joined = new ServerProgram(home, ['seller'], { SOUK_SELLER_PORT: '0' })
-    const [, port] = await joined.says(/accepts connections on 127\.0\.0\.1:(\d+)\n/)
+    const another = new ServerProgram(home, ['seller'], { SOUK_SELLER_PORT: '0' })
+    const [, port] = await another.says(/accepts connections on 127\.0\.0\.1:(\d+)\n/)
     const caller = await Caller.connect({ role: 'seller' as const, port: Number(port) })
     assert.equal((await caller.call('whoami', { session })).id, id)
-    assert.equal(await joined.end(), 0)
+    assert.equal(await another.end(), 0)
     assert.equal(await program.end(), 0)
   })
 })
