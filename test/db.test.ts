@@ -1,7 +1,8 @@
 /**
- * What the database layer promises: one effect for each key, however often and
- * from wherever it comes; good calls are not hurt by a bad neighbour; a lost
- * COMMIT is told or resolved; and answers are the same gathered or not.
+ * The guarantees of the database layer: a key has one effect, however often and
+ * over whichever server it is used; a call that fails does not affect the others
+ * of its batch; a lost COMMIT is reported or resolved; and the answers are the
+ * same with the queue on and off.
  */
 
 import assert from 'node:assert/strict'
@@ -27,7 +28,7 @@ before(async () => {
 })
 after(() => marketplace?.close())
 
-async function itemsIn(category: number): Promise<number[]> {
+async function readItemIds(category: number): Promise<number[]> {
   const rows = await marketplace.sql<{ id: number }>('product', 'SELECT id FROM item WHERE category = ? ORDER BY id', [
     category,
   ])
@@ -41,20 +42,20 @@ const keyed = (key: string, category: number, fields = {}) => ({
 })
 
 describe('a key', () => {
-  it('used from several connections to two servers at once has one effect, and equal answers', async () => {
+  it('has one effect and equal answers when several connections to two servers use it at the same time', async () => {
     const callers = await Promise.all([one, one, two, two].map((server) => Caller.connect(server)))
     for (let round = 0; round < 100; round += 1) {
       const call = keyed(`race ${round}`, 10)
       const answers = await Promise.all(callers.map((caller) => caller.call('register_item_for_sale', call)))
       assert.equal(new Set(answers.map(({ item_id }) => item_id)).size, 1, `round ${round}`)
     }
-    assert.equal((await itemsIn(10)).length, 100)
+    assert.equal((await readItemIds(10)).length, 100)
     const postings = await marketplace.sql('product', 'SELECT item_id FROM item_keyword WHERE category = 10')
-    assert.equal(postings.length, 200) // its keyword, and the category itself
+    assert.equal(postings.length, 200) // for each item its keyword and the category itself
     await Promise.all(callers.map((caller) => caller.close()))
   })
 
-  it('repeated within one batch has one effect, and equal answers', async () => {
+  it('has one effect and equal answers when it is repeated within one batch', async () => {
     const wire = await Wire.connect(one)
     const call = keyed('same batch', 11)
     wire.send(
@@ -63,27 +64,27 @@ describe('a key', () => {
       ),
     )
     const replies = [...(await wire.replies(50)).values()]
-    const [item] = await itemsIn(11)
-    assert.deepEqual(await itemsIn(11), [item])
+    const [item] = await readItemIds(11)
+    assert.deepEqual(await readItemIds(11), [item])
     for (const { result } of replies) assert.deepEqual(result, { item_id: item })
     wire.destroy()
   })
 
-  it('answers the same later, on another server, and after a restart', async () => {
+  it('gets the same answer later, from another server, and from a new server', async () => {
     const first = await Caller.connect(one)
     const answer = await first.call('register_item_for_sale', keyed('later', 12))
     for (const server of [one, two, await marketplace.serve('seller')]) {
       const caller = await Caller.connect(server)
       assert.deepEqual(await caller.call('register_item_for_sale', keyed('later', 12)), answer)
     }
-    assert.equal((await itemsIn(12)).length, 1)
+    assert.equal((await readItemIds(12)).length, 1)
   })
 
-  it('with other parameters is a mismatch: within a batch, later, and in a race', async () => {
+  it('is refused with other parameters, within a batch, later, and in a race', async () => {
     const caller = await Caller.connect(one)
     const calls = [{}, { quantity: 9 }, {}, { name: 'Other' }].map((fields) => keyed('mixed', 13, fields))
-    const outcomes = await Promise.allSettled(calls.map((call) => caller.call('register_item_for_sale', call)))
-    const codes = outcomes.map((outcome) => (outcome.status === 'fulfilled' ? 'ok' : outcome.reason.code))
+    const answers = await Promise.allSettled(calls.map((call) => caller.call('register_item_for_sale', call)))
+    const codes = answers.map((answer) => (answer.status === 'fulfilled' ? 'ok' : answer.reason.code))
     assert.deepEqual(codes, ['ok', 'idempotency_mismatch', 'ok', 'idempotency_mismatch'])
     assert.equal((await caller.refusal('register_item_for_sale', keyed('mixed', 14))).code, 'idempotency_mismatch')
     const other = await Caller.connect(two)
@@ -93,13 +94,13 @@ describe('a key', () => {
         other.call('register_item_for_sale', keyed(`mixed ${round}`, 15, { quantity: 2 })),
       ])
       const won = raced.filter(({ status }) => status === 'fulfilled')
-      const lost = raced.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason.code] : []))
+      const lost = raced.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason.code] : []))
       assert.deepEqual([won.length, lost], [1, ['idempotency_mismatch']])
     }
-    assert.equal((await itemsIn(15)).length, 30)
+    assert.equal((await readItemIds(15)).length, 30)
   })
 
-  it('is told apart by the account that uses it, and byte by byte', async () => {
+  it('belongs to one account, and is compared byte by byte', async () => {
     const caller = await Caller.connect(one)
     const asAnn = await caller.call('register_item_for_sale', keyed('mine', 16))
     const asEve = await caller.call('register_item_for_sale', { ...keyed('mine', 16), session: eve.session })
@@ -107,7 +108,7 @@ describe('a key', () => {
     assert.equal(new Set([asAnn, asEve, upper].map(({ item_id }) => item_id)).size, 3)
   })
 
-  it('taken by one call of a batch leaves the others of the batch their own effect', async () => {
+  it('that was used before leaves the other calls of its batch their own effects', async () => {
     const caller = await Caller.connect(one)
     const earlier = await caller.call('register_item_for_sale', keyed('early bird', 17))
     const calls = ['new 1', 'early bird', 'new 2'].map((key) => caller.call('register_item_for_sale', keyed(key, 17)))
@@ -115,14 +116,14 @@ describe('a key', () => {
     const ids = (await Promise.all([...calls, plain])).map(({ item_id }) => item_id)
     assert.equal(ids[1], earlier.item_id)
     assert.deepEqual(
-      await itemsIn(17),
+      await readItemIds(17),
       ids.toSorted((first, second) => first - second),
     )
   })
 })
 
-describe('a call that the database refuses', () => {
-  it('fails alone: its neighbours in the batch succeed, each once', async () => {
+describe('a call that the database rejects', () => {
+  it('fails alone, and the other calls of its batch succeed, each once', async () => {
     await marketplace.sql('product', 'ALTER TABLE item ADD CONSTRAINT no_poison CHECK (price_cents <> 666)')
     const wire = await Wire.connect(one)
     for (let round = 0; round < 3; round += 1) {
@@ -144,7 +145,7 @@ describe('a call that the database refuses', () => {
         result === undefined ? [] : [result.item_id as number],
       )
       assert.deepEqual(
-        await itemsIn(20 + round),
+        await readItemIds(20 + round),
         acknowledged.toSorted((first, second) => first - second),
       )
     }
@@ -153,7 +154,7 @@ describe('a call that the database refuses', () => {
     assert.ok(!one.program.log.includes('canary') && !one.program.log.includes(ann.session))
     const params = keyed('poison 0 17', 23, { price_cents: 666 })
     wire.request('again', 'register_item_for_sale', params)
-    assert.ok((await wire.reply())?.result !== undefined, 'the key of a refused call is free')
+    assert.ok((await wire.reply())?.result !== undefined, 'the key of the rejected call is not free')
     wire.destroy()
   })
 })
@@ -162,23 +163,23 @@ interface Note extends Keyed {
   writer: number
 }
 
-/** Writes a note for each call. */
-function writeNotes(text: string) {
+/** Plans one note for each call. */
+function planNotes(text: string) {
   return async (_lane: Lane, calls: readonly Note[]): Promise<Plan<string>> => ({
     decisions: calls.map(({ writer }): Answer<string> => ({ ok: `${text} of ${writer}` })),
     writes: [{ sql: 'INSERT INTO note (writer, text) VALUES (?, ?)', rows: calls.map(({ writer }) => [writer, text]) }],
   })
 }
 
-const keyOf = (writer: number, key: string): IdempotencyKey => ({
+const newKey = (writer: number, key: string): IdempotencyKey => ({
   role: 'seller',
   accountId: writer,
   key,
   fingerprint: 'x',
 })
-const soonMs = (ms: number) => performance.now() + ms
+const deadlineIn = (ms: number) => performance.now() + ms
 
-async function writersOf(text: string): Promise<number[]> {
+async function readWriters(text: string): Promise<number[]> {
   const rows = await marketplace.sql<{ writer: number }>(
     'product',
     'SELECT writer FROM note WHERE text = ? ORDER BY writer',
@@ -197,60 +198,47 @@ async function withDatabase(work: (database: Database) => Promise<void>): Promis
 }
 
 describe('Database.write', () => {
-  it('keeps no refusal: a refused call may come again under its key', async () => {
+  it('stores no refusal, so that a refused call can be made again under its key', async () => {
     await withDatabase(async (database) => {
-      const call: Note = { writer: 1, key: keyOf(1, 'refused') }
+      const call: Note = { writer: 1, key: newKey(1, 'refused') }
       const refused = { refused: { code: 'not_found', message: 'not yet' } } as const
-      const refuse = async () => ({ decisions: [refused], writes: [] })
-      assert.deepEqual(await database.write([call], refuse, soonMs(5_000)), [refused])
-      assert.deepEqual(await database.write([call], writeNotes('second try'), soonMs(5_000)), [
+      const refuse = async () => ({ answers: [refused], writes: [] })
+      assert.deepEqual(await database.write([call], refuse, deadlineIn(5_000)), [refused])
+      assert.deepEqual(await database.write([call], planNotes('second try'), deadlineIn(5_000)), [
         { ok: 'second try of 1' },
       ])
-      assert.deepEqual(await database.write([call], refuse, soonMs(5_000)), [{ ok: 'second try of 1' }])
-      assert.deepEqual(await writersOf('second try'), [1])
+      assert.deepEqual(await database.write([call], refuse, deadlineIn(5_000)), [{ ok: 'second try of 1' }])
+      assert.deepEqual(await readWriters('second try'), [1])
     })
   })
 
-  it('writes nothing when one of its statements fails, whichever it is', async () => {
+  it('writes nothing when any one of its statements fails', async () => {
     await withDatabase(async (database) => {
       for (const at of [0, 1, 2]) {
         const writes = [1, 2].map((writer) => ({ sql: 'INSERT INTO note VALUES (?, ?)', values: [writer, 'half'] }))
         writes.splice(at, 0, { sql: 'INSERT INTO note VALUES (?, ?)', values: [3, 'x'.repeat(33)] })
-        const calls: Note[] = [{ writer: 1, key: keyOf(1, 'half') }]
+        const calls: Note[] = [{ writer: 1, key: newKey(1, 'half') }]
         await assert.rejects(
-          database.write(calls, async () => ({ decisions: [{ ok: 1 }], writes }), soonMs(5_000)),
+          database.write(calls, async () => ({ answers: [{ ok: 1 }], writes }), deadlineIn(5_000)),
           /too long/,
         )
       }
-      assert.deepEqual(await writersOf('half'), [])
+      assert.deepEqual(await readWriters('half'), [])
       const rows = await marketplace.sql('product', "SELECT 1 FROM idempotency WHERE idempotency_key = 'half'")
       assert.deepEqual(rows, [])
     })
   })
 
-  it('throws at once when something is taken that is no key', async () => {
+  it('rejects at once when a row other than an idempotency key is a duplicate', async () => {
     await withDatabase(async (database) => {
       const row = { sql: 'INSERT INTO seller_score (seller_id) VALUES (?)', values: [777] }
-      const calls: Note[] = [{ writer: 1, key: keyOf(1, 'taken') }]
-      const twice = async () => ({ decisions: [{ ok: 1 }], writes: [row, row] })
-      await assert.rejects(database.write(calls, twice, soonMs(60_000)), { errno: 1062 })
+      const calls: Note[] = [{ writer: 1, key: newKey(1, 'taken') }]
+      const twice = async () => ({ answers: [{ ok: 1 }], writes: [row, row] })
+      await assert.rejects(database.write(calls, twice, deadlineIn(60_000)), { errno: 1062 })
     })
   })
 
-  it('forgets keys of more than a day, and no others', async () => {
-    await withDatabase(async (database) => {
-      const insert =
-        'INSERT INTO idempotency SELECT role, 999, key_name, fingerprint, answer, UNIX_TIMESTAMP() - age FROM ' +
-        "(SELECT 'seller' AS role, 'old' AS key_name, 'f' AS fingerprint, '{}' AS answer, 86401 AS age " +
-        "UNION ALL SELECT 'seller', 'young', 'f', '{}', 86300) AS aged"
-      await marketplace.sql('product', insert)
-      await database.forgetOldKeys(soonMs(5_000))
-      const left = await marketplace.sql('product', 'SELECT idempotency_key FROM idempotency WHERE account_id = 999')
-      assert.deepEqual(left, [{ idempotency_key: 'young' }])
-    })
-  })
-
-  it('decides again when it was the victim of a deadlock, and loses nothing', async () => {
+  it('decides again after a deadlock, and loses nothing', async () => {
     await withDatabase(async (database) => {
       await marketplace.sql('product', 'INSERT INTO seller_score (seller_id) VALUES (901), (902)')
       const bump = (first: number, second: number) => async () => ({
@@ -261,7 +249,7 @@ describe('Database.write', () => {
         })),
       })
       const crossing = Array.from({ length: 60 }, (_, number) =>
-        database.write([{}], number % 2 === 0 ? bump(901, 902) : bump(902, 901), soonMs(10_000)),
+        database.write([{}], number % 2 === 0 ? bump(901, 902) : bump(902, 901), deadlineIn(10_000)),
       )
       assert.deepEqual(
         await Promise.all(crossing),
@@ -275,11 +263,11 @@ describe('Database.write', () => {
     })
   })
 
-  it('whose COMMIT was lost says unknown without a key, and finds out by the key with one', async () => {
+  it('reports an unknown outcome when its COMMIT is lost and the call has no key, and resolves a call with a key', async () => {
     await withDatabase(async (database) => {
       const decidedFor: number[][] = []
       let lane = 0
-      const calls: Note[] = [{ writer: 1 }, { writer: 2, key: keyOf(2, 'lost') }]
+      const calls: Note[] = [{ writer: 1 }, { writer: 2, key: newKey(2, 'lost') }]
       await withConnection(marketplace.urls.product, async (other) => {
         const writing = database.write(
           calls,
@@ -287,18 +275,18 @@ describe('Database.write', () => {
             decidedFor.push(some.map(({ writer }) => writer))
             const [row] = await one.rows<[number]>('SELECT CONNECTION_ID()')
             if (lane === 0) lane = row?.[0] ?? 0
-            const plan = await writeNotes('lost')(one, some)
+            const plan = await planNotes('lost')(one, some)
             const wait = { sql: 'DO GET_LOCK(?, 10)', values: ['before the first COMMIT'] }
             return { ...plan, writes: decidedFor.length === 1 ? [...plan.writes, wait] : plan.writes }
           },
-          soonMs(10_000),
+          deadlineIn(10_000),
         )
         await other.query("DO GET_LOCK('before the first COMMIT', 10)")
-        await until('the batch has written and waits', async () => (await stateOf(lane)) === 'User lock')
-        const stages = ['START', 'FLUSH', 'BLOCK_DDL', 'BLOCK_COMMIT'] // from here no COMMIT comes through
+        await until('the batch has written and is blocked', async () => (await readThreadState(lane)) === 'User lock')
+        const stages = ['START', 'FLUSH', 'BLOCK_DDL', 'BLOCK_COMMIT'] // from here on every COMMIT blocks
         for (const stage of stages) await other.query(`BACKUP STAGE ${stage}`)
         await other.query("DO RELEASE_LOCK('before the first COMMIT')")
-        await until('COMMIT waits', async () => (await stateOf(lane)) === 'Waiting for backup lock')
+        await until('the COMMIT is blocked', async () => (await readThreadState(lane)) === 'Waiting for backup lock')
         await other.query(`KILL CONNECTION ${lane}`)
         await other.query('BACKUP STAGE END')
         const answers = await writing
@@ -309,30 +297,45 @@ describe('Database.write', () => {
         assert.equal(unkeyed.refused.code, 'timeout')
       })
       assert.deepEqual(decidedFor, [[1, 2], [2]])
-      const written = await writersOf('lost')
+      const written = await readWriters('lost')
       assert.equal(written.filter((writer) => writer === 2).length, 1)
       assert.ok(written.filter((writer) => writer === 1).length <= 1)
     })
   })
 })
 
-async function stateOf(lane: number): Promise<string | undefined> {
+describe('Database.forgetOldKeys', () => {
+  it('deletes keys older than a day, and no others', async () => {
+    await withDatabase(async (database) => {
+      const insert =
+        'INSERT INTO idempotency SELECT role, 999, key_name, fingerprint, answer, UNIX_TIMESTAMP() - age FROM ' +
+        "(SELECT 'seller' AS role, 'old' AS key_name, 'f' AS fingerprint, '{}' AS answer, 86401 AS age " +
+        "UNION ALL SELECT 'seller', 'young', 'f', '{}', 86300) AS aged"
+      await marketplace.sql('product', insert)
+      await database.forgetOldKeys(deadlineIn(5_000))
+      const left = await marketplace.sql('product', 'SELECT idempotency_key FROM idempotency WHERE account_id = 999')
+      assert.deepEqual(left, [{ idempotency_key: 'young' }])
+    })
+  })
+})
+
+async function readThreadState(lane: number): Promise<string | undefined> {
   const sql = 'SELECT state FROM information_schema.processlist WHERE id = ?'
   return (await marketplace.sql<{ state: string }>('customer', sql, [lane]))[0]?.state
 }
 
-describe('the queue off', () => {
-  it('lets no two writers wait for each other, however few connections they share', async () => {
+describe('a server with the queue off', () => {
+  it('lets no two writers block each other, however few connections they share', async () => {
     const server = await marketplace.serve('seller', { queue: 'off', dbConnections: 2 })
     const caller = await Caller.connect(server)
     const call = { session: ann.session, ...anItem({ category: 42 }) }
-    await caller.call('get_seller_rating', { session: ann.session }) // so that no call waits for the session first
+    await caller.call('get_seller_rating', { session: ann.session }) // so that the session is cached
     const answers = await Promise.all(Array.from({ length: 50 }, () => caller.call('register_item_for_sale', call)))
-    assert.deepEqual(answers.map(({ item_id }) => item_id).sort(), (await itemsIn(42)).sort())
+    assert.deepEqual(answers.map(({ item_id }) => item_id).sort(), (await readItemIds(42)).sort())
     await caller.close()
   })
 
-  it('gives the same answers as the queue on, to the same calls', async () => {
+  it('gives the same answers to the same calls as one with the queue on', async () => {
     const scripts = [
       { queue: 'on', category: 40, account: 'on' },
       { queue: 'off', category: 41, account: 'off' },
@@ -343,7 +346,7 @@ describe('the queue off', () => {
           marketplace.serve('seller', { queue }),
           marketplace.serve('buyer', { queue }),
         ])
-        return playScript(sellers, buyers, category, account)
+        return runScript(sellers, buyers, category, account)
       }),
     )
     assert.ok((answers[0]?.length ?? 0) > 60)
@@ -351,8 +354,8 @@ describe('the queue off', () => {
   })
 })
 
-/** The same calls with other names: all replies, without what must differ. */
-async function playScript(
+/** Makes a fixed series of calls in this category and account; resolves to the replies without their identities. */
+async function runScript(
   sellers: RunningServer,
   buyers: RunningServer,
   category: number,
@@ -410,7 +413,7 @@ async function playScript(
   return replies.map((reply) => withoutIdentities(reply, firstIds))
 }
 
-/** A reply with item ids counted from the first, and without accounts and sessions. */
+/** The reply with item ids replaced by their indices, and without accounts and sessions. */
 function withoutIdentities(reply: Reply, itemIds: readonly number[]): unknown {
   const text = JSON.stringify(reply, (name, value) => {
     if (['session', 'seller_id', 'buyer_id', 'username', 'category'].includes(name)) return '(its own)'
