@@ -261,4 +261,3 @@ async function readPassword({ id }: OpenAccount): Promise<string> {
   ])
   return row?.password ?? ''
 }
-

@@ -1,6 +1,6 @@
 /**
- * Carts: what goes in and out of them, what they hold up to, and how a saved
- * cart finds its way into the buyer's later sessions.
+ * Carts: adding and removing items, the limits of a cart, and how a saved cart
+ * is copied into the buyer's later sessions.
  */
 
 import assert from 'node:assert/strict'
@@ -13,10 +13,10 @@ import type { AccountSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
-/** Another server; its sessions last ten minutes, and it sweeps the carts of longer ones ten seconds after its start. */
+/** Another server. Its sessions last ten minutes at most, and ten seconds after its start it sweeps older carts. */
 let elsewhere: RunningServer<'buyer'>
 let ann: AccountSession
-/** Items of which there are 100, 20 and 1,000,000. */
+/** Items with 100, 20 and 1,000,000 units. */
 let lamp: number
 let chair: number
 let nail: number
@@ -24,8 +24,8 @@ let nail: number
 before(async () => {
   shop = await openShop()
   elsewhere = await shop.marketplace.serve('buyer', { ...SHOP_SETTINGS, sessionAbsoluteS: 600 })
-  await makeCarts('over ', 3, 601)
-  await makeCarts('still ', 3, 280)
+  await insertCarts('over ', 3, 601)
+  await insertCarts('still ', 3, 280)
   ann = await shop.newSeller()
   const items = [
     { name: 'Lamp', price_cents: 1_999, quantity: 100 },
@@ -46,7 +46,7 @@ const save = ({ session }: AccountSession) => shop.buyer.call('save_cart', { ses
 const clear = ({ session }: AccountSession) => shop.buyer.call('clear_cart', { session })
 
 describe('add_item_to_cart', () => {
-  it('answers the units of that item now in the cart', async () => {
+  it('answers with the units of the item that are now in the cart', async () => {
     const bob = await shop.newBuyer()
     assert.deepEqual(await add(bob.session, lamp, 2), { quantity: 2 })
     assert.deepEqual(await add(bob.session, chair, 5), { quantity: 5 })
@@ -57,39 +57,39 @@ describe('add_item_to_cart', () => {
     ])
   })
 
-  it('reserves nothing: everybody may have all of it in the cart', async () => {
+  it('reserves nothing, so that several carts can hold all units of an item', async () => {
     for (const bob of await shop.newBuyers(3)) assert.deepEqual(await add(bob.session, chair, 20), { quantity: 20 })
     assert.equal((await shop.item(chair)).quantity, 20)
   })
 
-  it('refuses an unknown item as not_found', async () => {
+  it('refuses an unknown item with not_found', async () => {
     const bob = await shop.newBuyer()
     assert.equal((await refusedAdd(bob.session, 999_999_999, 1)).code, 'not_found')
     assert.deepEqual(await shop.cartLines(bob), [])
   })
 
-  it('refuses more units than are on sale, counting those in the cart, and leaves the cart as it was', async () => {
+  it('refuses more units than are on sale, counting those in the cart, and leaves the cart unchanged', async () => {
     const bob = await shop.newBuyer()
     await add(bob.session, chair, 15)
     const refusal = await refusedAdd(bob.session, chair, 6)
-    const short = { item_id: chair, requested: 21, available: 20 }
-    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
+    const shortage = { item_id: chair, requested: 21, available: 20 }
+    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...shortage, items: [shortage] })
     assert.deepEqual(await shop.cartLines(bob), [[chair, 15]])
     assert.deepEqual(await add(bob.session, chair, 5), { quantity: 20 })
   })
 
-  it('goes by what is on sale now, also when that has become less than is in the cart', async () => {
+  it('compares with the units now on sale, also when they have become fewer than those in the cart', async () => {
     const [item] = (await shop.register(ann, { quantity: 5 })) as [number]
     const bob = await shop.newBuyer()
     await add(bob.session, item, 4)
     await shop.seller.call('update_units_for_sale', { session: ann.session, item_id: item, change: -5 })
-    const short = { item_id: item, requested: 5, available: 0 }
+    const shortage = { item_id: item, requested: 5, available: 0 }
     const refusal = await refusedAdd(bob.session, item, 1)
-    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...short, items: [short] })
+    assert.deepEqual(refusal.details, { code: 'out_of_stock', ...shortage, items: [shortage] })
     assert.deepEqual(await shop.cartLines(bob), [[item, 4]])
   })
 
-  it('puts up to 10,000 units of an item into a cart', async () => {
+  it('accepts up to 10,000 units of an item in a cart', async () => {
     const bob = await shop.newBuyer()
     await add(bob.session, nail, 9_999)
     assert.equal((await refusedAdd(bob.session, nail, 2)).code, 'limit_exceeded')
@@ -98,7 +98,7 @@ describe('add_item_to_cart', () => {
     assert.deepEqual(await shop.cartLines(bob), [[nail, 10_000]])
   })
 
-  it('puts up to 100 items into a cart, and goes on adding to those', async () => {
+  it('accepts up to 100 items in a cart, and then still adds units of these', async () => {
     const items = await shop.register(ann, ...Array.from({ length: 101 }, () => ({ quantity: 10_000 })))
     const last = items.pop() as number
     const bob = await shop.newBuyer()
@@ -116,19 +116,19 @@ describe('add_item_to_cart', () => {
     assert.deepEqual(await add(bob.session, last, 1), { quantity: 1 })
   })
 
-  it('asked many times at once counts each against those before it', async () => {
+  it('counts the units of earlier calls in the same batch', async () => {
     const bob = await shop.newBuyer()
     const calls = [8, 8, 8, 4, 1].map(
       (quantity): RawCall => ['add_item_to_cart', { session: bob.session, item_id: chair, quantity }],
     )
-    const outcomes = (await callTogether(shop.buyers, calls)).map(resultOrCode)
-    assert.deepEqual(outcomes, [{ quantity: 8 }, { quantity: 16 }, 'out_of_stock', { quantity: 20 }, 'out_of_stock'])
+    const answers = (await callTogether(shop.buyers, calls)).map(resultOrCode)
+    assert.deepEqual(answers, [{ quantity: 8 }, { quantity: 16 }, 'out_of_stock', { quantity: 20 }, 'out_of_stock'])
   })
 })
 
-describe('quantities', () => {
+describe('the quantity', () => {
   for (const operation of ['add_item_to_cart', 'remove_item_from_cart'] as const) {
-    it(`are whole, and from 1 to 10,000, for ${operation}`, async () => {
+    it(`of ${operation} must be a whole number from 1 to 10,000`, async () => {
       const bob = await shop.newBuyer()
       await add(bob.session, nail, 5_000)
       const wrong = [0, -1, 1.5, 10_001, 2 ** 53].map((quantity) => ({ item_id: nail, quantity }))
@@ -142,7 +142,7 @@ describe('quantities', () => {
 })
 
 describe('remove_item_from_cart', () => {
-  it('answers the units that are left, and takes the line out with the last of them', async () => {
+  it('answers with the units that are left, and removes the cart line with the last of them', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 5], [chair, 1])
     assert.deepEqual(await remove(bob.session, lamp, 2), { quantity: 3 })
@@ -154,30 +154,30 @@ describe('remove_item_from_cart', () => {
     assert.deepEqual(await shop.cartLines(bob), [[chair, 1]])
   })
 
-  it('refuses what is not in the cart, or not so often, and says how many are', async () => {
+  it('refuses to remove more units than the cart has, and says how many it has', async () => {
     const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
     await shop.add(bob, [lamp, 2])
     await shop.add(carl, [chair, 2])
-    for (const [item_id, quantity, there] of [
+    for (const [item_id, quantity, units] of [
       [lamp, 3, 2],
       [chair, 1, 0],
       [999_999_999, 1, 0],
     ] as const) {
       const refusal = await shop.buyer.refusal('remove_item_from_cart', { session: bob.session, item_id, quantity })
-      assert.deepEqual(refusal.details, { code: 'not_in_cart', item_id, quantity: there })
+      assert.deepEqual(refusal.details, { code: 'not_in_cart', item_id, quantity: units })
     }
     assert.deepEqual(await shop.cartLines(bob), [[lamp, 2]])
   })
 
-  it('asked many times at once takes out no more than is there', async () => {
+  it('removes no more units than there are when one batch has many calls', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 7])
     const call: RawCall = ['remove_item_from_cart', { session: bob.session, item_id: lamp, quantity: 3 }]
-    const outcomes = (await callTogether(shop.buyers, [call, call, call])).map(resultOrCode)
-    assert.deepEqual(outcomes, [{ quantity: 4 }, { quantity: 1 }, 'not_in_cart'])
+    const answers = (await callTogether(shop.buyers, [call, call, call])).map(resultOrCode)
+    assert.deepEqual(answers, [{ quantity: 4 }, { quantity: 1 }, 'not_in_cart'])
   })
 
-  it('takes out also what is sold out', async () => {
+  it('removes also items that are sold out', async () => {
     const [item] = (await shop.register(ann, { quantity: 5 })) as [number]
     const bob = await shop.newBuyer()
     await add(bob.session, item, 4)
@@ -187,11 +187,11 @@ describe('remove_item_from_cart', () => {
 })
 
 describe('a key', () => {
-  it('has units added or removed once, whatever else becomes of the cart', async () => {
+  it('adds or removes units once, whatever happens to the cart later', async () => {
     const bob = await shop.newBuyer()
     const key = { idempotency_key: 'add' }
     assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 })
-    assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 }) // twice it would be too much
+    assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 }) // a second addition would exceed the stock
     assert.deepEqual(await add(bob.session, lamp, 9, { idempotency_key: 'lamps' }), { quantity: 9 })
     assert.deepEqual(await remove(bob.session, lamp, 9, { idempotency_key: 'remove' }), { quantity: 0 })
     assert.deepEqual(await remove(bob.session, lamp, 9, { idempotency_key: 'remove' }), { quantity: 0 })
@@ -200,7 +200,7 @@ describe('a key', () => {
     assert.deepEqual(await shop.cartLines(bob), [])
   })
 
-  it('with other parameters, or for another operation, is a mismatch and changes nothing', async () => {
+  it('is refused with other parameters or for another operation, and changes nothing', async () => {
     const bob = await shop.newBuyer()
     const key = { idempotency_key: 'mine' }
     await add(bob.session, chair, 2, key)
@@ -216,7 +216,7 @@ describe('a key', () => {
     assert.deepEqual(await shop.cartLines(bob), [[chair, 2]])
   })
 
-  it('of a call that was refused may be used again', async () => {
+  it('can be used again after its call was refused', async () => {
     const [item] = (await shop.register(ann, { quantity: 1 })) as [number]
     const bob = await shop.newBuyer()
     const call = { session: bob.session, idempotency_key: 'try', item_id: item, quantity: 2 }
@@ -227,7 +227,7 @@ describe('a key', () => {
 })
 
 describe('display_cart', () => {
-  it('shows the lines in the order in which their items were first added', async () => {
+  it('shows the cart lines in the order in which their items were first added', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [nail, 1], [lamp, 1], [chair, 1], [lamp, 1])
     assert.deepEqual(
@@ -242,7 +242,7 @@ describe('display_cart', () => {
     )
   })
 
-  it('shows name, current price, and how many are on sale now', async () => {
+  it('shows the name, the current price, and the units now on sale', async () => {
     const fields = { name: 'Sofa "old" ü', price_cents: 30_000, quantity: 4 }
     const [item] = (await shop.register(ann, fields)) as [number]
     const bob = await shop.newBuyer()
@@ -254,7 +254,7 @@ describe('display_cart', () => {
     assert.deepEqual(await shop.cart(bob), [{ ...line, price_cents: 0, available: 0 }])
   })
 
-  it('answers each of many sessions asked at once with its own', async () => {
+  it('shows each session its own cart when many are displayed at the same time', async () => {
     const buyers = await shop.newBuyers(50)
     await Promise.all(buyers.map((bob, index) => add(bob.session, nail, index + 1)))
     const carts = await Promise.all(buyers.map((bob) => shop.cartLines(bob)))
@@ -265,17 +265,17 @@ describe('display_cart', () => {
   })
 })
 
-/** What may be a session's first operation on its cart, and what it leaves of a saved cart of 2 lamps. */
-const firstOperations: [about: string, operation: (party: AccountSession) => Promise<unknown>, left: number][] = [
+/** The possible first operations of a session on its cart, and the lamps that each leaves of a saved cart with 2. */
+const firstOperations: [about: string, operation: (buyer: AccountSession) => Promise<unknown>, left: number][] = [
   ['display_cart', ({ session }) => shop.buyer.call('display_cart', { session }), 2],
   ['clear_cart', ({ session }) => shop.buyer.call('clear_cart', { session }), 0],
   ['save_cart', ({ session }) => shop.buyer.call('save_cart', { session }), 2],
   ['make_purchase', ({ session }) => shop.buyer.call('make_purchase', { session }), 0],
   ['add_item_to_cart', ({ session }) => add(session, lamp, 1), 3],
-  ['an add_item_to_cart that is refused', ({ session }) => refusedAdd(session, 999_999_999, 1), 2],
+  ['a refused add_item_to_cart', ({ session }) => refusedAdd(session, 999_999_999, 1), 2],
   ['remove_item_from_cart', ({ session }) => remove(session, lamp, 1), 1],
   [
-    'a remove_item_from_cart that is refused',
+    'a refused remove_item_from_cart',
     ({ session }) => shop.buyer.refusal('remove_item_from_cart', { session, item_id: lamp, quantity: 3 }),
     2,
   ],
@@ -283,14 +283,14 @@ const firstOperations: [about: string, operation: (party: AccountSession) => Pro
 
 describe('a saved cart', () => {
   for (const [about, operation, left] of firstOperations) {
-    it(`is copied into a later session by its first operation on the cart: ${about}`, async () => {
+    it(`is copied into a later session by ${about}, as its first operation on the cart`, async () => {
       const bob = await shop.newBuyer()
       await shop.add(bob, [lamp, 2])
       await save(bob)
       const later = await shop.newSession(bob)
       await operation(later)
       await add(bob.session, chair, 1)
-      await save(bob) // comes too late for it
+      await save(bob) // too late for the later session
       assert.deepEqual(await shop.cartLines(later), left === 0 ? [] : [[lamp, left]])
       assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [
         [lamp, 2],
@@ -299,7 +299,7 @@ describe('a saved cart', () => {
     })
   }
 
-  it('is copied in its order, and not before there is an operation on the cart', async () => {
+  it('is copied in its order, and not before the first operation on the cart', async () => {
     const bob = await shop.newBuyer()
     const later = await shop.newSession(bob)
     await shop.buyer.call('search_items', { session: later.session, category: 1 })
@@ -311,7 +311,7 @@ describe('a saved cart', () => {
     ])
   })
 
-  it('stays as it is when the session goes on, and when its cart is cleared', async () => {
+  it('does not change when the session goes on or clears its cart', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 2])
     await save(bob)
@@ -322,7 +322,7 @@ describe('a saved cart', () => {
     assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[lamp, 2]])
   })
 
-  it('is that of the last save, from whichever session, also when it was empty', async () => {
+  it('is replaced by each save, from any session, also by an empty cart', async () => {
     const bob = await shop.newBuyer()
     const also = await shop.newSession(bob)
     await shop.add(bob, [lamp, 1])
@@ -341,16 +341,16 @@ describe('a saved cart', () => {
     assert.deepEqual(await shop.cartLines(bob), [[lamp, 1]])
   })
 
-  it('of many saved at once by one buyer is that of the last', async () => {
+  it('is the last one when one buyer saves many in one batch', async () => {
     const bob = await shop.newBuyer()
     const sessions = await Promise.all(Array.from({ length: 10 }, () => shop.newSession(bob)))
-    for (const [index, party] of sessions.entries()) await shop.add(party, [nail, index + 1])
+    for (const [index, session] of sessions.entries()) await shop.add(session, [nail, index + 1])
     const calls = sessions.map(({ session }): RawCall => ['save_cart', { session }])
     for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { ok: true })
     assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[nail, 10]])
   })
 
-  it('is nobody else’s', async () => {
+  it('is not copied into the sessions of other buyers', async () => {
     const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
     await shop.add(bob, [lamp, 1])
     await save(bob)
@@ -359,7 +359,7 @@ describe('a saved cart', () => {
 })
 
 describe('a cart', () => {
-  it('is the session’s: two sessions of one buyer have two', async () => {
+  it('belongs to a session, so that two sessions of one buyer have two carts', async () => {
     const bob = await shop.newBuyer()
     const also = await shop.newSession(bob)
     await shop.add(bob, [lamp, 1])
@@ -368,7 +368,7 @@ describe('a cart', () => {
     assert.deepEqual(await shop.cartLines(also), [[chair, 2]])
   })
 
-  it('that was not saved is gone with its session', async () => {
+  it('is lost with its session unless it was saved', async () => {
     const { username, password, session } = await openAccount(shop.buyer)
     await add(session, lamp, 2)
     await shop.buyer.call('save_cart', { session })
@@ -391,7 +391,7 @@ describe('a cart', () => {
     await there.close()
   })
 
-  it('counts every unit that is added at once over two servers', async () => {
+  it('counts every unit that is added at the same time over two servers', async () => {
     const { session, ...bob } = await shop.newBuyer()
     const call: RawCall = ['add_item_to_cart', { session, item_id: nail, quantity: 1 }]
     const counts: number[] = []
@@ -410,7 +410,7 @@ describe('a cart', () => {
     assert.deepEqual(await shop.cartLines({ session, ...bob }), [[nail, 120]])
   })
 
-  it('is begun once, with a copy of the saved one, whatever comes first over two servers at once', async () => {
+  it('is opened once, as a copy of the saved one, when its first calls come at the same time over two servers', async () => {
     const buyers = await shop.newBuyers(20)
     for (const bob of buyers) {
       await shop.add(bob, [nail, 10])
@@ -434,24 +434,24 @@ describe('a cart', () => {
 })
 
 describe('old carts', () => {
-  it('are swept by a server whose sessions are over by then, and fresh ones never', async () => {
+  it('are swept by a server when they are older than its sessions can be, and fresh ones are not', async () => {
     const bob = await shop.newBuyer()
     await shop.add(bob, [lamp, 2])
-    await until('the sweep has come by', async () => (await cartsNamed('over ')) === 0)
-    assert.equal(await cartsNamed('still '), 3)
+    await until('the old carts have been swept', async () => (await countCarts('over ')) === 0)
+    assert.equal(await countCarts('still '), 3)
     assert.deepEqual(await shop.cartLines(bob), [[lamp, 2]])
     await elsewhere.program.end()
   })
 
-  it('go in slices, the oldest first, and only those older than any session', async () => {
+  it('are deleted in slices, the oldest first, and only if they are older than any session', async () => {
     const database = new Database({ url: shop.marketplace.urls.product, connections: 1 })
-    await makeCarts('oldest ', 1_000, 580)
-    await makeCarts('old ', 500, 310)
-    await makeCarts('young ', 500, 290)
+    await insertCarts('oldest ', 1_000, 580)
+    await insertCarts('old ', 500, 310)
+    await insertCarts('young ', 500, 290)
     const left: number[][] = []
     for (let sweep = 0; sweep < 3; sweep += 1) {
       await forgetOldCarts(database, 300, performance.now() + 10_000)
-      left.push(await Promise.all(['oldest ', 'old ', 'young '].map(cartsNamed)))
+      left.push(await Promise.all(['oldest ', 'old ', 'young '].map(countCarts)))
     }
     assert.deepEqual(left, [
       [0, 500, 500],
@@ -462,13 +462,13 @@ describe('old carts', () => {
   })
 })
 
-/** Carts of so many seconds of age, straight into the table. */
-async function makeCarts(name: string, count: number, ageS: number): Promise<void> {
+/** Writes carts of this age straight into the table. */
+async function insertCarts(name: string, count: number, ageS: number): Promise<void> {
   const sql = "INSERT INTO cart SELECT CONCAT(?, seq), 1, '', UNIX_TIMESTAMP() - ? FROM seq_1_to_1000 WHERE seq <= ?"
   await shop.marketplace.sql('product', sql, [name, ageS, count])
 }
 
-async function cartsNamed(name: string): Promise<number> {
+async function countCarts(name: string): Promise<number> {
   const rows = await shop.rows("SELECT 1 FROM cart WHERE session_hash LIKE CONCAT(?, '%')", [name])
   return rows.length
 }

@@ -1,6 +1,6 @@
 /**
- * Purchases: a whole cart or nothing of it, at the prices of that moment,
- * never more than there is; and the buyer's list of them.
+ * Purchases: of a whole cart or nothing, at the prices of that moment, and never
+ * of more units than are on sale; and the buyer's list of purchases.
  */
 
 import assert from 'node:assert/strict'
@@ -27,27 +27,27 @@ const buy = ({ session }: AccountSession, more = {}) => shop.buyer.call('make_pu
 const refusedBuy = ({ session }: AccountSession, more = {}) => shop.buyer.refusal('make_purchase', { session, ...more })
 const restock = (item_id: number, change: number, { session } = ann) =>
   shop.seller.call('update_units_for_sale', { session, item_id, change })
-const listOf = ({ session }: AccountSession, params: object = {}) =>
+const list = ({ session }: AccountSession, params: object = {}) =>
   shop.buyer.call('get_buyer_purchases', { session, ...params })
-const searched = async (category: number, ...keywords: string[]) => {
+const search = async (category: number, ...keywords: string[]) => {
   const { session } = await shop.newBuyer()
   const { items } = await shop.buyer.call('search_items', { session, category, keywords })
   return items.map(({ item_id }) => item_id)
 }
-const listed = async ({ session }: AccountSession, include_sold_out = false) => {
+const display = async ({ session }: AccountSession, include_sold_out = false) => {
   const { items } = await shop.seller.call('display_items_for_sale', { session, include_sold_out })
   return items.map(({ item_id }) => item_id)
 }
 
 describe('make_purchase', () => {
-  it('takes units, is written down, moves the scores and empties the cart', async () => {
+  it('takes the units, stores the purchase, raises the scores and empties the cart', async () => {
     const [lamp, chair] = (await shop.register(ann, { quantity: 10, price_cents: 700 }, { name: 'Chair' })) as [
       number,
       number,
     ]
     const [theirs] = (await shop.register(dan, { name: 'Desk', quantity: 9, price_cents: 3 })) as [number]
     const bob = await shop.newBuyer()
-    const before = await Promise.all([ann, dan].map(soldBy))
+    const before = await Promise.all([ann, dan].map(readItemsSold))
     const { purchase_id, ...purchase } = await shop.purchase(bob, [theirs, 4], [lamp, 3], [chair, 1])
     assert.deepEqual(purchase, {
       lines: [
@@ -73,14 +73,14 @@ describe('make_purchase', () => {
       [purchase_id, theirs, bob.id, 4, 3],
     ])
     const [annsBefore = 0, dansBefore = 0] = before
-    assert.deepEqual(await Promise.all([ann, dan].map(soldBy)), [annsBefore + 4, dansBefore + 4])
+    assert.deepEqual(await Promise.all([ann, dan].map(readItemsSold)), [annsBefore + 4, dansBefore + 4])
     assert.deepEqual(await shop.rows('SELECT items_purchased FROM buyer_score WHERE buyer_id = ?', [bob.id]), [[8]])
     await shop.purchase(bob, [lamp, 2])
-    assert.equal(await soldBy(ann), annsBefore + 6)
-    assert.equal((await listOf(bob)).items_purchased, 10)
+    assert.equal(await readItemsSold(ann), annsBefore + 6)
+    assert.equal((await list(bob)).items_purchased, 10)
   })
 
-  it('leaves the saved cart, and the carts of the buyer’s other sessions', async () => {
+  it('leaves the saved cart and the carts of the buyer’s other sessions unchanged', async () => {
     const [item] = (await shop.register(ann, { quantity: 10 })) as [number]
     const bob = await shop.newBuyer()
     const also = await shop.newSession(bob)
@@ -92,7 +92,7 @@ describe('make_purchase', () => {
     assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[item, 2]])
   })
 
-  it('is at the prices of its moment, and is listed at those ever after', async () => {
+  it('charges the prices of the moment, and the purchase is always listed at those', async () => {
     const [item] = (await shop.register(ann, { price_cents: 500 })) as [number]
     const bob = await shop.newBuyer()
     await shop.add(bob, [item, 2])
@@ -102,18 +102,18 @@ describe('make_purchase', () => {
     const { total_cents, lines } = await buy(bob)
     assert.deepEqual([total_cents, lines[0]?.price_cents], [160, 80])
     await setPrice(9_000)
-    const { purchases } = await listOf(bob)
+    const { purchases } = await list(bob)
     assert.deepEqual([purchases[0]?.total_cents, purchases[0]?.lines[0]?.price_cents], [160, 80])
   })
 
-  it('of what costs nothing costs nothing', async () => {
+  it('charges nothing for items that cost nothing', async () => {
     const [item] = (await shop.register(ann, { price_cents: 0 })) as [number]
     const bob = await shop.newBuyer()
     assert.equal((await shop.purchase(bob, [item, 3])).total_cents, 0)
-    assert.equal((await listOf(bob)).purchases[0]?.total_cents, 0)
+    assert.equal((await list(bob)).purchases[0]?.total_cents, 0)
   })
 
-  it('adds up to the cent, also where it can’t be more: 10,000 each of 100 items at 10,000,000.00', async () => {
+  it('adds up to the cent, also at the most: 10,000 units each of 100 items at 10,000,000.00', async () => {
     const fields = { price_cents: 1_000_000_000, quantity: 10_000 }
     const items = (await shop.register(dan, ...Array.from({ length: 100 }, () => fields))).toSorted((a, b) => a - b)
     const bob = await shop.newBuyer()
@@ -127,7 +127,7 @@ describe('make_purchase', () => {
       purchase.lines.map(({ item_id }) => item_id),
       items,
     )
-    const { purchases, items_purchased } = await listOf(bob)
+    const { purchases, items_purchased } = await list(bob)
     assert.deepEqual(
       [purchases[0]?.total_cents, purchases[0]?.lines, items_purchased],
       [10 ** 15, purchase.lines, 10 ** 6],
@@ -135,7 +135,7 @@ describe('make_purchase', () => {
     assert.deepEqual(await shop.rows('SELECT total_cents FROM purchase WHERE buyer_id = ?', [bob.id]), [[10 ** 15]])
   })
 
-  it('of an empty cart is refused as cart_empty: never filled, cleared, or just bought', async () => {
+  it('refuses a cart that was never filled, was cleared, or was just purchased with cart_empty', async () => {
     const [item] = (await shop.register(ann, {})) as [number]
     const bob = await shop.newBuyer()
     assert.equal((await refusedBuy(bob)).code, 'cart_empty')
@@ -144,10 +144,10 @@ describe('make_purchase', () => {
     assert.equal((await refusedBuy(bob)).code, 'cart_empty')
     await shop.purchase(bob, [item, 1])
     assert.equal((await refusedBuy(bob)).code, 'cart_empty')
-    assert.equal((await listOf(bob)).purchases.length, 1)
+    assert.equal((await list(bob)).purchases.length, 1)
   })
 
-  it('is of the whole cart or nothing: whatever is short is told, nothing changes, the cart stays', async () => {
+  it('purchases the whole cart or nothing: if items are short it names them all and changes nothing', async () => {
     const items = await shop.register(ann, ...Array.from({ length: 4 }, () => ({ quantity: 10 })))
     const [enough, short, gone, also] = items as [number, number, number, number]
     const bob = await shop.newBuyer()
@@ -173,7 +173,7 @@ describe('make_purchase', () => {
     assert.equal((await buy(bob)).lines.length, 4)
   })
 
-  it('goes to those who came first when there is not enough for all who ask at once', async () => {
+  it('serves the calls of a batch in their order when there are not enough units for all', async () => {
     const [item] = (await shop.register(ann, { quantity: 20 })) as [number]
     const buyers = await shop.newBuyers(50)
     await Promise.all(buyers.map((bob, index) => shop.add(bob, [item, 1 + (index % 3)])))
@@ -197,7 +197,7 @@ describe('make_purchase', () => {
     assert.equal((await shop.item(item)).quantity, 0)
   })
 
-  it('of a cart that is asked for many times at once happens once', async () => {
+  it('purchases a cart once when many calls for it come at the same time', async () => {
     const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
     const bob = await shop.newBuyer()
     await shop.add(bob, [item, 3])
@@ -210,7 +210,7 @@ describe('make_purchase', () => {
     assert.equal((await shop.item(item)).quantity, 97)
   })
 
-  it('of the last unit is one buyer’s, over two servers at once, round after round', async () => {
+  it('sells the last unit to one buyer when many call at the same time on two servers, round after round', async () => {
     const buyers = await shop.newBuyers(10)
     for (let round = 0; round < 10; round += 1) {
       const [item, plenty] = (await shop.register(ann, { quantity: 1 }, { quantity: 100 })) as [number, number]
@@ -229,32 +229,32 @@ describe('make_purchase', () => {
 })
 
 describe('an item that is sold out', () => {
-  it('vanishes from searches and listings, and comes back with its units', async () => {
+  it('disappears from searches and listings, and comes back with new units', async () => {
     const fields = { category: 50, keywords: ['red', 'lamp'], quantity: 2 }
     const [item, other] = (await shop.register(ann, fields, fields)) as [number, number]
     const postings = () => shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ? ORDER BY keyword', [item])
-    const whereShown = async () => ({
-      category: await searched(50),
-      keyword: await searched(50, 'red'),
-      keywords: await searched(50, 'lamp', 'red'),
-      listing: (await listed(ann)).filter((id) => id === item || id === other),
+    const findEverywhere = async () => ({
+      category: await search(50),
+      keyword: await search(50, 'red'),
+      keywords: await search(50, 'lamp', 'red'),
+      listing: (await display(ann)).filter((id) => id === item || id === other),
     })
     const both = [other, item]
-    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    assert.deepEqual(await findEverywhere(), { category: both, keyword: both, keywords: both, listing: both })
     await shop.purchase(await shop.newBuyer(), [item, 1])
-    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    assert.deepEqual(await findEverywhere(), { category: both, keyword: both, keywords: both, listing: both })
     await shop.purchase(await shop.newBuyer(), [item, 1])
     const left = [other]
-    assert.deepEqual(await whereShown(), { category: left, keyword: left, keywords: left, listing: left })
+    assert.deepEqual(await findEverywhere(), { category: left, keyword: left, keywords: left, listing: left })
     assert.deepEqual(await postings(), [])
-    assert.ok((await listed(ann, true)).includes(item))
+    assert.ok((await display(ann, true)).includes(item))
     assert.equal((await shop.item(item)).quantity, 0)
     await restock(item, 1)
-    assert.deepEqual(await whereShown(), { category: both, keyword: both, keywords: both, listing: both })
+    assert.deepEqual(await findEverywhere(), { category: both, keyword: both, keywords: both, listing: both })
     assert.deepEqual(await postings(), [[''], ['lamp'], ['red']])
   })
 
-  it('by several buyers at once vanishes like any other', async () => {
+  it('disappears also when the purchases of one batch have sold it out', async () => {
     const [item] = (await shop.register(ann, { category: 51, quantity: 6 })) as [number]
     const buyers = await shop.newBuyers(6)
     await Promise.all(buyers.map((bob) => shop.add(bob, [item, 1])))
@@ -262,33 +262,33 @@ describe('an item that is sold out', () => {
       shop.buyers,
       buyers.map(({ session }): RawCall => ['make_purchase', { session }]),
     )
-    assert.deepEqual(await searched(51), [])
+    assert.deepEqual(await search(51), [])
     assert.deepEqual(await shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ?', [item]), [])
   })
 })
 
 describe('a key', () => {
-  it('has a cart purchased once, and answers the first purchase ever after', async () => {
+  it('has its cart purchased once, and always gets the first purchase as its answer', async () => {
     const [item] = (await shop.register(ann, { quantity: 3 })) as [number]
     const bob = await shop.newBuyer()
     const there = await Caller.connect(elsewhere)
     const key = { idempotency_key: 'buy' }
     await shop.add(bob, [item, 2])
     const first = await buy(bob, key)
-    assert.deepEqual(await buy(bob, key), first) // though the cart is empty now
+    assert.deepEqual(await buy(bob, key), first) // although the cart is empty now
     await shop.add(bob, [item, 1])
-    assert.deepEqual(await buy(bob, key), first) // though it is not any more
+    assert.deepEqual(await buy(bob, key), first) // although it has an item again
     assert.deepEqual(await there.call('make_purchase', { session: bob.session, ...key }), first)
     const later = await shop.newSession(bob)
-    assert.deepEqual(await buy(later, key), first) // the key is the buyer's
+    assert.deepEqual(await buy(later, key), first) // the key belongs to the buyer
     assert.deepEqual(await shop.cartLines(bob), [[item, 1]])
     assert.equal((await shop.item(item)).quantity, 1)
-    assert.equal((await listOf(bob)).purchases.length, 1)
+    assert.equal((await list(bob)).purchases.length, 1)
     assert.notEqual((await buy(bob, { idempotency_key: 'another' })).purchase_id, first.purchase_id)
     await there.close()
   })
 
-  it('used many times at once, over two servers, has one effect and equal answers', async () => {
+  it('has one effect and equal answers when it is used many times at the same time over two servers', async () => {
     const [item] = (await shop.register(ann, { quantity: 100 })) as [number]
     for (const bob of await shop.newBuyers(10)) {
       await shop.add(bob, [item, 2])
@@ -303,7 +303,7 @@ describe('a key', () => {
     assert.equal((await shop.item(item)).quantity, 80)
   })
 
-  it('of a purchase that was refused is free', async () => {
+  it('is free after its purchase was refused', async () => {
     const [item] = (await shop.register(ann, { quantity: 2 })) as [number]
     const bob = await shop.newBuyer()
     const key = { idempotency_key: 'refused' }
@@ -317,8 +317,10 @@ describe('a key', () => {
 })
 
 describe('get_buyer_purchases', () => {
-  /** A buyer with so many purchases of one unit each, the oldest first. */
-  async function regular(count: number): Promise<{ bob: AccountSession; made: number[]; buyOne(): Promise<number> }> {
+  /** A buyer with `count` purchases of one unit each; `made` has their ids, the oldest first. */
+  async function openRegular(
+    count: number,
+  ): Promise<{ bob: AccountSession; made: number[]; buyOne(): Promise<number> }> {
     const [item] = (await shop.register(ann, { quantity: 1_000 })) as [number]
     const bob = await shop.newBuyer()
     const buyOne = async () => (await shop.purchase(bob, [item, 1])).purchase_id
@@ -327,10 +329,10 @@ describe('get_buyer_purchases', () => {
     return { bob, made, buyOne }
   }
 
-  it('lists the buyer’s own, newest first, with the time of the database', async () => {
-    const { bob, made } = await regular(3)
-    await regular(1)
-    const { purchases, items_purchased, next_cursor } = await listOf(bob)
+  it('lists the buyer’s own purchases, newest first, with the time of the database', async () => {
+    const { bob, made } = await openRegular(3)
+    await openRegular(1)
+    const { purchases, items_purchased, next_cursor } = await list(bob)
     assert.deepEqual(
       purchases.map(({ purchase_id }) => purchase_id),
       made.toReversed(),
@@ -340,20 +342,20 @@ describe('get_buyer_purchases', () => {
     for (const { purchased_at } of purchases) assert.ok(Math.abs(Number(row?.[0]) - purchased_at) < 60)
   })
 
-  it('is empty for who purchased nothing', async () => {
-    assert.deepEqual(await listOf(await shop.newBuyer()), { items_purchased: 0, purchases: [] })
+  it('gives an empty list to a buyer without purchases', async () => {
+    assert.deepEqual(await list(await shop.newBuyer()), { items_purchased: 0, purchases: [] })
   })
 
-  it('shows the lines of each purchase by item, with the names and prices of then', async () => {
+  it('shows the purchase lines ordered by item, with the names and prices of their time', async () => {
     const items = await shop.register(ann, { name: 'First', price_cents: 1 }, { name: 'Second', price_cents: 2 })
     const [first, second] = items as [number, number]
     const bob = await shop.newBuyer()
     await shop.purchase(bob, [second, 2], [first, 1])
     await shop.purchase(bob, [second, 1])
-    const { purchases, items_purchased } = await listOf(bob)
-    const line = (item_id: number, name: string, quantity: number, price_cents: number) => ({
-      ...{ item_id, name, quantity, price_cents },
-    })
+    const { purchases, items_purchased } = await list(bob)
+    const line = (item_id: number, name: string, quantity: number, price_cents: number) => {
+      return { item_id, name, quantity, price_cents }
+    }
     assert.deepEqual(
       purchases.map(({ lines, total_cents }) => ({ lines, total_cents })),
       [
@@ -364,43 +366,43 @@ describe('get_buyer_purchases', () => {
     assert.equal(items_purchased, 4)
   })
 
-  it('gives in pages what it gives in one, and skips and repeats nothing when more is purchased between them', async () => {
-    const { bob, made, buyOne } = await regular(7)
+  it('gives the same purchases in pages of any size, and skips and repeats none when more are made between pages', async () => {
+    const { bob, made, buyOne } = await openRegular(7)
     for (const limit of [1, 3, 7, 100]) {
-      const { pages, sizes } = await pagesOf(bob, limit)
+      const { pages, sizes } = await readPages(bob, limit)
       assert.deepEqual(pages, made.toReversed())
       assert.deepEqual(sizes, [...Array(Math.ceil(7 / limit) - 1).fill(limit), 7 % limit || Math.min(7, limit)])
     }
-    const { pages } = await pagesOf(bob, 2, buyOne)
+    const { pages } = await readPages(bob, 2, buyOne)
     assert.deepEqual(pages, made.toReversed())
   })
 
-  it('answers each of many asked at once with its own', async () => {
-    const [one, two, none] = [await regular(2), await regular(3), { bob: await shop.newBuyer(), made: [] }]
+  it('gives each buyer their own purchases when many call at the same time', async () => {
+    const [one, two, none] = [await openRegular(2), await openRegular(3), { bob: await shop.newBuyer(), made: [] }]
     const asked = Array.from({ length: 90 }, (_, index) => [one, two, none][index % 3] ?? none)
-    const answers = await Promise.all(asked.map(({ bob }) => listOf(bob, { limit: 2 })))
+    const answers = await Promise.all(asked.map(({ bob }) => list(bob, { limit: 2 })))
     assert.deepEqual(
       answers.map(({ purchases }) => purchases.map(({ purchase_id }) => purchase_id)),
       asked.map(({ made }) => made.toReversed().slice(0, 2)),
     )
   })
 
-  it('takes limits from 1 to 100, and no cursor but its own', async () => {
+  it('accepts limits from 1 to 100, and refuses cursors that it cannot have given', async () => {
     const { session } = await shop.newBuyer()
     const wrong = [0, -1, 101, 1.5].map((limit) => ({ limit }))
     for (const params of [...wrong, ...['', '0', '-1', '1-1', 'x', '1e3'].map((cursor) => ({ cursor }))]) {
       const refusal = await shop.buyer.refusal('get_buyer_purchases', { session, ...params })
       assert.equal(refusal.code, 'invalid_params', JSON.stringify(params))
     }
-    await listOf({ id: 0, session }, { limit: 100 })
+    await list({ id: 0, session }, { limit: 100 })
   })
 
-  /** The ids of all pages of so many. `between` runs after every page. */
-  async function pagesOf(bob: AccountSession, limit: number, between: () => Promise<unknown> = async () => {}) {
+  /** Reads the ids of all pages with this limit. `between` runs after each page. */
+  async function readPages(bob: AccountSession, limit: number, between: () => Promise<unknown> = async () => {}) {
     const pages: number[] = []
     const sizes: number[] = []
     for (let cursor: { cursor?: string } | undefined = {}; cursor !== undefined; ) {
-      const page = await listOf(bob, { limit, ...cursor })
+      const page = await list(bob, { limit, ...cursor })
       pages.push(...page.purchases.map(({ purchase_id }) => purchase_id))
       sizes.push(page.purchases.length)
       assert.ok(sizes.length < 50, 'the pages never end')
@@ -411,7 +413,7 @@ describe('get_buyer_purchases', () => {
   }
 })
 
-/** Units, by the score. */
-async function soldBy({ session }: AccountSession): Promise<number> {
+/** The units sold by the seller, as the score has them. */
+async function readItemsSold({ session }: AccountSession): Promise<number> {
   return (await shop.seller.call('get_seller_rating', { session })).items_sold
 }

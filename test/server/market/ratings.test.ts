@@ -1,6 +1,6 @@
 /**
- * Votes and scores: who may vote, what a vote moves, and that scores are the
- * sums of what was purchased and voted, whatever happened before.
+ * Votes and scores: who may vote, what a vote changes, and that scores are
+ * always the sums of the purchases and votes.
  */
 
 import assert from 'node:assert/strict'
@@ -24,8 +24,8 @@ type Vote = 'up' | 'down'
 const vote = ({ session }: AccountSession, item_id: number, vote: Vote) =>
   shop.buyer.call('provide_feedback', { session, item_id, vote })
 
-/** An item of a seller of its own, purchased by each of so many buyers. */
-async function purchased(count: number): Promise<{ seller: AccountSession; item: number; buyers: AccountSession[] }> {
+/** Registers an item of a new seller, which each of `count` new buyers purchases. */
+async function sellTo(count: number): Promise<{ seller: AccountSession; item: number; buyers: AccountSession[] }> {
   const seller = await shop.newSeller()
   const [item] = (await shop.register(seller, { quantity: 100 })) as [number]
   const buyers = await shop.newBuyers(count)
@@ -33,41 +33,42 @@ async function purchased(count: number): Promise<{ seller: AccountSession; item:
   return { seller, item, buyers }
 }
 
-/** Thumbs up and down: of the item, and of its seller as sellers and buyers see them. */
-async function thumbs({ id, session }: AccountSession, item: number) {
+/** The thumbs up and down of an item and of its seller. Sellers and buyers must see the same. */
+async function readThumbs({ id, session }: AccountSession, item: number) {
   const visitor = await shop.newBuyer()
-  const [shown, own, told] = await Promise.all([
+  const [shown, seenBySeller, seenByBuyer] = await Promise.all([
     shop.item(item),
     shop.seller.call('get_seller_rating', { session }),
     shop.buyer.call('get_seller_rating', { session: visitor.session, seller_id: id }),
   ])
-  assert.deepEqual(told, own)
-  return { item: [shown.thumbs_up, shown.thumbs_down], seller: [own.thumbs_up, own.thumbs_down] }
+  assert.deepEqual(seenByBuyer, seenBySeller)
+  const { thumbs_up, thumbs_down } = seenBySeller
+  return { item: [shown.thumbs_up, shown.thumbs_down], seller: [thumbs_up, thumbs_down] }
 }
 
 describe('provide_feedback', () => {
-  it('moves the item and its seller together', async () => {
-    const { seller, item, buyers } = await purchased(3)
+  it('changes the votes of the item and of its seller together', async () => {
+    const { seller, item, buyers } = await sellTo(3)
     const [bob, carl, eve] = buyers as [AccountSession, AccountSession, AccountSession]
     assert.deepEqual(await vote(bob, item, 'up'), { ok: true })
-    assert.deepEqual(await thumbs(seller, item), { item: [1, 0], seller: [1, 0] })
+    assert.deepEqual(await readThumbs(seller, item), { item: [1, 0], seller: [1, 0] })
     await vote(carl, item, 'down')
     await vote(eve, item, 'up')
-    assert.deepEqual(await thumbs(seller, item), { item: [2, 1], seller: [2, 1] })
+    assert.deepEqual(await readThumbs(seller, item), { item: [2, 1], seller: [2, 1] })
   })
 
-  it('adds up a seller’s items', async () => {
-    const { seller, item, buyers } = await purchased(1)
+  it('adds up the votes on all items of a seller', async () => {
+    const { seller, item, buyers } = await sellTo(1)
     const [bob] = buyers as [AccountSession]
     const [other] = (await shop.register(seller, {})) as [number]
     await shop.purchase(bob, [other, 1])
     await vote(bob, item, 'up')
     await vote(bob, other, 'up')
-    assert.deepEqual(await thumbs(seller, other), { item: [1, 0], seller: [2, 0] })
+    assert.deepEqual(await readThumbs(seller, other), { item: [1, 0], seller: [2, 0] })
   })
 
-  it('is one vote per buyer and item: voting again replaces it', async () => {
-    const { seller, item, buyers } = await purchased(2)
+  it('counts one vote per buyer and item, which a later vote replaces', async () => {
+    const { seller, item, buyers } = await sellTo(2)
     const [bob, carl] = buyers as [AccountSession, AccountSession]
     await vote(carl, item, 'up')
     for (const [given, up, down] of [
@@ -78,12 +79,12 @@ describe('provide_feedback', () => {
       ['up', 2, 0],
     ] as const) {
       await vote(bob, item, given)
-      assert.deepEqual(await thumbs(seller, item), { item: [up, down], seller: [up, down] })
+      assert.deepEqual(await readThumbs(seller, item), { item: [up, down], seller: [up, down] })
     }
     const later = await shop.newSession(bob)
     await shop.purchase(later, [item, 1])
     await vote(later, item, 'down')
-    assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
+    assert.deepEqual(await readThumbs(seller, item), { item: [1, 1], seller: [1, 1] })
     const rows = await shop.rows('SELECT buyer_id, vote FROM feedback WHERE item_id = ? ORDER BY buyer_id', [item])
     assert.deepEqual(rows, [
       [bob.id, 'down'],
@@ -91,8 +92,8 @@ describe('provide_feedback', () => {
     ])
   })
 
-  it('replaced many times within one batch leaves the last vote, counted once', async () => {
-    const { seller, item, buyers } = await purchased(2)
+  it('counts the last vote, once, when one batch replaces a vote many times', async () => {
+    const { seller, item, buyers } = await sellTo(2)
     const [bob, carl] = buyers as [AccountSession, AccountSession]
     const votes: [AccountSession, Vote][] = [
       [bob, 'up'],
@@ -105,14 +106,14 @@ describe('provide_feedback', () => {
     ]
     const calls = votes.map(([{ session }, vote]): RawCall => ['provide_feedback', { session, item_id: item, vote }])
     for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { ok: true })
-    assert.deepEqual(await thumbs(seller, item), { item: [1, 1], seller: [1, 1] })
+    assert.deepEqual(await readThumbs(seller, item), { item: [1, 1], seller: [1, 1] })
   })
 
-  it('is for what the buyer purchased only, and moves nothing otherwise', async () => {
-    const { item, buyers } = await purchased(1)
+  it('refuses votes on items that the buyer has not purchased, and changes nothing', async () => {
+    const { item, buyers } = await sellTo(1)
     const [bob] = buyers as [AccountSession]
     const [never] = (await shop.register(ann, { quantity: 5 })) as [number]
-    await shop.add(bob, [never, 1]) // in the cart is not purchased
+    await shop.add(bob, [never, 1]) // in the cart, but not purchased
     const before = await shop.snapshot()
     const carl = await shop.newBuyer()
     const refusal = async ({ session }: AccountSession, item_id: number) =>
@@ -123,8 +124,8 @@ describe('provide_feedback', () => {
     assert.deepEqual(await shop.snapshot(), before)
   })
 
-  it('tells within one batch whose votes count', async () => {
-    const { seller, item, buyers } = await purchased(1)
+  it('tells valid votes from invalid ones within one batch', async () => {
+    const { seller, item, buyers } = await sellTo(1)
     const [bob] = buyers as [AccountSession]
     const carl = await shop.newBuyer()
     const calls = [
@@ -132,12 +133,12 @@ describe('provide_feedback', () => {
       { session: carl.session, item_id: item, vote: 'up' },
       { session: bob.session, item_id: item, vote: 'down' },
     ].map((params): RawCall => ['provide_feedback', params])
-    const outcomes = (await callTogether(shop.buyers, calls)).map(resultOrCode)
-    assert.deepEqual(outcomes, ['not_found', 'not_purchased', { ok: true }])
-    assert.deepEqual(await thumbs(seller, item), { item: [0, 1], seller: [0, 1] })
+    const answers = (await callTogether(shop.buyers, calls)).map(resultOrCode)
+    assert.deepEqual(answers, ['not_found', 'not_purchased', { ok: true }])
+    assert.deepEqual(await readThumbs(seller, item), { item: [0, 1], seller: [0, 1] })
   })
 
-  it('goes on after the item is sold out', async () => {
+  it('accepts votes on an item that is sold out', async () => {
     const [item] = (await shop.register(ann, { quantity: 1 })) as [number]
     const bob = await shop.newBuyer()
     await shop.purchase(bob, [item, 1])
@@ -145,8 +146,8 @@ describe('provide_feedback', () => {
     assert.equal((await shop.item(item)).thumbs_down, 1)
   })
 
-  it('takes up and down, and nothing else', async () => {
-    const { item, buyers } = await purchased(1)
+  it('accepts only up and down', async () => {
+    const { item, buyers } = await sellTo(1)
     const [bob] = buyers as [AccountSession]
     for (const vote of ['', 'UP', 'sideways', 1, true, null]) {
       const params = { session: bob.session, item_id: item, vote: vote as Vote }
@@ -156,30 +157,30 @@ describe('provide_feedback', () => {
 })
 
 describe('get_seller_rating', () => {
-  const ratingOf = async (seller_id: number) => {
+  const getRating = async (seller_id: number) => {
     const { session } = await shop.newBuyer()
     return shop.buyer.call('get_seller_rating', { session, seller_id })
   }
 
   it('counts the units sold', async () => {
-    const { seller, item, buyers } = await purchased(2)
+    const { seller, item, buyers } = await sellTo(2)
     await shop.purchase(buyers[0] as AccountSession, [item, 40])
     const rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session: seller.session }), rating)
-    assert.deepEqual(await ratingOf(seller.id), rating)
+    assert.deepEqual(await getRating(seller.id), rating)
   })
 
-  it('is zeros for a seller who sold nothing, and not_found for nobody', async () => {
+  it('gives zeros for a seller who sold nothing, and refuses an unknown seller with not_found', async () => {
     const { id, session } = await openAccount(shop.seller)
     const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session }), zeros)
-    assert.deepEqual(await ratingOf(id), zeros)
-    await assert.rejects(ratingOf(999_999_999), { code: 'not_found' })
+    assert.deepEqual(await getRating(id), zeros)
+    await assert.rejects(getRating(999_999_999), { code: 'not_found' })
   })
 
-  it('answers each of many asked at once with its own', async () => {
+  it('answers each of many calls in one batch with its own seller', async () => {
     const { id } = await openAccount(shop.seller)
-    const { seller, item, buyers } = await purchased(1)
+    const { seller, item, buyers } = await sellTo(1)
     await vote(buyers[0] as AccountSession, item, 'up')
     const { session } = await shop.newBuyer()
     const asked = [seller.id, 999_999_999, id, seller.id]
@@ -190,8 +191,8 @@ describe('get_seller_rating', () => {
   })
 })
 
-describe('after a bout of anything at once', () => {
-  it('scores and quantities are the sums of what was registered, changed, purchased and voted', async () => {
+describe('after many random concurrent calls,', () => {
+  it('scores and quantities are the sums of the registrations, changes, purchases and votes', async () => {
     const random = seeded(20_261_122)
     const pick = <T>(things: readonly T[]) => things[Math.floor(random() * things.length)] as T
     const servers = [shop.buyers, await shop.marketplace.serve('buyer', SHOP_SETTINGS)]
@@ -205,7 +206,7 @@ describe('after a bout of anything at once', () => {
     const also = await shop.newSeller()
     const fields = Array.from({ length: 6 }, () => ({ quantity: 30, category: 80 }))
     const items = [...(await shop.register(seller, ...fields)), ...(await shop.register(also, ...fields))]
-    const calls: [weight: number, call: (buyer: (typeof buyers)[number], item_id: number) => Promise<unknown>][] = [
+    const weighted: [weight: number, call: (buyer: (typeof buyers)[number], item_id: number) => Promise<unknown>][] = [
       [
         9,
         ({ caller, session }, item_id) =>
@@ -220,42 +221,36 @@ describe('after a bout of anything at once', () => {
       [1, ({ caller, session }) => caller.call('clear_cart', { session })],
       [2, (_, item_id) => changeUnits(item_id, pick([-3, 2, 4]))],
     ]
-    const bag = calls.flatMap(([weight, call]) => Array<typeof call>(weight).fill(call))
+    const calls = weighted.flatMap(([weight, call]) => Array<typeof call>(weight).fill(call))
     let changed = 0
     async function changeUnits(item_id: number, change: number): Promise<void> {
       await shop.seller.call('update_units_for_sale', { session: seller.session, item_id, change })
       changed += change
     }
-    const outcomes: string[] = []
+    const codes: string[] = []
     await Promise.all(
       buyers.map(async (buyer) => {
         for (let call = 0; call < 40; call += 1) {
-          const outcome = await pick(bag)(buyer, pick(items)).catch((error) => error)
-          outcomes.push(outcome instanceof CallRefused ? outcome.code : 'ok')
+          const answer = await pick(calls)(buyer, pick(items)).catch((error) => error)
+          codes.push(answer instanceof CallRefused ? answer.code : 'ok')
         }
       }),
     )
-    assert.deepEqual([...new Set(outcomes)].toSorted(), [
-      'cart_empty',
-      'not_found',
-      'not_purchased',
-      'ok',
-      'out_of_stock',
-    ])
-    assert.ok(outcomes.filter((outcome) => outcome === 'ok').length > outcomes.length / 3, 'too little was done')
+    assert.deepEqual([...new Set(codes)].toSorted(), ['cart_empty', 'not_found', 'not_purchased', 'ok', 'out_of_stock'])
+    assert.ok(codes.filter((code) => code === 'ok').length > codes.length / 3, 'too few calls succeeded')
 
-    const differing = {
+    const differences = {
       'seller scores and purchase lines': `SELECT seller_score.seller_id, items_sold, sold FROM seller_score LEFT JOIN (
         SELECT seller_id, SUM(purchase_line.quantity) AS sold FROM purchase_line JOIN item ON item.id = item_id
         GROUP BY seller_id) AS sums USING (seller_id) WHERE items_sold <> COALESCE(sold, 0)`,
-      'lines of sellers without a score': `SELECT item_id FROM purchase_line JOIN item ON item.id = item_id
+      'purchase lines of sellers without a score': `SELECT item_id FROM purchase_line JOIN item ON item.id = item_id
         LEFT JOIN seller_score USING (seller_id) WHERE seller_score.seller_id IS NULL`,
       'buyer scores and purchase lines': `SELECT buyer_id, items_purchased, purchased FROM (
         SELECT buyer_id, SUM(quantity) AS purchased FROM purchase_line GROUP BY buyer_id) AS sums
         LEFT JOIN buyer_score USING (buyer_id) WHERE COALESCE(items_purchased, 0) <> purchased`,
       'buyer scores without purchases': `SELECT buyer_id FROM buyer_score
         WHERE buyer_id NOT IN (SELECT buyer_id FROM purchase_line)`,
-      'purchases and their lines': `SELECT id, total_cents FROM purchase LEFT JOIN (
+      'purchases and their purchase lines': `SELECT id, total_cents FROM purchase LEFT JOIN (
         SELECT purchase_id, SUM(quantity * price_cents) AS cents FROM purchase_line GROUP BY purchase_id) AS sums
         ON purchase_id = id WHERE total_cents <> COALESCE(cents, -1)`,
       'votes on items and feedback': `SELECT id, thumbs_up, up, thumbs_down, down FROM item LEFT JOIN (
@@ -271,7 +266,7 @@ describe('after a bout of anything at once', () => {
         SELECT item_id, COUNT(*) AS words FROM item_keyword GROUP BY item_id) AS sums
         ON item_id = id WHERE COALESCE(words, 0) <> IF(quantity > 0, 2, 0)`,
     }
-    for (const [what, sql] of Object.entries(differing)) assert.deepEqual(await shop.rows(sql), [], what)
+    for (const [what, sql] of Object.entries(differences)) assert.deepEqual(await shop.rows(sql), [], what)
     const [row] = await shop.rows(
       `SELECT (SELECT SUM(quantity) FROM item WHERE category = 80) + (SELECT SUM(purchase_line.quantity)
        FROM purchase_line JOIN item ON item.id = item_id WHERE category = 80)`,

@@ -1,6 +1,6 @@
 /**
- * What is on sale: prices and units changed by their sellers, and by nobody
- * else; and searches and listings that go on while items come and go.
+ * Prices and units: only the seller of an item changes them, and searches and
+ * listings stay right while items come and go.
  */
 
 import assert from 'node:assert/strict'
@@ -34,13 +34,13 @@ async function registerOne(fields = {}, seller = ann): Promise<number> {
   return item as number
 }
 
-async function keywordsOf(item: number): Promise<unknown[]> {
+async function readKeywords(item: number): Promise<unknown[]> {
   const rows = await shop.rows('SELECT keyword FROM item_keyword WHERE item_id = ? ORDER BY keyword', [item])
   return rows.flat()
 }
 
 describe('change_item_price', () => {
-  it('sets the price of one item, from nothing to 10,000,000.00', async () => {
+  it('sets the price of one item, from 0 to 10,000,000.00', async () => {
     const [item, other] = (await shop.register(ann, {}, {})) as [number, number]
     for (const price_cents of [5, 0, 1_000_000_000]) {
       assert.deepEqual(await setPrice(item, price_cents), { ok: true })
@@ -49,7 +49,7 @@ describe('change_item_price', () => {
     assert.equal((await shop.item(other)).price_cents, 1_999)
   })
 
-  it('refuses prices below and beyond, and parts of a cent', async () => {
+  it('refuses prices out of range and fractions of a cent', async () => {
     const item_id = await registerOne()
     for (const price_cents of [-1, 1_000_000_001, 0.5, 2 ** 53]) {
       const refusal = await shop.seller.refusal('change_item_price', { session: ann.session, item_id, price_cents })
@@ -58,7 +58,7 @@ describe('change_item_price', () => {
     assert.equal((await shop.item(item_id)).price_cents, 1_999)
   })
 
-  it('of several at once for one item leaves the last one', async () => {
+  it('leaves the last price when one batch sets several for one item', async () => {
     const item = await registerOne()
     const prices = Array.from({ length: 20 }, (_, price) => price)
     await callTogether(
@@ -68,7 +68,7 @@ describe('change_item_price', () => {
     assert.equal((await shop.item(item)).price_cents, 19)
   })
 
-  it('changes also what is sold out', async () => {
+  it('changes also the price of an item that is sold out', async () => {
     const item = await registerOne({ quantity: 1 })
     await change(item, -1)
     await setPrice(item, 7)
@@ -77,7 +77,7 @@ describe('change_item_price', () => {
 })
 
 describe('update_units_for_sale', () => {
-  it('puts units on sale and takes them off, and answers how many there are', async () => {
+  it('puts units on sale and takes them off, and answers with the units now on sale', async () => {
     const item = await registerOne({ quantity: 10 })
     for (const [by, quantity] of [
       [5, 15],
@@ -92,16 +92,17 @@ describe('update_units_for_sale', () => {
     }
   })
 
-  it('takes off no more than there are, and says how many that is', async () => {
+  it('refuses to take off more units than there are, and says how many there are', async () => {
     const item = await registerOne({ quantity: 3 })
-    const short = { item_id: item, requested: 4, available: 3 }
-    assert.deepEqual((await refusedChange(item, -4)).details, { code: 'out_of_stock', ...short, items: [short] })
+    const shortage = { item_id: item, requested: 4, available: 3 }
+    const expected = { code: 'out_of_stock', ...shortage, items: [shortage] }
+    assert.deepEqual((await refusedChange(item, -4)).details, expected)
     assert.equal((await shop.item(item)).quantity, 3)
     await change(item, -3)
     assert.equal((await refusedChange(item, -1)).code, 'out_of_stock')
   })
 
-  it('puts no more than 1,000,000 units of an item on sale', async () => {
+  it('accepts up to 1,000,000 units of an item on sale', async () => {
     const item = await registerOne({ quantity: 10 })
     assert.equal((await refusedChange(item, 999_991)).code, 'limit_exceeded')
     assert.equal((await refusedChange(item, 1_000_000)).code, 'limit_exceeded')
@@ -109,14 +110,14 @@ describe('update_units_for_sale', () => {
     assert.deepEqual(await change(item, 999_990), { quantity: 1_000_000 })
   })
 
-  it('takes whole changes of up to 1,000,000', async () => {
+  it('refuses fractions and changes of more than 1,000,000', async () => {
     const item = await registerOne()
     for (const by of [1_000_001, -1_000_001, 0.5, 2 ** 53]) {
       assert.equal((await refusedChange(item, by)).code, 'invalid_params')
     }
   })
 
-  it('asked many times at once counts each against those before it', async () => {
+  it('counts the changes of earlier calls in the same batch', async () => {
     const item = await registerOne({ quantity: 5 })
     const changes = [-3, -3, 4, -3, -3, -1]
     const replies = await callTogether(
@@ -126,10 +127,10 @@ describe('update_units_for_sale', () => {
     const left = [2, 'out_of_stock', 6, 3, 0, 'out_of_stock']
     const expected = left.map((quantity) => (typeof quantity === 'number' ? { quantity } : quantity))
     assert.deepEqual(replies.map(resultOrCode), expected)
-    assert.deepEqual(await keywordsOf(item), [])
+    assert.deepEqual(await readKeywords(item), [])
   })
 
-  it('loses none of the changes that come over two servers, among prices and purchases', async () => {
+  it('loses no change when two servers change units and prices and sell the item at the same time', async () => {
     const item = await registerOne({ quantity: 1_000, price_cents: 1 })
     const { session } = ann
     const changes = Array.from({ length: 50 }, (): RawCall[] => [
@@ -153,8 +154,8 @@ describe('update_units_for_sale', () => {
   })
 })
 
-describe('what is not the caller’s', () => {
-  it('is not_found like what does not exist, and is left as it is', async () => {
+describe('an item of another seller', () => {
+  it('is refused with not_found like one that does not exist, and is not changed', async () => {
     const theirs = await registerOne({ quantity: 5 }, dan)
     const before = await shop.item(theirs)
     for (const item_id of [theirs, 999_999_999]) {
@@ -168,13 +169,13 @@ describe('what is not the caller’s', () => {
     assert.deepEqual(await shop.item(theirs), before)
   })
 
-  it('is told from what is, within one batch', async () => {
+  it('is kept apart from the caller’s own within one batch', async () => {
     const [mine, theirs] = [await registerOne({ quantity: 5 }), await registerOne({ quantity: 5 }, dan)]
     const calls = [mine, theirs, 999_999_999, mine].map(
       (item_id): RawCall => ['update_units_for_sale', { session: ann.session, item_id, change: 1 }],
     )
-    const outcomes = (await callTogether(shop.sellers, calls)).map(resultOrCode)
-    assert.deepEqual(outcomes, [{ quantity: 6 }, 'not_found', 'not_found', { quantity: 7 }])
+    const answers = (await callTogether(shop.sellers, calls)).map(resultOrCode)
+    assert.deepEqual(answers, [{ quantity: 6 }, 'not_found', 'not_found', { quantity: 7 }])
   })
 })
 
@@ -182,7 +183,7 @@ describe('the keywords of an item', () => {
   const words = ['', 'lamp', 'red']
   const fields = { category: 60, keywords: ['red', 'lamp'] }
 
-  it('go when the last unit is taken off, and come back with the first', async () => {
+  it('disappear when the last unit is taken off, and come back with the first', async () => {
     const item = await registerOne({ ...fields, quantity: 2 })
     for (const [by, expected] of [
       [-1, words],
@@ -193,27 +194,27 @@ describe('the keywords of an item', () => {
       [-10, []],
     ] as const) {
       await change(item, by)
-      assert.deepEqual(await keywordsOf(item), expected, `after ${by}`)
+      assert.deepEqual(await readKeywords(item), expected, `after ${by}`)
     }
   })
 
   for (const [about, quantity, changes, expected] of [
-    ['to nothing and back', 3, [-3, 1], words],
-    ['to nothing, back, and to nothing', 3, [-3, 2, -2], []],
-    ['from nothing and back', 0, [4, -4], []],
-    ['from nothing, back, and up again', 0, [4, -4, 4], words],
-    ['from nothing in two steps', 0, [1, 1], words],
-    ['to nothing in two steps', 2, [-1, -1], []],
-    ['to the same in the end', 2, [-2, 2], words],
+    ['to zero and back', 3, [-3, 1], words],
+    ['to zero, back, and to zero again', 3, [-3, 2, -2], []],
+    ['up from zero and back', 0, [4, -4], []],
+    ['up from zero, back, and up again', 0, [4, -4, 4], words],
+    ['up from zero in two steps', 0, [1, 1], words],
+    ['to zero in two steps', 2, [-1, -1], []],
+    ['to zero and back to the same number', 2, [-2, 2], words],
   ] as const) {
-    it(`are right when one batch takes its units ${about}`, async () => {
+    it(`are right after one batch that takes its units ${about}`, async () => {
       const item = await registerOne({ ...fields, quantity: Math.max(1, quantity) })
       if (quantity === 0) await change(item, -1)
       const calls = changes.map(
         (by): RawCall => ['update_units_for_sale', { session: ann.session, item_id: item, change: by }],
       )
       for (const { error } of await callTogether(shop.sellers, calls)) assert.equal(error, undefined)
-      assert.deepEqual(await keywordsOf(item), expected)
+      assert.deepEqual(await readKeywords(item), expected)
       assert.equal(
         (await shop.item(item)).quantity,
         changes.reduce<number>((sum, by) => sum + by, quantity),
@@ -221,7 +222,7 @@ describe('the keywords of an item', () => {
     })
   }
 
-  it('are found again by searches with a word, with words, and without', async () => {
+  it('are found again by searches with one keyword, with several, and with none', async () => {
     const item = await registerOne({ category: 61, keywords: ['red', 'lamp'], quantity: 1 })
     const { session } = await shop.newBuyer()
     const found = () =>
@@ -240,7 +241,7 @@ describe('the keywords of an item', () => {
 })
 
 describe('a key', () => {
-  it('has units changed once, and answers the first time ever after, also where it would be refused now', async () => {
+  it('changes units once, and always gets the first answer, also when the change would be refused now', async () => {
     const item = await registerOne({ quantity: 5 })
     const there = await Caller.connect(elsewhere)
     const key = { idempotency_key: 'units' }
@@ -254,7 +255,7 @@ describe('a key', () => {
     await there.close()
   })
 
-  it('of a change that was refused is free', async () => {
+  it('is free after its change was refused', async () => {
     const item = await registerOne({ quantity: 1 })
     const key = { idempotency_key: 'refused units' }
     assert.equal((await refusedChange(item, -2, key)).code, 'out_of_stock')
@@ -262,7 +263,7 @@ describe('a key', () => {
     assert.deepEqual(await change(item, -2, key), { quantity: 0 })
   })
 
-  it('of a change that was refused is free also for a change that came together with it', async () => {
+  it('is free after a refusal also for later changes of the same batch', async () => {
     const item = await registerOne({ quantity: 5 })
     const changes = (...all: number[]) =>
       callTogether(
@@ -272,20 +273,20 @@ describe('a key', () => {
           { session: ann.session, item_id: item, change: by, idempotency_key: 'refused together' },
         ]),
       )
-    const outcomes = async (...all: number[]) => (await changes(...all)).map(resultOrCode)
+    const answers = async (...all: number[]) => (await changes(...all)).map(resultOrCode)
     const mismatch = 'idempotency_mismatch'
-    assert.deepEqual(await outcomes(-6, -7, -2, -6, -3), [
+    assert.deepEqual(await answers(-6, -7, -2, -6, -3), [
       'out_of_stock',
       'out_of_stock',
       { quantity: 3 },
       'out_of_stock',
       mismatch,
     ])
-    assert.deepEqual(await outcomes(-6, -2, -1), [mismatch, { quantity: 3 }, mismatch])
+    assert.deepEqual(await answers(-6, -2, -1), [mismatch, { quantity: 3 }, mismatch])
     assert.equal((await shop.item(item)).quantity, 3)
   })
 
-  it('repeated within a batch has one effect', async () => {
+  it('has one effect when it is repeated within a batch', async () => {
     const item = await registerOne({ quantity: 5 })
     const params = { session: ann.session, item_id: item, change: -2, idempotency_key: 'one batch' }
     const calls = Array.from({ length: 10 }, (): RawCall => ['update_units_for_sale', params])
@@ -297,7 +298,7 @@ describe('a key', () => {
 describe('a cursor', () => {
   type Page = { items: { item_id: number }[]; next_cursor?: string | undefined }
 
-  /** The ids on all pages. `between` runs after each of them. */
+  /** Reads the ids of all pages. `between` runs after each page. */
   async function read(page: (cursor: object) => Promise<Page>, between: (shown: number[]) => Promise<unknown>) {
     const pages: number[][] = []
     for (let cursor: object | undefined = {}; cursor !== undefined; ) {
@@ -317,7 +318,7 @@ describe('a cursor', () => {
     ['several keywords', ['red', 'blue']],
     ['a seller’s items', undefined],
   ] as const) {
-    it(`of ${about} goes on where it was while items are added, sold out and put back between pages`, async () => {
+    it(`of ${about} continues at its place when items are added, sold out and put back between pages`, async () => {
       const category = 70 + (keywords?.length ?? 3)
       const seller = await shop.newSeller()
       const { session } = seller
@@ -335,12 +336,12 @@ describe('a cursor', () => {
       await sell(items[10])
       let pages = 0
       const shown = await read(page, async (ids) => {
-        await shop.register(seller, fields) // in front of them all
+        await shop.register(seller, fields) // before all others
         pages += 1
         if (pages > 1) return
-        await sell(ids.at(-1)) // the very item that the cursor stands on
+        await sell(ids.at(-1)) // the item at the cursor
         await sell(items[7])
-        await putBack(items[1]) // behind the cursor
+        await putBack(items[1]) // the cursor has passed it
         await putBack(items[10])
       })
       const expected = items.filter((_, index) => index !== 1 && index !== 7)
