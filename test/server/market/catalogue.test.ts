@@ -1,7 +1,7 @@
 /**
- * The catalogue as sellers fill it and buyers read it: orders, cursors, what
- * is shown to whom, and that every text comes back as it was given. Every
- * group of tests has categories of its own.
+ * The catalogue, which sellers fill and buyers read: order, cursors, which items
+ * are shown, and that every text comes back unchanged. Every group of tests has
+ * categories of its own.
  */
 
 import assert from 'node:assert/strict'
@@ -27,7 +27,7 @@ before(async () => {
 })
 after(() => marketplace?.close())
 
-/** Ids ascend in the order of these calls. */
+/** Registers the items one after the other, so that their ids ascend. */
 async function register(items: readonly ItemFields[], { session } = ann): Promise<number[]> {
   const ids: number[] = []
   for (const item of items) {
@@ -39,18 +39,18 @@ async function register(items: readonly ItemFields[], { session } = ann): Promis
 
 type Search = Omit<Arguments<'buyer', 'search_items'>, 'session'>
 const search = (params: Search) => buyer.call('search_items', { session: bob.session, ...params })
-const found = async (params: Search) => (await search(params)).items.map(({ item_id }) => item_id)
+const findIds = async (params: Search) => (await search(params)).items.map(({ item_id }) => item_id)
 const getItem = (item_id: number) => buyer.call('get_item', { session: bob.session, item_id })
 
-/** The items of all pages of so many each. `between` runs after every page. */
-async function pages(
-  page: (cursor: { cursor?: string }) => Promise<{ items: Item[]; next_cursor?: string | undefined }>,
+/** Reads the items of all pages, and the size of each page. `between` runs after each page. */
+async function readPages(
+  readPage: (cursor: { cursor?: string }) => Promise<{ items: Item[]; next_cursor?: string | undefined }>,
   between = async () => {},
 ) {
   const items: Item[] = []
   const sizes: number[] = []
   for (let cursor: { cursor?: string } | undefined = {}; cursor !== undefined; ) {
-    const result = await page(cursor)
+    const result = await readPage(cursor)
     items.push(...result.items)
     sizes.push(result.items.length)
     cursor = result.next_cursor === undefined ? undefined : { cursor: result.next_cursor }
@@ -65,15 +65,15 @@ async function sellOut(item_id: number): Promise<void> {
   await seller.call('update_units_for_sale', { session: ann.session, item_id, change: -quantity })
 }
 
-/** Purchases the item's last units. */
-async function buyUp(item_id: number): Promise<void> {
+/** Purchases all units of the item. */
+async function purchaseAll(item_id: number): Promise<void> {
   const { session } = bob
   await buyer.call('add_item_to_cart', { session, item_id, quantity: (await getItem(item_id)).quantity })
   await buyer.call('make_purchase', { session })
 }
 
 describe('search_items', () => {
-  it('puts more matching keywords first, and newer first among equals', async () => {
+  it('lists items with more matching keywords first, and newer ones first among equals', async () => {
     const [one, both, alsoOne, three, none] = await register([
       anItem({ category: 10, keywords: ['red'] }),
       anItem({ category: 10, keywords: ['red', 'blue'] }),
@@ -81,21 +81,21 @@ describe('search_items', () => {
       anItem({ category: 10, keywords: ['green', 'red', 'blue'] }),
       anItem({ category: 10, keywords: ['black'] }),
     ])
-    assert.deepEqual(await found({ category: 10, keywords: ['red', 'blue', 'green'] }), [three, alsoOne, both, one])
-    assert.deepEqual(await found({ category: 10, keywords: ['blue', 'red'] }), [three, both, alsoOne, one])
-    assert.deepEqual(await found({ category: 10, keywords: ['red'] }), [three, both, one])
-    assert.deepEqual(await found({ category: 10 }), [none, three, alsoOne, both, one])
-    assert.deepEqual(await found({ category: 10, keywords: ['white', 'grey'] }), [])
-    assert.deepEqual(await found({ category: 11, keywords: ['red'] }), [])
+    assert.deepEqual(await findIds({ category: 10, keywords: ['red', 'blue', 'green'] }), [three, alsoOne, both, one])
+    assert.deepEqual(await findIds({ category: 10, keywords: ['blue', 'red'] }), [three, both, alsoOne, one])
+    assert.deepEqual(await findIds({ category: 10, keywords: ['red'] }), [three, both, one])
+    assert.deepEqual(await findIds({ category: 10 }), [none, three, alsoOne, both, one])
+    assert.deepEqual(await findIds({ category: 10, keywords: ['white', 'grey'] }), [])
+    assert.deepEqual(await findIds({ category: 11, keywords: ['red'] }), [])
   })
 
-  it('takes up to five keywords, an equal one once, in any case', async () => {
+  it('accepts up to five keywords in upper or lower case, and counts equal ones once', async () => {
     const [item] = await register([anItem({ category: 12, keywords: ['a', 'b', 'c', 'd', 'e'] })])
-    assert.deepEqual(await found({ category: 12, keywords: ['E', 'd', 'C', 'b', 'A'] }), [item])
-    assert.deepEqual(await found({ category: 12, keywords: ['A', 'a'] }), [item])
+    assert.deepEqual(await findIds({ category: 12, keywords: ['E', 'd', 'C', 'b', 'A'] }), [item])
+    assert.deepEqual(await findIds({ category: 12, keywords: ['A', 'a'] }), [item])
   })
 
-  it('gives in pages of any size what it gives in one, for any number of keywords', async () => {
+  it('gives the same items in pages of any size, for any number of keywords', async () => {
     const colours = ['red', 'blue', 'green']
     await register(
       Array.from({ length: 24 }, (_, number) =>
@@ -106,22 +106,22 @@ describe('search_items', () => {
       const whole = await search({ category: 13, keywords, limit: 100 })
       assert.equal(whole.next_cursor, undefined)
       for (const limit of [1, 5, whole.items.length, 23]) {
-        const { items, sizes } = await pages((cursor) => search({ category: 13, keywords, limit, ...cursor }))
+        const { items, sizes } = await readPages((cursor) => search({ category: 13, keywords, limit, ...cursor }))
         assert.deepEqual(items, whole.items)
         assert.ok(
           sizes.slice(0, -1).every((size) => size === limit),
-          'a page is full unless it is the last',
+          'a page before the last is not full',
         )
-        assert.ok((sizes.at(-1) as number) > 0, 'the last page is not empty')
+        assert.ok((sizes.at(-1) as number) > 0, 'the last page is empty')
       }
     }
   })
 
-  it('repeats and skips nothing that was there when items are added between pages', async () => {
+  it('repeats and skips no earlier item when items are added between pages', async () => {
     const earlier = await register(Array.from({ length: 6 }, () => anItem({ category: 14, keywords: ['red', 'blue'] })))
     for (const keywords of [[], ['red'], ['red', 'blue']]) {
       const added = new Set<number>()
-      const { items } = await pages(
+      const { items } = await readPages(
         (cursor) => search({ category: 14, keywords, limit: 2, ...cursor }),
         async () => {
           for (const id of await register([anItem({ category: 14, keywords: ['red', 'blue'] })])) added.add(id)
@@ -136,22 +136,22 @@ describe('search_items', () => {
     }
   })
 
-  it('shows items of all sellers, and none that is sold out', async () => {
+  it('shows items of all sellers, but none that are sold out', async () => {
     const items = [anItem({ category: 15 }), anItem({ category: 15 }), anItem({ category: 15 })]
-    const [mine, soldOut, boughtUp] = (await register(items)) as [number, number, number]
+    const [mine, soldOut, purchased] = (await register(items)) as [number, number, number]
     const [theirs] = await register([anItem({ category: 15 })], other)
     await sellOut(soldOut)
-    await buyUp(boughtUp)
-    assert.deepEqual(await found({ category: 15 }), [theirs, mine])
-    assert.deepEqual(await found({ category: 15, keywords: ['lamp'] }), [theirs, mine])
-    assert.deepEqual(await found({ category: 15, keywords: ['lamp', 'red'] }), [theirs, mine])
+    await purchaseAll(purchased)
+    assert.deepEqual(await findIds({ category: 15 }), [theirs, mine])
+    assert.deepEqual(await findIds({ category: 15, keywords: ['lamp'] }), [theirs, mine])
+    assert.deepEqual(await findIds({ category: 15, keywords: ['lamp', 'red'] }), [theirs, mine])
   })
 
-  it('answers each of many asked at once with its own', async () => {
+  it('answers each of many concurrent searches with its own items', async () => {
     const ids = await register(Array.from({ length: 20 }, (_, number) => anItem({ category: 100 + number })))
     const asked = Array.from({ length: 200 }, (_, number) => number % 20)
     const answers = await Promise.all(
-      asked.map((number) => found({ category: 100 + number, ...(number % 3 === 0 ? {} : { keywords: ['lamp'] }) })),
+      asked.map((number) => findIds({ category: 100 + number, ...(number % 3 === 0 ? {} : { keywords: ['lamp'] }) })),
     )
     assert.deepEqual(
       answers,
@@ -182,7 +182,7 @@ describe('display_items_for_sale', () => {
     assert.ok(shown.items.every(({ seller_id }) => seller_id === ann.id))
   })
 
-  it('leaves out what is sold out unless asked for it', async () => {
+  it('leaves out items that are sold out unless they are asked for', async () => {
     const [soldOut] = await register([anItem({ name: 'Gone' })])
     await sellOut(soldOut as number)
     assert.ok(!(await display()).items.some(({ item_id }) => item_id === soldOut))
@@ -190,20 +190,20 @@ describe('display_items_for_sale', () => {
     assert.equal(all.find(({ item_id }) => item_id === soldOut)?.quantity, 0)
   })
 
-  it('gives in pages what it gives in one, also when items are added between them', async () => {
+  it('gives the same items in pages of any size, also when items are added between pages', async () => {
     const whole = await display({ include_sold_out: true })
     for (const limit of [1, 7, whole.items.length]) {
-      const { items } = await pages((cursor) => display({ limit, include_sold_out: true, ...cursor }))
+      const { items } = await readPages((cursor) => display({ limit, include_sold_out: true, ...cursor }))
       assert.deepEqual(items, whole.items)
     }
-    const { items } = await pages(
+    const { items } = await readPages(
       (cursor) => display({ limit: 10, include_sold_out: true, ...cursor }),
       async () => void (await register([anItem()])),
     )
     assert.deepEqual(items, whole.items)
   })
 
-  describe('of many items', () => {
+  describe('with many items', () => {
     const MANY = 7_000
     let dealer: OpenAccount
     let ids: Set<number>
@@ -219,7 +219,7 @@ describe('display_items_for_sale', () => {
       ids = new Set((await registerAtOnce(MANY)).map(({ item_id }) => item_id))
     })
 
-    it('is what its pages are together, whatever their size', async () => {
+    it('lists them all, in one page or in pages of any size', async () => {
       const whole = await display({ limit: 10_000 }, dealer)
       assert.deepEqual(
         whole.items.map(({ item_id }) => item_id),
@@ -227,13 +227,13 @@ describe('display_items_for_sale', () => {
       )
       assert.equal(whole.next_cursor, undefined)
       for (const limit of [900, 1_000, 1_024, 3_000, MANY - 1, MANY]) {
-        const { items, sizes } = await pages((cursor) => display({ limit, ...cursor }, dealer))
+        const { items, sizes } = await readPages((cursor) => display({ limit, ...cursor }, dealer))
         assert.deepEqual(items, whole.items)
         assert.deepEqual(sizes.slice(0, -1), Array(Math.ceil(MANY / limit) - 1).fill(limit))
       }
     })
 
-    it('has all that were there before, once, while others are added', async () => {
+    it('lists every earlier item once while others are added', async () => {
       const asked = Promise.all([1, 2, 3].map(() => display({ limit: 10_000 }, dealer)))
       await registerAtOnce(1_000)
       for (const { items } of await asked) {
@@ -246,7 +246,7 @@ describe('display_items_for_sale', () => {
       }
     })
 
-    it('leaves out what is sold out, wherever it stands', async () => {
+    it('leaves out items that are sold out, anywhere in the list', async () => {
       const gone = [...ids].filter((_, index) => index % 3 === 0 || (index > 2_000 && index < 4_500))
       const dealers = 'seller_id = ? AND id IN (?)'
       await marketplace.sql('product', `UPDATE item SET quantity = 0 WHERE ${dealers}`, [dealer.id, gone])
@@ -259,21 +259,21 @@ describe('display_items_for_sale', () => {
       await marketplace.sql('product', `UPDATE item SET quantity = 3 WHERE ${dealers}`, [dealer.id, gone])
     })
 
-    it('is asked for in parts, and many short ones are asked for together', async () => {
-      const selects = async () => {
+    it('reads a long listing in parts, and many short ones together', async () => {
+      const countSelects = async () => {
         const [row] = await marketplace.sql<{ Value: string }>('product', "SHOW GLOBAL STATUS LIKE 'Com_select'")
         return Number(row?.Value)
       }
-      const before = await selects()
+      const before = await countSelects()
       await display({ limit: 10_000 }, dealer)
-      const between = await selects()
+      const between = await countSelects()
       await Promise.all(Array.from({ length: 200 }, () => display({ limit: 10 }, dealer)))
-      const together = (await selects()) - between
+      const together = (await countSelects()) - between
       assert.ok(between - before >= MANY / 1_024, `${between - before} statements for ${MANY} items`)
       assert.ok(together < 20, `${together} statements for 200 short listings`)
     })
 
-    it('is right beside others in a batch, long and short', async () => {
+    it('is right for long and short listings in one batch', async () => {
       const few = await openAccount(seller)
       await registerAtOnce(30, few)
       const limits = [1, 10, 29, 30, 31, 100, 700, 1_100, 5_000]
@@ -289,7 +289,7 @@ describe('display_items_for_sale', () => {
     })
   })
 
-  it('takes limits from 1 to 10000, and no cursor but its own', async () => {
+  it('accepts limits from 1 to 10,000, and refuses cursors that it cannot have given', async () => {
     for (const limit of [0, -1, 10_001, 1.5]) {
       assert.equal(
         (await seller.refusal('display_items_for_sale', { session: ann.session, limit })).code,
@@ -307,7 +307,7 @@ describe('display_items_for_sale', () => {
 })
 
 describe('get_item', () => {
-  it('shows an item with all its fields, also when it is sold out', async () => {
+  it('shows an item with all its fields, also if it is sold out', async () => {
     const fields = anItem({
       name: 'Old lamp',
       category: 65_535,
@@ -323,7 +323,7 @@ describe('get_item', () => {
     assert.deepEqual(await getItem(item_id as number), { ...shown, quantity: 0 })
   })
 
-  it('answers each of many asked at once with its own, and not_found in between', async () => {
+  it('answers each of many concurrent calls with its own item, or with not_found', async () => {
     const ids = await register([anItem(), anItem()])
     const asked = [...ids, 999_999_999, ...ids, 999_999_998]
     const answers = await Promise.all(
@@ -368,7 +368,7 @@ describe('text', () => {
     '\u{10ffff}',
   ]
   for (const vector of vectors) {
-    it(`comes back as it was given: ${JSON.stringify(vector)}`, async () => {
+    it(`comes back unchanged if it is ${JSON.stringify(vector)}`, async () => {
       const keywords = [[...vector].slice(0, 8).join('').trim().toLowerCase()]
       const [item_id] = await register([anItem({ name: vector, category: 20, keywords })])
       const item = await getItem(item_id as number)
@@ -383,7 +383,7 @@ describe('text', () => {
     })
   }
 
-  it('in account names comes back as it was given', async () => {
+  it('comes back unchanged as the name of an account', async () => {
     const credentials = { username: 'odd-name', password: "'; DROP TABLE buyer; --" }
     const name = "O'Hara \\ % ? 😀"
     await buyer.call('create_account', { ...credentials, name })
@@ -391,7 +391,7 @@ describe('text', () => {
     assert.equal((await buyer.call('whoami', { session })).name, name)
   })
 
-  it('is kept in normal form C, and keywords in lower case, each once', async () => {
+  it('is stored in normal form C, and as keywords in lower case, each once', async () => {
     const decomposed = 'Cafe\u0301'
     const [item_id] = await register([
       anItem({ name: decomposed, category: 21, keywords: [decomposed, 'CAFÉ', 'café', 'Ünique', 'x'] }),
@@ -400,11 +400,11 @@ describe('text', () => {
     assert.equal(item.name, 'Café')
     assert.deepEqual(item.keywords, ['café', 'ünique', 'x'])
     for (const word of [decomposed, 'CAFÉ', 'cAFE\u0301'])
-      assert.deepEqual(await found({ category: 21, keywords: [word] }), [item_id])
-    assert.deepEqual(await found({ category: 21, keywords: ['cafe'] }), [])
+      assert.deepEqual(await findIds({ category: 21, keywords: [word] }), [item_id])
+    assert.deepEqual(await findIds({ category: 21, keywords: ['cafe'] }), [])
   })
 
-  it('is counted in code points, also at its longest', async () => {
+  it('is measured in code points up to its greatest length', async () => {
     const [item_id] = await register([
       anItem({
         name: '😀'.repeat(32),

@@ -1,7 +1,7 @@
 /**
- * Search in catalogues that are too large to be read whole: how hits are
- * ranked, whatever the lists, and that a search finds what the contract's rule
- * says among thousands of items.
+ * Search in catalogues that are too large to be read whole: the ranking of hits
+ * in any lists, and that a search among thousands of items finds what the
+ * contract's rule says.
  */
 
 import assert from 'node:assert/strict'
@@ -13,8 +13,8 @@ import { startTestMarketplace, type TestMarketplace } from '../../support/market
 
 const RANKED = 2_000
 
-/** All hits, best first, by the rule: more matching lists first, the newer first among equals. */
-function ranked(lists: readonly (readonly number[])[]) {
+/** All hits by the rule, the best first: more matching lists first, and newer items first among equals. */
+function rankAll(lists: readonly (readonly number[])[]) {
   const ids = [...new Set(lists.flat())]
   const hits = ids.map((itemId) => ({ itemId, matches: lists.filter((list) => list.includes(itemId)).length }))
   return hits.sort((a, b) => b.matches - a.matches || b.itemId - a.itemId)
@@ -28,42 +28,42 @@ describe('rank', () => {
   )
   const limit = fc.integer({ min: 1, max: 12 })
 
-  it('puts hits in order, from the cursor on, and one more than the page holds', () => {
+  it('gives the hits in order after the cursor, and one more than the page holds', () => {
     fc.assert(
       fc.property(lists, limit, (lists, limit) => {
-        const all = ranked(lists)
+        const all = rankAll(lists)
         assert.deepEqual(rank({ limit, cursor: undefined }, lists), all.slice(0, limit + 1))
         for (const [index, { matches, itemId }] of all.entries()) {
-          const behind = all.slice(index + 1, index + 2 + limit)
-          assert.deepEqual(rank({ limit, cursor: `${matches}-${itemId}` }, lists), behind)
+          const rest = all.slice(index + 1, index + 2 + limit)
+          assert.deepEqual(rank({ limit, cursor: `${matches}-${itemId}` }, lists), rest)
         }
       }),
     )
   })
 
-  it('gives for the beginnings of lists what it gives for the whole ones, or nothing', () => {
-    const given = { settled: 0, open: 0 }
+  it('gives the same hits for the beginnings of lists as for whole lists, or leaves the search open', () => {
+    const counts = { settled: 0, open: 0 }
     fc.assert(
       fc.property(lists, limit, fc.integer({ min: 1, max: 30 }), fc.nat(), (lists, limit, depth, any) => {
         const beginnings = lists.map((ids) => ids.slice(0, depth))
-        const all = ranked(lists)
+        const all = rankAll(lists)
         const { matches, itemId } = all[any % all.length] ?? { matches: 1, itemId: 1 }
         for (const cursor of [undefined, `${matches}-${itemId}`]) {
           const hits = rank({ limit, cursor }, beginnings, depth)
-          given[hits === undefined ? 'open' : 'settled'] += 1
+          counts[hits === undefined ? 'open' : 'settled'] += 1
           if (hits !== undefined) assert.deepEqual(hits, rank({ limit, cursor }, lists))
         }
       }),
       { numRuns: 2_000 },
     )
-    assert.ok(given.settled > 500 && given.open > 500, JSON.stringify(given))
+    assert.ok(counts.settled > 500 && counts.open > 500, JSON.stringify(counts))
   })
 
-  it('is settled by lists that end before they would have to, and by enough that match everything', () => {
+  it('settles a search when the lists end early, and when enough items match every keyword', () => {
     const page = { limit: 1, cursor: undefined }
-    const ends = [[9, 7], [8]]
-    assert.notEqual(rank(page, ends, 3), undefined)
-    assert.equal(rank(page, ends, 2), undefined)
+    const lists = [[9, 7], [8]]
+    assert.notEqual(rank(page, lists, 3), undefined)
+    assert.equal(rank(page, lists, 2), undefined)
     assert.deepEqual(
       rank(
         page,
@@ -73,7 +73,7 @@ describe('rank', () => {
         ],
         3,
       ),
-      ranked([
+      rankAll([
         [9, 8],
         [9, 8],
       ]),
@@ -81,25 +81,25 @@ describe('rank', () => {
   })
 })
 
-describe('search_items among thousands', () => {
+describe('search_items among thousands of items', () => {
   const ITEMS = 2_600
   const WORDS = ['all', 'third', 'odd', 'early', 'late', 'rare']
   let marketplace: TestMarketplace
   let buyer: Caller<'buyer'>
   let bob: OpenAccount
-  /** By keyword, newest first. */
+  /** Item ids by keyword, the newest first. */
   const ids = new Map<string, number[]>(WORDS.map((word) => [word, []]))
 
   before(async () => {
     marketplace = await startTestMarketplace()
-    await marketplace.sql('product', 'SET GLOBAL group_concat_max_len = 1024') // as other servers have it
+    await marketplace.sql('product', 'SET GLOBAL group_concat_max_len = 1024') // the default of other database servers
     const [sellers, buyers] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
     const seller = await Caller.connect(sellers)
     buyer = await Caller.connect(buyers)
     bob = await openAccount(buyer)
     const { session } = await openAccount(seller)
     const registered = Array.from({ length: ITEMS }, async (_, number) => {
-      const keywords = wordsOf(number)
+      const keywords = chooseWords(number)
       const item = await seller.call('register_item_for_sale', { session, ...anItem({ keywords }) })
       return { keywords, id: item.item_id }
     })
@@ -109,7 +109,7 @@ describe('search_items among thousands', () => {
   })
   after(() => marketplace?.close())
 
-  function wordsOf(number: number): string[] {
+  function chooseWords(number: number): string[] {
     const has = [true, number % 3 === 0, number % 2 === 1, number < 300, number > ITEMS - 50, number % 900 === 1]
     return WORDS.filter((_, index) => has[index]).slice(0, 5)
   }
@@ -117,9 +117,9 @@ describe('search_items among thousands', () => {
   const search = (keywords: string[], limit: number, cursor?: string) =>
     buyer.call('search_items', { session: bob.session, category: 1, keywords, limit, ...(cursor && { cursor }) })
 
-  /** What the contract's rule gives, in its order. */
+  /** The ids that the contract's rule gives, in its order. */
   const expected = (keywords: readonly string[]) =>
-    ranked(keywords.map((word) => (ids.get(word) ?? []).slice(0, RANKED))).map(({ itemId }) => itemId)
+    rankAll(keywords.map((word) => (ids.get(word) ?? []).slice(0, RANKED))).map(({ itemId }) => itemId)
 
   for (const keywords of [
     ['all', 'third'],
@@ -129,7 +129,7 @@ describe('search_items among thousands', () => {
     ['third', 'odd', 'rare'],
     ['all', 'third', 'odd', 'early', 'late'],
   ]) {
-    it(`finds by ${keywords.join(', ')} what the newest ${RANKED} of each keyword come to, page by page`, async () => {
+    it(`ranks the newest ${RANKED} items of each of the keywords ${keywords.join(', ')}, page by page`, async () => {
       const found: number[] = []
       for (let cursor: { next_cursor?: string | undefined } = {}; ; ) {
         cursor = await search(keywords, 100, cursor.next_cursor).then(({ items, ...rest }) => {
@@ -142,7 +142,7 @@ describe('search_items among thousands', () => {
     })
   }
 
-  it('answers each of many asked at once with its own, whether its keywords have many items or few', async () => {
+  it('answers each of many concurrent searches with its own items, whether its keywords have many or few', async () => {
     const asked = WORDS.flatMap((one) => WORDS.map((other) => [...new Set([one, other])]))
     const answers = await Promise.all(asked.flatMap((keywords) => [1, 20, 100].map((limit) => search(keywords, limit))))
     for (const [index, keywords] of asked.entries()) {
