@@ -1,4 +1,4 @@
-/** threads.py gives the same answers as souk: to the same calls, on the same databases, right ones and wrong ones. */
+/** threads.py gives the same answers as souk to the same calls, valid and invalid, on the same databases. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -33,9 +33,9 @@ describe('threads.py', () => {
     await marketplace?.close()
   })
 
-  /** Sends the same lines to both; returns both lists of replies. */
-  async function both(role: Role, lines: readonly string[]): Promise<[Reply[], Reply[]]> {
-    const answers = async ({ ports }: System) => {
+  /** Sends the same lines to both systems; resolves to the replies of souk and of threads.py. */
+  async function sendToBoth(role: Role, lines: readonly string[]): Promise<[Reply[], Reply[]]> {
+    const send = async ({ ports }: System) => {
       const wire = await Wire.connect({ port: ports[role] })
       const replies: Reply[] = []
       for (const one of lines) {
@@ -45,20 +45,21 @@ describe('threads.py', () => {
       wire.destroy()
       return replies
     }
-    return [await answers(souk), await answers(threads)]
+    return [await send(souk), await send(threads)]
   }
 
-  async function sameAnswers(role: Role, calls: readonly (readonly [string, object])[]): Promise<void> {
+  async function expectSameAnswers(role: Role, calls: readonly (readonly [string, object])[]): Promise<void> {
     const lines = calls.map(([method, params], id) =>
       JSON.stringify({ jsonrpc: '2.0', id, method, params: { session: sessions[role], ...params } }),
     )
-    const [ours, theirs] = await both(role, lines)
-    for (const [index, line] of lines.entries()) assert.deepEqual(essence(theirs[index]), essence(ours[index]), line)
+    const [ours, theirs] = await sendToBoth(role, lines)
+    for (const [index, line] of lines.entries())
+      assert.deepEqual(withoutMessage(theirs[index]), withoutMessage(ours[index]), line)
   }
 
-  test('answers buyers as souk does', async () => {
+  test('gives buyers the same answers as souk', async () => {
     const search = (params: object) => ['search_items', params] as const
-    await sameAnswers('buyer', [
+    await expectSameAnswers('buyer', [
       ...[1, 77, 1_000].map((seller_id) => ['get_seller_rating', { seller_id }] as const),
       ['get_seller_rating', { seller_id: 123_456 }],
       ['get_item', { item_id: 5 }],
@@ -76,8 +77,8 @@ describe('threads.py', () => {
     ])
   })
 
-  test('answers sellers as souk does', async () => {
-    await sameAnswers('seller', [
+  test('gives sellers the same answers as souk', async () => {
+    await expectSameAnswers('seller', [
       ['get_seller_rating', {}],
       ['display_items_for_sale', {}],
       ['display_items_for_sale', { include_sold_out: true }],
@@ -86,16 +87,33 @@ describe('threads.py', () => {
     ])
   })
 
-  test('refuses what souk refuses, with the same codes', async () => {
+  test('refuses the same parameters as souk, with the same codes', async () => {
     const item = { name: 'Lamp', category: 1, keywords: ['lamp'], condition: 'new', price_cents: 5, quantity: 1 }
     const wrong: object[] = [
-      ...[{ name: '' }, { name: ' x' }, { name: 'x'.repeat(33) }, { name: 'a\u0000b' }, { name: 5 }],
-      ...[{ category: -1 }, { category: 65_536 }, { category: 1.5 }, { category: '1' }, { category: true }],
-      ...[{ keywords: 'lamp' }, { keywords: Array(6).fill('k') }, { keywords: ['toolongword'] }, { keywords: [''] }],
-      ...[{ condition: 'old' }, { price_cents: -1 }, { price_cents: 1e10 }, { quantity: 0 }, { quantity: null }],
-      ...[{ seller_id: 1 }, { thumbs_up: 5 }, { constructor: 1 }],
+      { name: '' },
+      { name: ' x' },
+      { name: 'x'.repeat(33) },
+      { name: 'a\u0000b' },
+      { name: 5 },
+      { category: -1 },
+      { category: 65_536 },
+      { category: 1.5 },
+      { category: '1' },
+      { category: true },
+      { keywords: 'lamp' },
+      { keywords: Array(6).fill('k') },
+      { keywords: ['toolongword'] },
+      { keywords: [''] },
+      { condition: 'old' },
+      { price_cents: -1 },
+      { price_cents: 1e10 },
+      { quantity: 0 },
+      { quantity: null },
+      { seller_id: 1 },
+      { thumbs_up: 5 },
+      { constructor: 1 },
     ]
-    await sameAnswers('seller', [
+    await expectSameAnswers('seller', [
       ...wrong.map((fields) => ['register_item_for_sale', { ...item, ...fields }] as const),
       ...[{ limit: 0 }, { limit: 10_001 }, { cursor: 'x' }, { cursor: 5 }, { include_sold_out: 1 }].map(
         (params) => ['display_items_for_sale', params] as const,
@@ -105,7 +123,7 @@ describe('threads.py', () => {
       ['get_seller_rating', { session: 'nobody' }],
       ['get_seller_rating', { session: 5 }],
     ])
-    await sameAnswers('buyer', [
+    await expectSameAnswers('buyer', [
       ...[{ seller_id: 0 }, { seller_id: 1.5 }, { seller_id: '1' }, {}].map(
         (params) => ['get_seller_rating', params] as const,
       ),
@@ -116,17 +134,26 @@ describe('threads.py', () => {
     ])
   })
 
-  test('refuses what is no request, with the same codes', async () => {
-    const [ours, theirs] = await both('buyer', [
-      ...['{', '[]', '[1]', '5', '"x"', 'null', '{}', '{"jsonrpc":"1.0","id":1,"method":"ping"}'],
-      ...['{"jsonrpc":"2.0","id":1.5,"method":"ping"}', '{"jsonrpc":"2.0","id":{},"method":"ping"}'],
-      ...['{"jsonrpc":"2.0","id":1,"method":5}', '{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}'],
+  test('refuses the same malformed requests as souk, with the same codes', async () => {
+    const [ours, theirs] = await sendToBoth('buyer', [
+      '{',
+      '[]',
+      '[1]',
+      '5',
+      '"x"',
+      'null',
+      '{}',
+      '{"jsonrpc":"1.0","id":1,"method":"ping"}',
+      '{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+      '{"jsonrpc":"2.0","id":{},"method":"ping"}',
+      '{"jsonrpc":"2.0","id":1,"method":5}',
+      '{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}',
       '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}',
     ])
-    assert.deepEqual(theirs.map(essence), ours.map(essence))
+    assert.deepEqual(theirs.map(withoutMessage), ours.map(withoutMessage))
   })
 
-  test('puts the same item on sale: souk shows it as if it were its own', async () => {
+  test('puts an item on sale with the same rows as souk', async () => {
     const item = {
       name: 'Añejo',
       category: 9,
@@ -136,10 +163,13 @@ describe('threads.py', () => {
       quantity: 1,
     }
     const line = JSON.stringify({
-      ...{ jsonrpc: '2.0', id: 1, method: 'register_item_for_sale', params: { session: sessions.seller, ...item } },
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'register_item_for_sale',
+      params: { session: sessions.seller, ...item },
     })
-    const [[ours], [theirs]] = await both('seller', [line])
-    const shown = await Promise.all(
+    const [[ours], [theirs]] = await sendToBoth('seller', [line])
+    const stored = await Promise.all(
       [ours, theirs].map(async (reply) => {
         const id = reply?.result?.item_id as number
         const [row] = await marketplace.sql('product', 'SELECT * FROM item WHERE id = ?', [id])
@@ -148,14 +178,14 @@ describe('threads.py', () => {
           'SELECT category, keyword FROM item_keyword WHERE item_id = ?',
           [id],
         )
-        return { ...row, id: 0, posted: keywords }
+        return { ...row, id: 0, keywordRows: keywords }
       }),
     )
-    assert.deepEqual(shown[1], shown[0])
+    assert.deepEqual(stored[1], stored[0])
   })
 
-  /** All but what may differ: the wording of messages. */
-  function essence(reply: Reply | undefined): unknown {
+  /** The reply without the message of a refusal, whose wording may differ. */
+  function withoutMessage(reply: Reply | undefined): unknown {
     if (reply?.error === undefined) return reply
     return { id: reply.id, code: reply.error.code, name: reply.error.data.code }
   }
