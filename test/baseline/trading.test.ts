@@ -28,7 +28,7 @@ const TABLES = [
   'buyer_score',
   'idempotency',
 ]
-/** How long the database waits for a lock of threads.py before it gives up. */
+/** How long the database lets threads.py wait for a lock before it gives up. */
 const LOCK_WAIT_S = 2
 const ITEM = { name: 'Añejo "7" \\ \u{1f943}', category: 9, keywords: ['Rum', 'añejo'], condition: 'used' }
 const POSTED = { ...ITEM, price_cents: 5, quantity: 1 }

@@ -244,7 +244,7 @@ describe('the server', () => {
     )
   })
 
-  it('refuses to create an account under a taken user name with username_taken', async () => {
+  it('refuses a taken user name with username_taken if the password differs', async () => {
     const account = { username: 'taken', password: 'correct horse', name: 'Ann' }
     await send(encodeRequest({ id: 1, method: 'create_account', params: account }))
     const other = { ...account, password: 'another horse' }

@@ -161,7 +161,7 @@ describe('a busy queue', () => {
     ask('g')
     sent[0]?.answer(toUpper(sent[0].batch))
     await microtasks()
-    assert.deepEqual(batches(), ['a b c', 'd e f', 'g'], 'the free place is taken at once')
+    assert.deepEqual(batches(), ['a b c', 'd e f', 'g'], 'the free place was not taken at once')
   })
 
   it('has no more batches in flight than allowed', async () => {

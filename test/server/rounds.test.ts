@@ -327,7 +327,7 @@ describe('a row that a foreign transaction holds', () => {
     over = true
     await Promise.all(working)
     for (const wire of wires) wire.destroy()
-    assert.ok(counts.free > 0 && counts.held > counts.free * 0.6, JSON.stringify(counts)) // normally 0.95; the rest is noise
+    assert.ok(counts.free > 0 && counts.held > counts.free * 0.6, JSON.stringify(counts)) // normally 0.95, less on a busy machine
   })
 })
 

@@ -61,14 +61,14 @@ export async function openShop(): Promise<Shop> {
   const marketplace = await startTestMarketplace()
   try {
     const servers = [marketplace.serve('seller', SHOP_SETTINGS), marketplace.serve('buyer', SHOP_SETTINGS)] as const
-    return await shopIn(marketplace, ...(await Promise.all(servers)))
+    return await openShopIn(marketplace, ...(await Promise.all(servers)))
   } catch (error) {
     await marketplace.close()
     throw error
   }
 }
 
-async function shopIn(
+async function openShopIn(
   marketplace: TestMarketplace,
   sellers: RunningServer<'seller'>,
   buyers: RunningServer<'buyer'>,

@@ -45,7 +45,7 @@ describe('create_account', () => {
     assert.equal((await seller.call('whoami', { session: ann.session })).name, 'Ann')
   })
 
-  it('refuses a user name that is taken if the password is another', async () => {
+  it('refuses a user name that is taken if the password differs', async () => {
     const refusal = await seller.refusal('create_account', {
       ...credentials(ann),
       password: 'wrong horse',

@@ -187,7 +187,7 @@ describe('remove_item_from_cart', () => {
 })
 
 describe('a key', () => {
-  it('adds or removes units once, whatever happens to the cart later', async () => {
+  it('makes an addition or removal happen once, whatever happens to the cart later', async () => {
     const bob = await shop.newBuyer()
     const key = { idempotency_key: 'add' }
     assert.deepEqual(await add(bob.session, chair, 15, key), { quantity: 15 })

@@ -135,7 +135,7 @@ describe('make_purchase', () => {
     assert.deepEqual(await shop.rows('SELECT total_cents FROM purchase WHERE buyer_id = ?', [bob.id]), [[10 ** 15]])
   })
 
-  it('refuses a cart that was never filled, was cleared, or was just purchased with cart_empty', async () => {
+  it('refuses an empty cart with cart_empty, whether it was never filled, cleared, or just purchased', async () => {
     const [item] = (await shop.register(ann, {})) as [number]
     const bob = await shop.newBuyer()
     assert.equal((await refusedBuy(bob)).code, 'cart_empty')
@@ -268,7 +268,7 @@ describe('an item that is sold out', () => {
 })
 
 describe('a key', () => {
-  it('has its cart purchased once, and always gets the first purchase as its answer', async () => {
+  it('makes a purchase happen once, and always gets that purchase as its answer', async () => {
     const [item] = (await shop.register(ann, { quantity: 3 })) as [number]
     const bob = await shop.newBuyer()
     const there = await Caller.connect(elsewhere)

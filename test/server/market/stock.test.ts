@@ -241,7 +241,7 @@ describe('the keywords of an item', () => {
 })
 
 describe('a key', () => {
-  it('changes units once, and always gets the first answer, also when the change would be refused now', async () => {
+  it('makes a change of units happen once, and always gets the first answer, also if the change would be refused now', async () => {
     const item = await registerOne({ quantity: 5 })
     const there = await Caller.connect(elsewhere)
     const key = { idempotency_key: 'units' }
