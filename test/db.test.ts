@@ -8,8 +8,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Answer } from '../src/contract/refusals.ts'
-import { withConnection } from '../src/db/schema.ts'
-import { Database, type IdempotencyKey, type Keyed, type Lane, type Plan } from '../src/db.ts'
+import { withConnection } from '../src/db/connect.ts'
+import type { IdempotencyKey, Keyed } from '../src/db/idempotency.ts'
+import type { Lane } from '../src/db/lane.ts'
+import type { Plan } from '../src/db/plan.ts'
+import { Database } from '../src/db.ts'
 import { anItem, Caller, encodeRequest, type OpenAccount, openAccount, type Reply, Wire } from './support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from './support/marketplace.ts'
 
@@ -202,7 +205,7 @@ describe('Database.write', () => {
     await withDatabase(async (database) => {
       const call: Note = { writer: 1, key: newKey(1, 'refused') }
       const refused = { refused: { code: 'not_found', message: 'not yet' } } as const
-      const refuse = async () => ({ answers: [refused], writes: [] })
+      const refuse = async () => ({ decisions: [refused], writes: [] })
       assert.deepEqual(await database.write([call], refuse, deadlineIn(5_000)), [refused])
       assert.deepEqual(await database.write([call], planNotes('second try'), deadlineIn(5_000)), [
         { ok: 'second try of 1' },
@@ -219,7 +222,7 @@ describe('Database.write', () => {
         writes.splice(at, 0, { sql: 'INSERT INTO note VALUES (?, ?)', values: [3, 'x'.repeat(33)] })
         const calls: Note[] = [{ writer: 1, key: newKey(1, 'half') }]
         await assert.rejects(
-          database.write(calls, async () => ({ answers: [{ ok: 1 }], writes }), deadlineIn(5_000)),
+          database.write(calls, async () => ({ decisions: [{ ok: 1 }], writes }), deadlineIn(5_000)),
           /too long/,
         )
       }
@@ -233,7 +236,7 @@ describe('Database.write', () => {
     await withDatabase(async (database) => {
       const row = { sql: 'INSERT INTO seller_score (seller_id) VALUES (?)', values: [777] }
       const calls: Note[] = [{ writer: 1, key: newKey(1, 'taken') }]
-      const twice = async () => ({ answers: [{ ok: 1 }], writes: [row, row] })
+      const twice = async () => ({ decisions: [{ ok: 1 }], writes: [row, row] })
       await assert.rejects(database.write(calls, twice, deadlineIn(60_000)), { errno: 1062 })
     })
   })

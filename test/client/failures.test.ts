@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server, type Socket } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { hashToken } from '../../src/server/market/sessions.ts'
 import { anItem } from '../support/clients.ts'
 import { until } from '../support/marketplace.ts'
-import { type AccountSession, hashToken } from '../support/sessions.ts'
+import type { AccountSession } from '../support/sessions.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 import { documentIn, SoukUser } from '../support/souk.ts'
 

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
-import { withConnection } from '../../src/db/schema.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { anItem, Caller, encodeRequest, openAccount, Wire } from '../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
 

@@ -9,9 +9,10 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withConnection } from '../../src/db/connect.ts'
 import type { RowId } from '../../src/db/plan.ts'
+import { hashToken } from '../../src/server/market/sessions.ts'
 import { anItem, Caller, Wire } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
-import { type AccountSession, hashToken } from '../support/sessions.ts'
+import type { AccountSession } from '../support/sessions.ts'
 import {
   callTogether,
   openShop,
@@ -34,11 +35,11 @@ before(async () => {
 after(() => shop?.close())
 
 const toRow = {
-  item: (id: number): Row => ({ table: 'item', key: 'id', id }),
-  cart: ({ session }: AccountSession): Row => ({ table: 'cart', key: 'session_hash', id: hashToken(session) }),
-  savedCart: ({ id }: AccountSession): Row => ({ table: 'saved_cart', key: 'buyer_id', id }),
-  sellerScore: ({ id }: AccountSession): Row => ({ table: 'seller_score', key: 'seller_id', id }),
-  buyerScore: ({ id }: AccountSession): Row => ({ table: 'buyer_score', key: 'buyer_id', id }),
+  item: (id: number): RowId => ({ table: 'item', key: 'id', id }),
+  cart: ({ session }: AccountSession): RowId => ({ table: 'cart', key: 'session_hash', id: hashToken(session) }),
+  savedCart: ({ id }: AccountSession): RowId => ({ table: 'saved_cart', key: 'buyer_id', id }),
+  sellerScore: ({ id }: AccountSession): RowId => ({ table: 'seller_score', key: 'seller_id', id }),
+  buyerScore: ({ id }: AccountSession): RowId => ({ table: 'buyer_score', key: 'buyer_id', id }),
 }
 
 /** Registers `count` items with 1,000 units each. */
@@ -81,7 +82,7 @@ const HALF = 10
 /** Calls of one operation: some need a held row, and as many others do not. */
 interface HeldRowCase {
   server: RunningServer
-  held: Row
+  held: RowId
   needing: readonly RawCall[]
   free: readonly RawCall[]
 }

@@ -9,8 +9,9 @@ import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../../src/contract/operations.ts'
 import type { DatabaseName } from '../../src/db/schema.ts'
 import { VERSION } from '../../src/process/start.ts'
+import { hashToken } from '../../src/server/market/sessions.ts'
 import { type Cart, Reference } from './reference.ts'
-import { hashToken, openSessions } from './sessions.ts'
+import { openSessions } from './sessions.ts'
 
 export interface SequenceContext {
   reference: Reference

@@ -4,9 +4,10 @@
  * password hash, which is slow on purpose.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Connection } from 'mariadb'
 import type { Role } from '../../src/contract/operations.ts'
+import { hashToken } from '../../src/server/market/sessions.ts'
 
 /** A seller or a buyer, by account id, and one of their sessions. */
 export interface AccountSession {
@@ -32,9 +33,4 @@ export async function openSessions(
     sessions.map(({ id, session }) => [hashToken(session), role, id, LIFE_S, idleS]),
   )
   return sessions
-}
-
-/** The hash that stands for a session in the tables. */
-export function hashToken(session: string): string {
-  return createHash('sha256').update(session).digest('base64url')
 }

@@ -6,8 +6,8 @@
 
 import assert from 'node:assert/strict'
 import type { Result, Role } from '../../src/contract/operations.ts'
-import { withConnection } from '../../src/db/schema.ts'
-import type { Row } from '../../src/db.ts'
+import { withConnection } from '../../src/db/connect.ts'
+import type { RowId } from '../../src/db/plan.ts'
 import { anItem, Caller, encodeRequest, type ItemFields, type Reply, Wire } from './clients.ts'
 import { type RunningServer, type SomeSettings, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
 import { type AccountSession, openSessions } from './sessions.ts'
@@ -173,7 +173,7 @@ export function resultOrCode({ result, error }: Reply): unknown {
 }
 
 /** Runs `work` while a foreign transaction holds these rows. */
-export function withRowsHeld<T>({ urls }: TestMarketplace, rows: readonly Row[], work: () => Promise<T>): Promise<T> {
+export function withRowsHeld<T>({ urls }: TestMarketplace, rows: readonly RowId[], work: () => Promise<T>): Promise<T> {
   return withConnection(urls.product, async (connection) => {
     await connection.beginTransaction()
     for (const { table, key, id } of rows) {

@@ -12,9 +12,10 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import type { Connection } from 'mariadb'
 import { withConnection } from '../../src/db/connect.ts'
+import { hashToken } from '../../src/server/market/sessions.ts'
 import type { Reply } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
-import { type AccountSession, hashToken } from '../support/sessions.ts'
+import type { AccountSession } from '../support/sessions.ts'
 import { callTogether, openShop, SHOP_SETTINGS, type Shop } from '../support/shop.ts'
 
 const CASES = 160

@@ -7,9 +7,9 @@ import assert from 'node:assert/strict'
 import { scryptSync } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { withConnection } from '../../../src/db/connect.ts'
+import { hashToken } from '../../../src/server/market/sessions.ts'
 import { Caller, type OpenAccount, openAccount } from '../../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../../support/marketplace.ts'
-import { hashToken } from '../../support/sessions.ts'
 
 let marketplace: TestMarketplace
 let sellers: RunningServer<'seller'>
