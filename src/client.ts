@@ -1,49 +1,82 @@
 #!/usr/bin/env node
 /**
- * souk: the command line for sellers and buyers. One command and its answer;
- * with a role alone, a shell, or the commands of standard input. What a single
- * command does not need is loaded only by what does.
+ * souk: the command line for sellers and buyers. With a command it prints the
+ * result; with a role alone it is a shell, or carries out a script. A single
+ * command loads nothing that only the others need.
  */
 
-import { cac } from 'cac'
-import { nearestOf, readWords } from './client/argv.ts'
-import { type Command, carryOut, isCommand } from './client/call.ts'
-import { aboutPort, addProgramOptions, Commands } from './client/commands.ts'
-import { Desk } from './client/context.ts'
-import { EXIT, errorJson, UsageError, usageFailure } from './client/failures.ts'
-import { helpOfProgram } from './client/help.ts'
-import { Screen } from './client/screen.ts'
+import { type CommandSyntax, findNearest, parseArgv } from './client/argv.ts'
+import { carryOut } from './client/call.ts'
+import {
+  type Command,
+  Commands,
+  connectionOptions,
+  HELP_OPTION,
+  JSON_OPTION,
+  portOption,
+  VERSION_OPTION,
+  VERSION_TEXT,
+} from './client/commands.ts'
+import { Context } from './client/context.ts'
+import { EXIT, encodeFailure, toUsageFailure, UsageError } from './client/failures.ts'
+import { formatHelp } from './client/help.ts'
+import { Screen } from './client/output.ts'
+import { readPassword } from './client/prompt.ts'
 import { ROLES, type Role } from './contract/operations.ts'
 import { loadDotEnv, VERSION } from './process/start.ts'
 
-/** What the program can be told first, and what that is about. */
-const WORDS = {
-  seller: 'act as a seller: one command, or a shell; souk seller --help lists the commands',
-  buyer: 'act as a buyer: one command, or a shell; souk buyer --help lists the commands',
-  status: 'tell which servers answer and how fast, and who is logged in',
-  completion: 'print a script by which Tab completes commands, in bash, zsh or fish',
-} as const
+const PORT_OPTIONS = ROLES.map((role) => portOption(`${role}-port`, role))
+
+/** What may be typed first. */
+const PROGRAMS: readonly (CommandSyntax & { about: string })[] = [
+  {
+    word: 'seller',
+    args: [],
+    options: [],
+    about: 'Act as a seller: one command, or a shell; souk seller --help lists the commands',
+  },
+  {
+    word: 'buyer',
+    args: [],
+    options: [],
+    about: 'Act as a buyer: one command, or a shell; souk buyer --help lists the commands',
+  },
+  {
+    word: 'status',
+    args: [],
+    options: [JSON_OPTION, ...connectionOptions(PORT_OPTIONS)],
+    about: 'Show which servers answer and how fast, and who is logged in',
+  },
+  {
+    word: 'completion',
+    args: ['<shell>'],
+    options: [],
+    about: 'Print the script that makes Tab complete commands in bash, zsh or fish',
+  },
+]
+const OPTIONS = [HELP_OPTION, VERSION_OPTION]
 
 /** Resolves to the exit code. */
 async function main(words: readonly string[]): Promise<number> {
-  const [first, ...rest] = roleFirst(words)
+  const [first, ...rest] = putRoleFirst(words)
   const role = ROLES.find((known) => known === first)
   try {
     if (role !== undefined) return await actAs(role, rest)
     if (first === 'help') return await main([...rest, '--help'])
     if (first === 'complete') return await complete(rest)
-    return await actForAll(words)
+    return await actWithoutRole(words)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
+    const failure = toUsageFailure(error)
     const screen = new Screen(!words.includes('--no-color'), process.env)
-    if (words.includes('--json')) screen.line(errorJson(usageFailure(error)))
-    else screen.failure(usageFailure(error))
+    if (words.includes('--json')) screen.print(encodeFailure(failure))
+    else screen.noteFailure(failure)
     return EXIT.usage
   }
 }
 
 /** Options may stand before the role. */
-function roleFirst(words: readonly string[]): readonly string[] {
+function putRoleFirst(words: readonly string[]): readonly string[] {
   const at = words.findIndex((word) => ROLES.includes(word as Role))
   return at > 0 && words[0]?.startsWith('-') ? [words[at] as Role, ...words.toSpliced(at, 1)] : words
 }
@@ -51,54 +84,78 @@ function roleFirst(words: readonly string[]): readonly string[] {
 async function actAs(role: Role, words: readonly string[]): Promise<number> {
   const commands = new Commands(role, { inShell: false })
   const parsed = commands.parse(words[0] === 'help' ? [...words.slice(1), '--help'] : words)
-  if (parsed === undefined) return 0
-  if (isCommand(parsed)) return carryOutOnly(new Desk(commands, parsed.options), parsed)
+  if (parsed.kind === 'information') return printText(parsed.text)
+  if (parsed.kind === 'command') return carryOutAlone(commands, parsed)
   if (!process.stdin.isTTY) return (await import('./client/script.ts')).runScript(role, parsed.options)
   if (process.stdout.isTTY && !process.env.CI) return (await import('./client/shell.ts')).runShell(role, parsed.options)
-  throw new UsageError(['a command is missing: the shell needs a terminal'], commands.line('--help'))
+  throw new UsageError(['a command is missing: the shell needs a terminal'], commands.hint('--help'))
 }
 
-async function carryOutOnly(desk: Desk, command: Command): Promise<number> {
-  process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
-  const failure = await carryOut(desk, command)
-  desk.close()
+async function carryOutAlone(commands: Commands<Role>, command: Command<Role>): Promise<number> {
+  const context = new Context(commands, command.options, { readPassword })
+  process.once('SIGINT', () => context.interrupt() || process.exit(EXIT.interrupted))
+  const failure = await carryOut(context, command)
+  context.close()
   return failure?.exitCode ?? 0
 }
 
-/** What is neither for sellers nor for buyers. */
-async function actForAll(words: readonly string[]): Promise<number> {
-  const program = cac('souk')
-  for (const role of ROLES) program.command(role, WORDS[role])
-  const status = program.command('status', WORDS.status).option('--json', 'print one JSON document')
-  addProgramOptions(status, Object.fromEntries(ROLES.map((role) => [`${role}-port`, aboutPort(role)])))
-  program.command('completion <shell>', WORDS.completion).example('  $ source <(souk completion bash)')
-  program.help((sections) => helpOfProgram(sections, program.matchedCommand)).version(VERSION)
-
-  const help = (command: { name: string } | undefined) =>
-    `souk ${command === undefined ? '' : `${command.name} `}--help`
-  const read = readWords({ cac: program, unknown: unknownWord, help }, words)
-  if (read === undefined) return 0
-  const { command, args, options } = read
-  if (command === undefined) throw new UsageError(['who are you, a seller or a buyer?'], help(command))
-  if (command.name === 'completion') return (await import('./client/completion.ts')).printScript(args)
-  const ports = { seller: options.word('seller-port'), buyer: options.word('buyer-port') }
-  const [host, timeout, json] = [options.word('host'), options.word('timeout'), options.flag('json') === true]
+async function actWithoutRole(words: readonly string[]): Promise<number> {
+  const hint = (program: CommandSyntax | undefined) => `souk ${program === undefined ? '' : `${program.word} `}--help`
+  const known = { commands: PROGRAMS, options: OPTIONS, unknown: toUnknown, hint }
+  const { command: program, args, options, asksFor } = parseArgv<(typeof PROGRAMS)[number]>(known, words)
+  if (asksFor === 'help') return printText(program === undefined ? formatOwnHelp() : formatProgramHelp(program))
+  if (asksFor === 'version') return printText(VERSION_TEXT)
+  if (program === undefined) throw new UsageError(['who are you, a seller or a buyer?'], hint(program))
+  if (program.word === 'completion') return (await import('./client/completion.ts')).printScript(args)
   const screen = new Screen(options.flag('color') !== false, process.env)
-  return (await import('./client/status.ts')).showStatus(screen, { json, host, ports, timeout })
+  return (await import('./client/status.ts')).showStatus(screen, {
+    json: options.flag('json') === true,
+    host: options.word('host'),
+    ports: { seller: options.word('seller-port'), buyer: options.word('buyer-port') },
+    timeout: options.word('timeout'),
+  })
 }
 
-/** Perhaps it is a command of one of the roles. */
-function unknownWord(word: string): UsageError {
-  const role = ROLES.find((one) => new Commands(one, { inShell: false }).named(word) !== undefined)
-  const nearest = role === undefined ? nearestOf(word, Object.keys(WORDS)) : `${role} ${word}`
+/** The error for a word that no program has; it may be a command of a role. */
+function toUnknown(word: string): UsageError {
+  const role = ROLES.find((one) => new Commands(one, { inShell: false }).find(word) !== undefined)
+  const names = PROGRAMS.map((program) => program.word)
+  const nearest = role === undefined ? findNearest(word, names) : `${role} ${word}`
   return new UsageError([`there is no command "${word}"`], `souk ${nearest ?? '--help'}`)
 }
 
-/** Answers one of the scripts of `souk completion`; the words follow "--". */
+function formatOwnHelp(): string {
+  return formatHelp({
+    title: `souk ${VERSION}, an online marketplace`,
+    examples: [
+      'souk buyer create-account ann "Ann Lee"',
+      'souk buyer',
+      'souk seller display-items-for-sale --json',
+      'souk status',
+    ],
+    usage: 'souk <command> [options]',
+    commands: PROGRAMS.map(({ word, args, about }) => [[word, ...args].join(' '), about]),
+    options: OPTIONS.map(({ usage, about }) => [usage, about]),
+  })
+}
+
+function formatProgramHelp({ word, args, options, about }: (typeof PROGRAMS)[number]): string {
+  return formatHelp({
+    title: `${about}.`,
+    examples: word === 'completion' ? ['source <(souk completion bash)'] : [],
+    usage: ['souk', word, ...args].join(' '),
+    options: [...options, HELP_OPTION].map(({ usage, about }) => [usage, about]),
+  })
+}
+
+/** Answers a script of `souk completion`; the words follow "--". */
 async function complete([, ...words]: readonly string[]): Promise<number> {
-  const { printCandidates } = await import('./client/completion.ts')
-  const programs = Object.entries(WORDS).map(([word, about]) => ({ word, about }))
-  return printCandidates(words, programs)
+  return (await import('./client/completion.ts')).printCandidates(words, PROGRAMS)
+}
+
+function printText(text: string): number {
+  process.stdout.write(`${text}\n`)
+  return 0
 }
 
 for (const stream of [process.stdout, process.stderr]) {

@@ -163,7 +163,7 @@ describe('a session', () => {
     for (const role of ROLES) {
       const documents = (await ann.result(`${role} --json`, { input: lines[role].join('\n') })).trim().split('\n')
       const commands = new Commands<Role>(role, { inShell: false })
-      const called = lines[role].map((line) => commands.named(line.split(' ')[0])?.operation)
+      const called = lines[role].map((line) => commands.find(line.split(' ')[0])?.operation)
       assert.deepEqual(called.toSorted(), [...operationsByName(role).keys()].toSorted())
       for (const [index, operation] of called.entries()) {
         const { result } = operationsByName(role).get(String(operation)) as { result: z.ZodObject }

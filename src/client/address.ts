@@ -1,4 +1,4 @@
-/** Where the server is that a command talks to, and how long it waits: flags, then the environment, then what souk-server has unless set. */
+/** Where a command finds its server, and how long it waits: options, then the environment, then souk-server's defaults. */
 
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import type { Role } from '../contract/operations.ts'
@@ -7,12 +7,12 @@ import { UsageError } from './failures.ts'
 export interface Address {
   host: string
   port: number
-  /** Longest time until a command is answered. */
+  /** How long a command may take. */
   timeoutMs: number
 }
 
-/** As it was typed. */
-interface Where {
+/** The options, as they were typed. */
+interface AddressOptions {
   host?: string | undefined
   port?: string | undefined
   timeout?: string | undefined
@@ -21,15 +21,15 @@ interface Where {
 const TIMEOUT_S = 15
 const LONGEST_TIMEOUT_S = 3_600
 
-/** Throws `UsageError`. */
+/** Throws `UsageError`, which names the port's option as `portOption`. */
 export function readAddress(
   role: Role,
-  options: Where,
+  options: AddressOptions,
   environment: NodeJS.ProcessEnv,
   portOption = '--port',
 ): Address {
   const variable = `SOUK_${role.toUpperCase()}_PORT`
-  const port = wholeNumber(String(options.port ?? (environment[variable] || DEFAULT_PORTS[role])))
+  const port = parseWholeNumber(String(options.port ?? (environment[variable] || DEFAULT_PORTS[role])))
   const timeoutS = Number(options.timeout ?? TIMEOUT_S)
   const problems: string[] = []
   if (!(port >= 1 && port <= 65_535)) {
@@ -46,12 +46,12 @@ export function readAddress(
   }
 }
 
-/** Not a number for whatever has more than digits. */
-function wholeNumber(text: string): number {
+/** NaN for text that is not all digits. */
+function parseWholeNumber(text: string): number {
   return /^\d+$/.test(text) ? Number(text) : Number.NaN
 }
 
-/** Whether it is this machine, where a server can be started. */
+/** Whether a host is this machine, where the user can start a server. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.')
 }

@@ -1,142 +1,191 @@
 /**
- * The words of a command line, read by cac, which is not let near what they
- * say: numbers, blanks and dashes come out as they were typed, and what no
- * command has is refused.
+ * The words of a command line, read by cac. Words come out exactly as they
+ * were typed, whatever they look like; options and words that a command does
+ * not have are refused.
  */
 
-import type { CAC, Command } from 'cac'
+import { type CAC, cac } from 'cac'
 import { closest, distance } from 'fastest-levenshtein'
 import { UsageError } from './failures.ts'
 
-export interface Read {
-  /** Undefined where nothing but options was typed. */
-  command: Command | undefined
+export interface CommandSyntax {
+  word: string
+  /** A short name. */
+  alias?: string | undefined
+  /** As help shows them: <name>, [...keywords]. */
   args: readonly string[]
-  options: Given
+  options: readonly OptionSyntax[]
 }
 
-/** The options of a command line, by their names. Throws `UsageError` for one word too many. */
-export class Given {
+export interface OptionSyntax {
+  /** As help shows it: --price <price>. */
+  usage: string
+  /** Its long name: --price. */
+  word: string
+  takesValue: boolean
+  about: string
+}
+
+export function defineOption(usage: string, about: string): OptionSyntax {
+  const [word = ''] = /--[a-z-]+/.exec(usage) ?? []
+  return { usage, word, takesValue: usage.includes('<'), about }
+}
+
+export interface Program<C extends CommandSyntax> {
+  commands: readonly C[]
+  /** Options of every command, which may also stand without one. */
+  options: readonly OptionSyntax[]
+  /** The error for a word that is no command. */
+  unknown(word: string): UsageError
+  /** What to type for the help of a command, or of the program. */
+  hint(command: C | undefined): string
+}
+
+export interface Argv<C extends CommandSyntax> {
+  /** Undefined if only options were typed. */
+  command: C | undefined
+  args: readonly string[]
+  options: GivenOptions
+  /** Set if help or the version was asked for; then nothing else was checked. */
+  asksFor: 'help' | 'version' | undefined
+}
+
+/** The options that were typed, by name. */
+export class GivenOptions {
   readonly #values: Readonly<Record<string, unknown>>
 
   constructor(values: Readonly<Record<string, unknown>>) {
     this.#values = values
   }
 
-  /** Whether a flag was given, and not with "no-". */
+  /** True for a flag, false for its "no-" form, undefined without either. */
   flag(name: string): boolean | undefined {
-    const value = [this.#values[camelCase(name)]].flat().at(-1)
+    const value = [this.#values[toCamelCase(name)]].flat().at(-1)
     return value === undefined ? undefined : value === true
   }
 
-  /** The words that an option was given, each as it was typed. */
+  /** The values of an option, each as it was typed. */
   words(name: string): string[] {
-    const values = [this.#values[camelCase(name)]].flat()
+    const values = [this.#values[toCamelCase(name)]].flat()
     return values
       .filter((value) => typeof value !== 'boolean' && value !== undefined)
-      .map((value) => unmarked(String(value)))
+      .map((value) => unmark(String(value)))
   }
 
-  /** The word of an option that can be given once, if it is. */
+  /** The value of an option that may be given once, as a list of one or none. Throws `UsageError` for a second value. */
   atMostOne(name: string): string[] {
     const words = this.words(name)
     if (words.length > 1) throw new UsageError([`--${name} is given more than once`])
     return words
   }
 
+  /** The value of an option that may be given once. Throws `UsageError` for a second value. */
   word(name: string): string | undefined {
     return this.atMostOne(name)[0]
   }
 }
 
-/** What the program's commands make of what was typed, and what they say of it. */
-export interface Program {
-  cac: CAC
-  unknown(word: string): UsageError
-  /** What to type for the help of a command. */
-  help(command: Command | undefined): string
+/** Throws `UsageError`. */
+export function parseArgv<C extends CommandSyntax>(program: Program<C>, words: readonly string[]): Argv<C> {
+  const parser = createParser(program)
+  const parsed = parser.parse(['', '', ...mark(words)], { run: false })
+  const command = program.commands.find(({ word }) => word === parser.matchedCommand?.name)
+  const args = parsed.args.map((word) => unmark(String(word)))
+  const isAsked = (name: 'help' | 'version') => parsed.options[name] && parser.globalCommand.hasOption(name)
+  const asksFor = isAsked('help') ? 'help' : isAsked('version') ? 'version' : undefined
+  if (asksFor === undefined) {
+    if (command === undefined && args[0] !== undefined) throw program.unknown(args[0])
+    withHint(program.hint(command), () => {
+      checkOptions(words, [...(command?.options ?? []), ...program.options])
+      checkSurplus(args, command)
+    })
+  }
+  return { command, args, options: new GivenOptions(parsed.options), asksFor }
 }
 
-/** Undefined when help or the version was asked for, which is then printed. Throws `UsageError`. */
-export function readWords({ cac, unknown, help }: Program, words: readonly string[]): Read | undefined {
-  const parsed = cac.parse(['', '', ...asTyped(words)], { run: false })
-  const command = cac.matchedCommand
-  const args = parsed.args.map((word) => unmarked(String(word)))
-  if (parsed.options.help || (parsed.options.version && command === undefined)) return undefined
-  if (command === undefined && args[0] !== undefined) throw unknown(args[0])
-  return advised(help(command), () => {
-    checkOptions(words, cac)
-    if (parsed.options.version) cac.outputVersion()
-    if (parsed.options.version) return undefined
-    const isOpen = command === undefined || command.args.some(({ variadic }) => variadic)
-    const surplus = isOpen ? undefined : args[command.args.length]
-    if (surplus !== undefined) throw new UsageError([`"${surplus}" is too much`])
-    return { command, args, options: new Given(parsed.options) }
-  })
+/** A new one for each command line: cac keeps what it has parsed. */
+function createParser<C extends CommandSyntax>({ commands, options }: Program<C>): CAC {
+  const parser = cac('souk')
+  for (const { usage } of options) parser.option(usage, '')
+  for (const { word, alias, args, options } of commands) {
+    const command = parser.command([word, ...args].join(' '))
+    if (alias !== undefined) command.alias(alias)
+    for (const { usage } of options) command.option(usage, '')
+  }
+  return parser
 }
 
-/** Adds to what is wrong where to read on. */
-export function advised<T>(next: string, read: () => T): T {
+/** Adds a hint to a `UsageError` that has none. */
+export function withHint<T>(hint: string, work: () => T): T {
   try {
-    return read()
+    return work()
   } catch (error) {
-    throw error instanceof UsageError ? new UsageError([error.message], error.next ?? next) : error
+    throw error instanceof UsageError ? new UsageError([error.message], error.hint ?? hint) : error
   }
 }
 
-/** Refuses options that the command has not, or that lack their value or have one too many. */
-function checkOptions(words: readonly string[], { matchedCommand, globalCommand }: CAC): void {
-  const options = [...(matchedCommand?.options ?? []), ...globalCommand.options]
-  const names = (rawName: string): string[] => rawName.match(/--?[a-z-]+/g) ?? []
-  const known = options.flatMap(({ rawName }) => names(rawName))
-  const end = endOfOptions(words)
-  for (const [index, word] of words.slice(0, end).entries()) {
+/** Refuses unknown options, values that are missing, and values of flags. */
+function checkOptions(words: readonly string[], options: readonly OptionSyntax[]): void {
+  const named = options.map((option) => ({ ...option, names: option.usage.match(/--?[a-z-]+/g) ?? [] }))
+  const typed = words.slice(0, findEndOfOptions(words))
+  for (const [index, word] of typed.entries()) {
     const [name = '', value] = word.split('=')
     if (!name.startsWith('-') || isNumeric(word)) continue
-    const option = options.find(({ rawName }) => names(rawName).includes(name))
-    const nearest = nearestOf(name, known)
-    if (option === undefined)
+    const option = named.find(({ names }) => names.some((known) => known === name))
+    if (option === undefined) {
+      const nearest = findNearest(
+        name,
+        named.flatMap(({ names }) => names),
+      )
       throw new UsageError([`there is no option ${name}${nearest === undefined ? '' : `; there is ${nearest}`}`])
-    if (option.isBoolean && value !== undefined) throw new UsageError([`${name} takes no value`])
-    const next = words.slice(0, end)[index + 1]
+    }
+    if (!option.takesValue && value !== undefined) throw new UsageError([`${name} takes no value`])
+    const next = typed[index + 1]
     const isAlone = value === undefined && (next === undefined || (next.startsWith('-') && !isNumeric(next)))
-    if (option.required && isAlone) throw new UsageError([`${name} lacks its value`])
+    if (option.takesValue && isAlone) throw new UsageError([`${name} needs a value`])
   }
 }
 
-/** The word that was most likely meant; undefined when none is near. */
-export function nearestOf(typed: string, words: readonly string[]): string | undefined {
+function checkSurplus(args: readonly string[], command: CommandSyntax | undefined): void {
+  if (command === undefined || command.args.some((arg) => arg.startsWith('[...'))) return
+  const surplus = args[command.args.length]
+  if (surplus !== undefined) throw new UsageError([`"${surplus}" is one word too many`])
+}
+
+/** The word that was most likely meant; undefined if none is near. */
+export function findNearest(typed: string, words: readonly string[]): string | undefined {
   const near = words.filter((word) => {
     return (typed !== '' && word.startsWith(typed)) || distance(typed, word) <= Math.max(2, Math.floor(word.length / 3))
   })
   return near.length === 0 ? undefined : closest(typed, near)
 }
 
-/** What no word can begin with that a system handed over. */
+/** No word that the system hands over can contain it. */
 const MARK = '\0'
 
 /**
- * cac makes a number of what looks like one (00123, 1e5, the empty word), a
- * flag of what is below zero, and a boolean of "true"; what stands behind "--"
- * it puts aside. Marked words it leaves as they were typed. A flag it knows
- * only by its name in camel case; what follows another it takes for a value.
+ * Marks the words that cac would change: it turns what looks like a number
+ * (00123, 1e5, the empty word) into one, a negative number into a flag, and
+ * "true" into a boolean; and it puts aside what stands behind "--". Options
+ * are given in camel case, the only form in which cac knows a flag as a flag:
+ * otherwise it takes the next word for its value.
  */
-function asTyped(words: readonly string[]): string[] {
-  const end = endOfOptions(words)
+function mark(words: readonly string[]): string[] {
+  const end = findEndOfOptions(words)
   const marked = words.slice(0, end).map((word) => {
     const [, option = '', value = word] = /^(--[^=]+=)(.*)$/s.exec(word) ?? []
-    const plain = !isNumeric(value) && value !== 'true' && value !== 'false'
-    return (plain ? word : option + MARK + value).replace(/(?<=^--)(?!no-)[^=]+/, camelCase)
+    const isSafe = !isNumeric(value) && value !== 'true' && value !== 'false'
+    return (isSafe ? word : option + MARK + value).replace(/(?<=^--)(?!no-)[^=]+/, toCamelCase)
   })
   return [...marked, ...words.slice(end + 1).map((word) => MARK + word)]
 }
 
-function unmarked(word: string): string {
+function unmark(word: string): string {
   return word.startsWith(MARK) ? word.slice(MARK.length) : word
 }
 
-/** Where "--" stands, or would. */
-function endOfOptions(words: readonly string[]): number {
+/** The index of "--", or the number of words. */
+function findEndOfOptions(words: readonly string[]): number {
   return words.includes('--') ? words.indexOf('--') : words.length
 }
 
@@ -144,6 +193,6 @@ function isNumeric(word: string): boolean {
   return !Number.isNaN(Number(word))
 }
 
-function camelCase(name: string): string {
+function toCamelCase(name: string): string {
   return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
 }

@@ -1,85 +1,84 @@
 /**
- * One command, from its parameters to what is printed: whose session it is,
- * the call or the calls for all pages, and what is remembered of it.
+ * One command carried out, from its parameters to what is printed: the session
+ * or password it needs, its call or the calls for all pages, and what is
+ * remembered afterwards.
  */
 
-import { type Name, operationsByName, type Role } from '../contract/operations.ts'
+import { operationsByName, type Role } from '../contract/operations.ts'
 import { progress } from '../process/progress.ts'
-import type { Parsed } from './commands.ts'
-import type { Desk } from './context.ts'
+import type { Command } from './commands.ts'
+import type { Context } from './context.ts'
 import { type Failure, NotLoggedIn } from './failures.ts'
-import { type AnyResult, Results } from './output.ts'
-import { passwordFrom } from './password.ts'
+import { ResultPrinter } from './output.ts'
+import { readPasswordFile } from './prompt.ts'
 
-export type Command = Parsed<Role> & { operation: Name<Role> }
-
-export function isCommand(parsed: Parsed<Role>): parsed is Command {
-  return parsed.operation !== undefined
-}
-
-/** Resolves to what went wrong, if anything did, when that has been told. Rejects with our own mistakes. */
-export async function carryOut(desk: Desk, command: Command): Promise<Failure | undefined> {
-  const { commands, state, screen } = desk
-  const { operation, options } = command
-  const results = new Results(screen, { role: commands.role, ...command, json: options.json })
-  const session = state.session?.session
+/** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs of this program. */
+export async function carryOut(context: Context, command: Command<Role>): Promise<Failure | undefined> {
+  const { commands, memory, screen } = context
+  const { operation, params, options } = command
+  const printer = new ResultPrinter(screen, { role: commands.role, operation, params }, options.json)
+  const session = memory.session?.session
   try {
-    const params = { ...command.params, ...(await credentials(desk, command)) }
-    await (options.all ? callAll : callOnce)(desk, command, params, results)
+    const complete = { ...params, ...(await readCredentials(context, command)) }
+    await (options.all ? callForAllPages : callOnce)(context, command, complete, printer)
     return undefined
   } catch (error) {
-    const failure = desk.failureOf(error, command)
-    if (failure.code === 'unauthenticated' && operation !== 'login') state.forget(session)
-    return desk.tell(failure, options.json ? () => results.failed(failure) : undefined)
+    const failure = context.explain(error, command)
+    if (failure.code === 'unauthenticated' && operation !== 'login') memory.forgetSession(session)
+    context.printFailure(failure, options.json ? () => printer.encodeFailure(failure) : undefined)
+    return failure
   }
 }
 
-/** The session or the password that the operation needs. */
-async function credentials(desk: Desk, { operation, options }: Command): Promise<object> {
-  const shape = operationsByName(desk.commands.role).get(operation)?.params.shape ?? {}
+/** The session or the password, whichever the operation needs. */
+async function readCredentials(context: Context, { operation, options }: Command<Role>): Promise<object> {
+  const shape = operationsByName(context.commands.role).get(operation)?.params.shape ?? {}
   if ('password' in shape) {
-    if (options.passwordFile !== undefined) return { password: passwordFrom(options.passwordFile) }
-    return { password: await desk.password(operation === 'create_account') }
+    if (options.passwordFile !== undefined) return { password: readPasswordFile(options.passwordFile) }
+    return { password: await context.readPassword(operation === 'create_account') }
   }
   if (!('session' in shape)) return {}
-  const remembered = desk.state.session
-  if (remembered === undefined) throw new NotLoggedIn('you are not logged in')
-  return { session: remembered.session }
+  const known = context.memory.session
+  if (known === undefined) throw new NotLoggedIn('you are not logged in')
+  return { session: known.session }
 }
 
-async function callOnce(desk: Desk, command: Command, params: object, results: Results): Promise<void> {
-  const result = await desk.shown(call(desk, command, params))
-  if (command.operation === 'login') keepSession(desk, { ...params, ...result })
-  if (command.operation === 'logout') desk.state.forget((params as { session: string }).session)
-  results.show(result)
+async function callOnce(
+  context: Context,
+  { operation }: Command<Role>,
+  params: object,
+  printer: ResultPrinter,
+): Promise<void> {
+  const result = await context.showWaiting(context.call(operation, params))
+  if (operation === 'login') rememberSession(context, { ...params, ...result })
+  if (operation === 'logout') context.memory.forgetSession((params as { session: string }).session)
+  printer.print(result)
 }
 
-/** Every page, printed as it comes. */
-async function callAll(desk: Desk, command: Command, params: object, results: Results): Promise<void> {
-  if (!process.stdout.isTTY) progress.begin(command.operation.replaceAll('_', ' '), undefined, 'entries')
+/** Prints every page as it comes. */
+async function callForAllPages(
+  context: Context,
+  { operation }: Command<Role>,
+  params: object,
+  printer: ResultPrinter,
+): Promise<void> {
+  if (!process.stdout.isTTY) progress.begin(operation.replaceAll('_', ' '), undefined, 'entries')
   try {
     let cursor: unknown
     do {
-      const page = await call(desk, command, cursor === undefined ? params : { ...params, cursor })
-      results.add(page)
-      progress.advance(results.entries)
-      await desk.answer(desk.screen.taken())
+      const page = await context.call(operation, cursor === undefined ? params : { ...params, cursor })
+      printer.addPage(page)
+      progress.advance(printer.entries)
+      await context.waitFor(context.screen.drained())
       cursor = page.next_cursor
     } while (cursor !== undefined)
   } finally {
     progress.end()
   }
-  results.end()
+  printer.end()
 }
 
-async function call(desk: Desk, { operation }: Command, params: object): Promise<AnyResult> {
-  desk.asks(params)
-  const result = await desk.answer(desk.client.call(operation, params))
-  desk.saw(result)
-  return result
-}
-
-function keepSession(desk: Desk, { session, username }: { session?: string; username?: string }): void {
-  if (desk.state.remember(String(session), String(username))) return
-  desk.say('souk: SOUK_SESSION is set: commands go on using it, and not the session that has begun')
+function rememberSession(context: Context, { session, username }: { session?: string; username?: string }): void {
+  if (context.memory.rememberSession(String(session), String(username))) return
+  context.note('souk: SOUK_SESSION is set: commands keep using it, not the new session')
 }

@@ -1,29 +1,38 @@
 /**
- * The commands of a role: one for each operation of the contract, whose
- * parameters are its arguments and options. Words come in as they were typed;
- * what comes out is a call that the contract allows.
+ * The commands of a role: one for each operation of the contract, with the
+ * operation's parameters as its arguments and options. Words as they were
+ * typed become a call that the contract allows, or a `UsageError`.
  */
 
-import { type CAC, type Command, cac } from 'cac'
+import type { ZodObject } from 'zod'
 import { DEFAULT_PORTS } from '../contract/addresses.ts'
 import { type Name, operationsByName, type Role } from '../contract/operations.ts'
 import { VERSION } from '../process/start.ts'
-import { advised, type Given, nearestOf, readWords } from './argv.ts'
+import {
+  type CommandSyntax,
+  defineOption,
+  findNearest,
+  type GivenOptions,
+  type OptionSyntax,
+  parseArgv,
+  withHint,
+} from './argv.ts'
 import { UsageError } from './failures.ts'
-import { type Field, fieldsOf, valueFrom } from './fields.ts'
-import { helpOf } from './help.ts'
-import { FORMS, type Form } from './phrases.ts'
+import { type Field, parseValue, toFields } from './fields.ts'
+import { formatHelp, type HelpRow } from './help.ts'
+import { findPhrase } from './phrases.ts'
 
-/** The operation as it is typed. */
-export function wordOf(operation: string): string {
-  return operation.replaceAll('_', '-')
-}
+/** What words come to: a command, options without one, or the text that --help or --version asks for. */
+export type Parsed<R extends Role> =
+  | Command<R>
+  | { kind: 'options'; options: Options }
+  | { kind: 'information'; text: string }
 
-export interface Parsed<R extends Role> {
-  /** Undefined where nothing but options was typed. */
-  operation: Name<R> | undefined
+export interface Command<R extends Role> {
+  kind: 'command'
+  operation: Name<R>
   /** As the contract has them, but without session and password. */
-  params: Record<string, unknown>
+  params: Readonly<Record<string, unknown>>
   options: Options
 }
 
@@ -39,176 +48,197 @@ export interface Options {
   timeout: string | undefined
 }
 
-/** The options that say how a program is to run, and so are not for a line within the shell; `port` says what may be set. */
-export function addProgramOptions<C extends CAC | Command>(to: C, ports: Readonly<Record<string, string>>): C {
-  to.option('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)')
-  for (const [option, about] of Object.entries(ports)) to.option(`--${option} <port>`, about)
-  to.option('--timeout <seconds>', 'longest time until a command is answered (15)')
-  to.option('--no-color', 'no colours, as with NO_COLOR')
-  return to
-}
-
-/** What is said of a role's port. */
-export function aboutPort(role: Role): string {
-  return `port of the ${role} server (SOUK_${role.toUpperCase()}_PORT, ${DEFAULT_PORTS[role]})`
-}
-
-/** One command, for help and completion. */
-export interface CommandEntry<R extends Role> {
+export interface CommandEntry<R extends Role> extends CommandSyntax {
   operation: Name<R>
-  word: string
-  alias: string | undefined
   about: string
+  /** Fields that need no name, in the order in which they are typed. */
   positional: readonly Field[]
-  options: readonly Field[]
-  /** Answers in pages. */
-  paged: boolean
+  /** Fields that are given as options. */
+  named: readonly Field[]
   takesPassword: boolean
   examples: readonly string[]
 }
 
-/** An option of a command, for completion. */
-export interface OptionEntry {
-  word: string
-  about: string
-  takesValue: boolean
-  /** The parameter that it gives, if it gives one. */
-  field: Field | undefined
+/** Commands that only the shell and scripts have. */
+export const BUILTINS = [
+  { word: 'help', alias: undefined, about: 'List the commands or explain one' },
+  { word: 'status', alias: undefined, about: 'Show which servers answer and how fast' },
+  { word: 'exit', alias: 'quit', about: 'Leave' },
+] as const
+
+export const VERSION_TEXT = `souk/${VERSION} ${process.platform}-${process.arch} node-${process.version}`
+
+export const HELP_OPTION = defineOption('-h, --help', 'print this help')
+export const VERSION_OPTION = defineOption('-v, --version', 'print the version')
+export const JSON_OPTION = defineOption('--json', 'print one JSON document')
+const KEEP_GOING_OPTION = defineOption('--keep-going', 'do not stop at a command of standard input that fails')
+/** Options that are of no use to a single command. */
+const ALONE: readonly OptionSyntax[] = [KEEP_GOING_OPTION, VERSION_OPTION]
+
+/** How a program connects and prints; `ports` are its options for the ports of servers. */
+export function connectionOptions(ports: readonly OptionSyntax[]): OptionSyntax[] {
+  return [
+    defineOption('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)'),
+    ...ports,
+    defineOption('--timeout <seconds>', 'time limit of a command (15)'),
+    defineOption('--no-color', 'print no colours, as with NO_COLOR'),
+  ]
+}
+
+export function portOption(name: string, role: Role): OptionSyntax {
+  const about = `port of the ${role} server (SOUK_${role.toUpperCase()}_PORT, ${DEFAULT_PORTS[role]})`
+  return defineOption(`--${name} <port>`, about)
 }
 
 export class Commands<R extends Role> {
   readonly role: R
   readonly entries: readonly CommandEntry<R>[]
-  readonly inShell: boolean
-  #elsewhere = ''
+  /** Options of every command, which may also stand without one. */
+  readonly options: readonly OptionSyntax[]
+  readonly #inShell: boolean
+  /** The --host and --port that were parsed last: hints repeat them. */
+  #givenServer = ''
 
-  /** In the shell a line is a command, without the program and the role. */
+  /** In the shell, commands are typed without the program and the role, and talk to the shell's server. */
   constructor(role: R, { inShell }: { inShell: boolean }) {
     this.role = role
-    this.inShell = inShell
-    this.entries = [...operationsByName(role)].map(([name, { about, params }]) => {
-      const operation = name as Name<R>
-      const { alias, positional = [], examples } = (FORMS[role] as Record<string, Form<string>>)[name] as Form<string>
-      const fields = fieldsOf(params)
-      return {
-        ...{ operation, word: wordOf(name), alias, about, examples },
-        ...{ paged: 'cursor' in params.shape, takesPassword: 'password' in params.shape },
-        positional: positional.map((wanted) => fields.find((field) => field.name === wanted) as Field),
-        options: fields.filter((field) => !positional.includes(field.name)),
-      }
-    })
+    this.#inShell = inShell
+    this.entries = [...operationsByName(role)].map(([name, { about, params }]) =>
+      toEntry(role, name as Name<R>, about, params),
+    )
+    this.options = inShell
+      ? [JSON_OPTION, HELP_OPTION]
+      : [JSON_OPTION, ...connectionOptions([portOption('port', role)]), KEEP_GOING_OPTION, HELP_OPTION, VERSION_OPTION]
   }
 
-  /** What somebody has to type for it: where the program was told of another server, once more with that. */
-  line(words: string): string {
-    return this.inShell ? words : `souk ${this.role} ${words}${this.#elsewhere}`
-  }
-
-  /** Lines to type will lead to the same server as these options. */
-  lead({ host, port }: Options): void {
-    this.#elsewhere = Object.entries({ host, port })
-      .map(([option, value]) => (value === undefined ? '' : ` --${option} ${value}`))
-      .join('')
-  }
-
-  named(word: string | undefined): CommandEntry<R> | undefined {
+  /** By name or short name. */
+  find(word: string | undefined): CommandEntry<R> | undefined {
     return this.entries.find((entry) => entry.word === word || (entry.alias !== undefined && entry.alias === word))
   }
 
-  /** The options of a command; without one, those that stand alone. */
-  options(entry: CommandEntry<R> | undefined): OptionEntry[] {
-    const program = this.#program()
-    const command = program.commands.find(({ name }) => name === entry?.word)
-    return [...(command?.options ?? []), ...program.globalCommand.options].map(
-      ({ rawName, description, isBoolean }) => {
-        const [word = ''] = /--[a-z-]+/.exec(rawName) ?? []
-        const field = entry?.options.find(({ label }) => word === `--${label}`)
-        return { word, about: description, takesValue: isBoolean !== true, field }
-      },
-    )
+  /** What to type: with the program and the role outside the shell, and again with the --host and --port given. */
+  hint(words: string): string {
+    return this.#typed(words) + this.#givenServer
   }
 
-  /** Undefined when help or the version was asked for, which is then printed. Throws `UsageError`. */
-  parse(words: readonly string[]): Parsed<R> | undefined {
-    const help = (command: Command | undefined) =>
-      this.line(command === undefined ? '--help' : `${command.name} --help`)
-    const program = { cac: this.#program(), help, unknown: (word: string) => this.#unknown(word) }
-    const read = readWords(program, words)
-    if (read === undefined) return undefined
-    const { command, args, options: given } = read
-    return advised(help(command), () => {
-      const options = optionsOf(given)
-      this.lead(options)
-      const entry = this.named(command?.name)
-      return { operation: entry?.operation, options, params: entry ? this.#params(entry, args, given) : {} }
+  /** Throws `UsageError`. */
+  parse(words: readonly string[]): Parsed<R> {
+    const hint = (entry: CommandSyntax | undefined) =>
+      this.hint(entry === undefined ? '--help' : `${entry.word} --help`)
+    const unknown = (word: string) => this.#unknown(word)
+    const known = { commands: this.entries, options: this.options, unknown, hint }
+    const { command: entry, args, options: given, asksFor } = parseArgv<CommandEntry<R>>(known, words)
+    if (asksFor === 'help')
+      return { kind: 'information', text: entry === undefined ? this.#help() : this.#helpFor(entry) }
+    if (asksFor === 'version') return { kind: 'information', text: VERSION_TEXT }
+    return withHint(hint(entry), () => {
+      const options = toOptions(given)
+      this.#givenServer = formatServer(options)
+      if (entry === undefined) return { kind: 'options', options }
+      const params = toParams(this.role, entry, args, given)
+      return { kind: 'command', operation: entry.operation, params, options }
     })
   }
 
-  #program(): CAC {
-    const program = cac(this.inShell ? this.role : `souk ${this.role}`)
-    program.option('--json', 'print one JSON document')
-    if (!this.inShell) addProgramOptions(program, { port: aboutPort(this.role) })
-    if (!this.inShell) program.option('--keep-going', 'go on after a command of standard input that failed')
-    for (const entry of this.entries) this.#add(program, entry)
-    program.help((sections) => helpOf(this, this.named(program.matchedCommand?.name), sections))
-    if (!this.inShell) program.version(VERSION)
-    return program
+  #help(): string {
+    return formatHelp({
+      title: `souk ${VERSION}, for ${this.role}s`,
+      examples: this.#firstSession().map((example) => this.#typed(example)),
+      usage: this.#typed('<command> [options]'),
+      commands: [...this.entries, ...(this.#inShell ? BUILTINS : [])].map(toSummary),
+      options: this.options.map(toRow),
+    })
   }
 
-  #add(
-    program: CAC,
-    { word, alias, about, positional, options, paged, takesPassword, examples }: CommandEntry<R>,
-  ): void {
-    const command: Command = program.command([word, ...positional.map(argumentOf)].join(' '), about)
-    const needed = options.filter(({ required, list }) => required && !list).map(optionOf)
-    command.usage([command.rawName, ...needed, '[options]'].join(' '))
-    if (alias !== undefined) command.alias(alias)
-    for (const field of options) command.option(optionOf(field), aboutOf(field))
-    if (paged) command.option('--all', 'every page, printed as it comes')
-    if (takesPassword) {
-      command.option('--password-file <file>', 'read the password from its first line, instead of asking')
-    }
-    for (const example of examples) command.example(`  $ ${this.line(example)}`)
+  #helpFor(entry: CommandEntry<R>): string {
+    const { word, alias, about, args, positional, named, options, examples } = entry
+    const needed = named.filter(({ required, list }) => required && !list).map(toOptionUsage)
+    return formatHelp({
+      title: `${about}.`,
+      examples: examples.map((example) => this.#typed(example)),
+      usage: this.#typed([word, ...args, ...needed, '[options]'].join(' ')),
+      alias: alias === undefined ? undefined : this.#typed(alias),
+      args: positional.map((field) => [field.list ? field.name : field.label, describe(field)]),
+      options: [...options, ...this.options.filter((option) => !ALONE.includes(option))].map(toRow),
+    })
   }
 
-  #params({ operation, positional, options }: CommandEntry<R>, args: readonly string[], given: Given) {
-    const flags = options.filter(({ kind, label }) => kind === 'flag' && given.flag(label))
-    const params: Record<string, unknown> = Object.fromEntries(flags.map(({ name }) => [name, true]))
-    const typed = [
-      ...positional.map((field, index) => [field, args.slice(index, field.list ? undefined : index + 1)] as const),
-      ...options.map((field) => [field, field.list ? given.words(field.label) : given.atMostOne(field.label)] as const),
-    ]
-    for (const [field, words] of typed) {
-      const values = words.map((word) => valueFrom(field, word))
-      if (field.list && (values.length > 0 || field.required)) params[field.name] = values
-      else if (values.length > 0) params[field.name] = values[0]
-    }
-    return checkedParams(this.role, operation, params, [...positional, ...options])
+  #typed(words: string): string {
+    return this.#inShell ? words : `souk ${this.role} ${words}`
+  }
+
+  /** Examples of the commands that a person types first. */
+  #firstSession(): string[] {
+    const words =
+      this.role === 'buyer' ? ['login', 'search-items', 'make-purchase'] : ['login', 'register-item-for-sale']
+    return words.flatMap((word) => this.find(word)?.examples[0] ?? [])
   }
 
   #unknown(word: string): UsageError {
     const words = this.entries.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
-    return new UsageError([`there is no command "${word}"`], this.line(nearestOf(word, words) ?? '--help'))
+    return new UsageError([`there is no command "${word}"`], this.hint(findNearest(word, words) ?? '--help'))
   }
 }
 
-/** What the contract makes of the parameters. Throws `UsageError`. */
-function checkedParams(role: Role, operation: string, params: object, fields: readonly Field[]) {
-  const schema = operationsByName(role).get(operation)?.params
-  const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
-  const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
-  const checked = schema?.omit(omitted).safeParse(params)
-  if (checked?.success) return checked.data as Record<string, unknown>
-  const problems = (checked?.error.issues ?? []).map(({ path, message }) => {
-    const field = fields.find(({ name }) => name === path[0])
-    if (field === undefined) return message
-    const condition = field.expected === undefined ? message : `must be ${field.expected}`
-    return field.name in params ? `${field.label}: ${condition}` : `${field.label} is missing`
-  })
-  throw new UsageError(problems)
+function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, params: ZodObject): CommandEntry<R> {
+  const { alias, positional: order = [], examples } = findPhrase(role, operation)
+  const fields = toFields(params)
+  const positional = order.map((wanted) => fields.find(({ name }) => name === wanted) as Field)
+  const named = fields.filter((field) => !positional.includes(field))
+  const options = named.map((field) => defineOption(toOptionUsage(field), describeOption(field)))
+  const takesPassword = 'password' in params.shape
+  if ('cursor' in params.shape) options.push(defineOption('--all', 'every page, printed as it comes'))
+  if (takesPassword) {
+    options.push(defineOption('--password-file <file>', 'read the password from the first line of this file'))
+  }
+  return {
+    operation,
+    word: operation.replaceAll('_', '-'),
+    alias,
+    about,
+    args: positional.map(toArgumentUsage),
+    options,
+    positional,
+    named,
+    takesPassword,
+    examples,
+  }
 }
 
-function optionsOf(given: Given): Options {
+function toArgumentUsage({ label, name, list, required, choices }: Field): string {
+  if (list) return `[...${name.replaceAll('_', '-')}]`
+  const shown = choices.length > 0 ? choices.join('|') : label
+  return required ? `<${shown}>` : `[${shown}]`
+}
+
+function toOptionUsage({ label, kind, choices }: Field): string {
+  if (kind === 'flag') return `--${label}`
+  return `--${label} <${choices.length > 0 ? choices.join('|') : label}>`
+}
+
+function describe({ about, expected }: Field): string {
+  return expected === undefined ? about : `${about}: ${expected}`
+}
+
+function describeOption(field: Field): string {
+  const what = field.choices.length > 0 ? field.about : describe(field)
+  return `${what}${field.list ? '; may be given several times' : ''}${field.required && !field.list ? ' (required)' : ''}`
+}
+
+/** A command in the list of all, with its description up to the first detail. */
+function toSummary({ word, alias, about }: Pick<CommandEntry<Role>, 'word' | 'alias' | 'about'>): HelpRow {
+  return [alias === undefined ? word : `${word}, ${alias}`, about.split(/[:;,]/)[0] ?? about]
+}
+
+function toRow({ usage, about }: OptionSyntax): HelpRow {
+  return [usage, about]
+}
+
+function formatServer({ host, port }: Options): string {
+  return (host === undefined ? '' : ` --host ${host}`) + (port === undefined ? '' : ` --port ${port}`)
+}
+
+function toOptions(given: GivenOptions): Options {
   return {
     json: given.flag('json') === true,
     all: given.flag('all') === true,
@@ -221,18 +251,41 @@ function optionsOf(given: Given): Options {
   }
 }
 
-function argumentOf({ label, name, list, required, choices }: Field): string {
-  if (list) return `[...${name.replaceAll('_', '-')}]`
-  const shown = choices.length > 0 ? choices.join('|') : label
-  return required ? `<${shown}>` : `[${shown}]`
+/** The parameters that were typed, as the contract has them. Throws `UsageError`. */
+function toParams<R extends Role>(
+  role: R,
+  { operation, positional, named }: CommandEntry<R>,
+  args: readonly string[],
+  given: GivenOptions,
+): Record<string, unknown> {
+  const params: Record<string, unknown> = {}
+  const add = (field: Field, words: readonly string[]) => {
+    const values = words.map((word) => parseValue(field, word))
+    if (field.list && (values.length > 0 || field.required)) params[field.name] = values
+    else if (values.length > 0) params[field.name] = values[0]
+  }
+  for (const [index, field] of positional.entries()) {
+    add(field, args.slice(index, field.list ? undefined : index + 1))
+  }
+  for (const field of named) {
+    if (field.kind !== 'flag') add(field, field.list ? given.words(field.label) : given.atMostOne(field.label))
+    else if (given.flag(field.label)) params[field.name] = true
+  }
+  return checkParams(role, operation, params, [...positional, ...named])
 }
 
-function optionOf({ label, kind, choices }: Field): string {
-  if (kind === 'flag') return `--${label}`
-  return `--${label} <${choices.length > 0 ? choices.join('|') : label}>`
-}
-
-function aboutOf({ about, expected, choices, required, list }: Field): string {
-  const what = expected === undefined || choices.length > 0 ? about : `${about}: ${expected}`
-  return `${what}${list ? '; once for each' : ''}${required && !list ? ' (required)' : ''}`
+/** The parameters in normal form. Throws `UsageError` with everything that is wrong. */
+function checkParams(role: Role, operation: string, params: object, fields: readonly Field[]): Record<string, unknown> {
+  const schema = operationsByName(role).get(operation)?.params
+  const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
+  const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
+  const checked = schema?.omit(omitted).safeParse(params)
+  if (checked?.success) return checked.data as Record<string, unknown>
+  const problems = (checked?.error.issues ?? []).map(({ path, message }) => {
+    const field = fields.find(({ name }) => name === path[0])
+    if (field === undefined) return message
+    const condition = field.expected === undefined ? message : `must be ${field.expected}`
+    return field.name in params ? `${field.label}: ${condition}` : `${field.label} is missing`
+  })
+  throw new UsageError(problems)
 }

@@ -1,23 +1,72 @@
 /**
- * Completion in bash, zsh and fish: scripts that ask souk itself, at each Tab,
- * what may stand there.
+ * What may stand where a person presses Tab: in the shell of souk, and in
+ * bash, zsh and fish, whose scripts ask souk at each Tab.
  */
 
-import { script } from '@bomb.sh/tab'
-import { ROLES } from '../contract/operations.ts'
-import { type Candidate, candidatesFor } from './candidates.ts'
-import { Commands } from './commands.ts'
+import { ROLES, type Role } from '../contract/operations.ts'
+import type { OptionSyntax } from './argv.ts'
+import { type CommandEntry, Commands } from './commands.ts'
 import { UsageError } from './failures.ts'
+import type { Field } from './fields.ts'
+
+export interface Candidate {
+  word: string
+  about: string
+}
+
+/** The candidates for the word that begins with `begun` and stands behind `words`. */
+export function findCandidates(
+  commands: Commands<Role>,
+  words: readonly string[],
+  begun: string,
+  seenItems: Iterable<number>,
+): Candidate[] {
+  const entry = commands.find(skipOptions(words, commands.options)[0])
+  const options = [...(entry?.options ?? []), ...commands.options]
+  const option = options.find(({ word, takesValue }) => takesValue && word === words.at(-1))
+  const findAll = (): Candidate[] => {
+    if (option !== undefined) return findValues(findField(entry, option), seenItems)
+    if (begun.startsWith('-')) return options
+    if (entry === undefined) return findCommands(commands, begun)
+    return findValues(entry.positional[skipOptions(words, options).length - 1], seenItems)
+  }
+  return findAll()
+    .filter(({ word }) => word.startsWith(begun))
+    .map(({ word, about }) => ({ word, about }))
+}
+
+/** Short names only if one was begun: each stands for a long name that is there too. */
+function findCommands({ entries }: Commands<Role>, begun: string): Candidate[] {
+  return entries.flatMap(({ word, alias, about }) => {
+    const short = alias !== undefined && begun !== '' && !word.startsWith(begun) ? [{ word: alias, about }] : []
+    return [{ word, about }, ...short]
+  })
+}
+
+function findField(entry: CommandEntry<Role> | undefined, option: OptionSyntax): Field | undefined {
+  return entry?.named.find(({ label }) => option.word === `--${label}`)
+}
+
+function findValues(field: Field | undefined, seenItems: Iterable<number>): Candidate[] {
+  if (field?.name === 'item_id') return [...seenItems].map((id) => ({ word: String(id), about: 'item' }))
+  return (field?.choices ?? []).map((word) => ({ word, about: field?.about ?? '' }))
+}
+
+/** The words that are neither options nor their values. */
+function skipOptions(words: readonly string[], options: readonly OptionSyntax[]): readonly string[] {
+  const takesValue = (word: string | undefined) => options.some((option) => option.takesValue && option.word === word)
+  return words.filter((word, index) => !word.startsWith('-') && !takesValue(words[index - 1]))
+}
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 
-/** How the scripts are told that no file names are wanted. */
+/** The last line of the candidates: whether file names may stand there too. */
 const NO_FILES = ':4'
 const FILES = ':0'
 
 /**
- * Ours, for the library's has bash evaluate the line that is being typed, which
- * carries out $(...) and empties the file behind > at each Tab.
+ * Our own script: that of the library has bash evaluate what is being typed,
+ * which at each Tab would carry out $(...) and empty the file behind >.
  */
 const BASH_SCRIPT = `# completion of souk in bash
 
@@ -40,30 +89,31 @@ complete -F _souk souk
 `
 
 /** Prints the script for a shell; resolves to the exit code. Throws `UsageError`. */
-export function printScript([shell, ...others]: readonly string[]): number {
+export async function printScript([shell, ...others]: readonly string[]): Promise<number> {
   const known = SHELLS.find((name) => name === shell)
-  if (known === undefined || others.length > 0)
+  if (known === undefined || others.length > 0) {
     throw new UsageError([`which shell? ${SHELLS.join(', ')}`], 'souk completion bash')
+  }
   if (known === 'bash') process.stdout.write(BASH_SCRIPT)
-  else script(known, 'souk', 'souk')
+  else (await import('@bomb.sh/tab')).script(known, 'souk', 'souk')
   return 0
 }
 
-/** Prints what may stand in place of the last word, a line each, as the scripts want it. */
+/** Prints the candidates for the last word, one a line, as the scripts expect them; `programs` may stand first. */
 export function printCandidates(words: readonly string[], programs: readonly Candidate[]): number {
-  const [first, ...rest] = words
   const begun = words.at(-1) ?? ''
-  const role = ROLES.find((known) => known === first)
-  const isFile = words.at(-2) === '--password-file'
-  const found =
-    role !== undefined && words.length > 1
-      ? candidatesFor(new Commands(role, { inShell: false }), rest.slice(0, -1), begun, [])
-      : words.length <= 1
-        ? programs
-        : first === 'completion' && words.length === 2
-          ? SHELLS.map((word) => ({ word: word as string, about: `for ${word}` }))
-          : []
-  const lines = found.filter(({ word }) => word.startsWith(begun)).map(({ word, about }) => `${word}\t${about}`)
-  process.stdout.write(`${[...lines, isFile ? FILES : NO_FILES].join('\n')}\n`)
+  const candidates = findOutside(words, begun, programs).filter(({ word }) => word.startsWith(begun))
+  const files = words.at(-2) === '--password-file' ? FILES : NO_FILES
+  const lines = [...candidates.map(({ word, about }) => `${word}\t${about}`), files]
+  process.stdout.write(`${lines.join('\n')}\n`)
   return 0
+}
+
+function findOutside(words: readonly string[], begun: string, programs: readonly Candidate[]): readonly Candidate[] {
+  const [first, ...rest] = words
+  if (words.length <= 1) return programs
+  const role = ROLES.find((known) => known === first)
+  if (role !== undefined) return findCandidates(new Commands(role, { inShell: false }), rest.slice(0, -1), begun, [])
+  if (first !== 'completion' || words.length > 2) return []
+  return SHELLS.map((word) => ({ word, about: `for ${word}` }))
 }

@@ -1,76 +1,90 @@
 /**
  * What commands have at hand: the server they talk to, what is remembered of
- * it, and where they print. In a shell and in a script some of it is different.
+ * it, and where they print. A single command, a script and the shell differ in
+ * the collaborators that they pass.
  */
 
 import type { Role } from '../contract/operations.ts'
 import { progress, whileWaiting } from '../process/progress.ts'
 import { type Address, readAddress } from './address.ts'
-import { failureOf } from './advice.ts'
-import type { Commands, Options, Parsed } from './commands.ts'
+import { explain } from './advice.ts'
+import type { Command, Commands, Options } from './commands.ts'
 import { type Failure, Interrupted } from './failures.ts'
-import { State } from './memory.ts'
-import { readPassword } from './password.ts'
+import { Memory } from './memory.ts'
+import { Screen } from './output.ts'
 import { RetryingClient } from './retrying.ts'
-import { Screen } from './screen.ts'
 
-export class Desk {
+export interface Collaborators {
+  /** The password of an account, or one for a new account. Rejects with `Interrupted` or `UsageError`. */
+  readPassword(isNew: boolean): Promise<string>
+  /** Tells a person something beside the results. */
+  note?(text: string): void
+  onCall?(params: object): void
+  onResult?(result: object): void
+}
+
+export class Context {
   readonly commands: Commands<Role>
   readonly address: Address
-  readonly state: State
+  readonly memory: Memory
   readonly screen: Screen
-  /** Of the script that is carried out. */
+  /** Of the script's current line; undefined if no script is carried out. */
   lineNumber: number | undefined
+  readonly #collaborators: Collaborators
   #client: RetryingClient<Role>
   #interrupt: (() => void) | undefined
-  /** What was said of the connection since the last answer. */
-  readonly #said = new Set<'lost' | 'again'>()
+  /** What was noted about the connection since the last answer. */
+  readonly #noted = new Set<'lost' | 'again'>()
 
   /** Throws `UsageError`. */
-  constructor(commands: Commands<Role>, options: Options) {
+  constructor(commands: Commands<Role>, options: Options, collaborators: Collaborators) {
     this.commands = commands
     this.address = readAddress(commands.role, options, process.env)
-    this.state = new State(process.env, commands.role, this.address)
+    this.memory = new Memory(process.env, commands.role, this.address)
     this.screen = new Screen(options.color, process.env)
-    this.#client = this.#connecting()
+    this.#collaborators = collaborators
+    this.#client = this.#createClient()
   }
 
   get client(): RetryingClient<Role> {
     return this.#client
   }
 
-  /** Reads a password from wherever it comes: one for a new account, or an account's. */
-  password(isNew: boolean): Promise<string> {
-    return readPassword(isNew)
+  readPassword(isNew: boolean): Promise<string> {
+    return this.#collaborators.readPassword(isNew)
   }
 
-  /** Is told of every call that is made, and of every result. */
-  asks(_params: object): void {}
-  saw(_result: object): void {}
-
-  /** Says something beside the results. */
-  say(line: string): void {
-    progress.note(line)
+  note(text: string): void {
+    if (this.#collaborators.note === undefined) progress.note(text)
+    else this.#collaborators.note(text)
   }
 
-  /** Waits for an answer; rejects with `Interrupted` when that comes first. */
-  async answer<T>(call: Promise<T>): Promise<T> {
+  /** Makes a call, and tells the observers. Rejects like `waitFor`. */
+  async call(operation: Command<Role>['operation'], params: object): Promise<Readonly<Record<string, unknown>>> {
+    this.#collaborators.onCall?.(params)
+    const result = await this.waitFor(this.#client.call(operation, params))
+    this.#collaborators.onResult?.(result)
+    return result
+  }
+
+  /** Waits for an answer; rejects with `Interrupted` if `interrupt` comes first. */
+  async waitFor<T>(answer: Promise<T>): Promise<T> {
     const interrupted = new Promise<never>((_, reject) => {
       this.#interrupt = () => reject(new Interrupted(true))
     })
     try {
-      const answer = await Promise.race([call, interrupted])
-      this.#said.clear()
-      return answer
+      const answered = await Promise.race([answer, interrupted])
+      this.#noted.clear()
+      return answered
     } finally {
       this.#interrupt = undefined
     }
   }
 
-  /** Tells whoever is at the terminal that the server is waited for. */
-  shown<T>(wait: Promise<T>): Promise<T> {
+  /** Shows on a terminal that the server has not answered yet. */
+  showWaiting<T>(answer: Promise<T>): Promise<T> {
     const { host, port } = this.address
-    return whileWaiting(progress, `waiting for ${host}:${port}`, wait)
+    return whileWaiting(progress, `waiting for ${host}:${port}`, answer)
   }
 
   /** Gives up the answer that is waited for; false if there is none. */
@@ -78,37 +92,36 @@ export class Desk {
     if (this.#interrupt === undefined) return false
     this.#interrupt()
     this.#client.destroy()
-    this.#client = this.#connecting()
+    this.#client = this.#createClient()
     return true
   }
 
-  /** What went wrong with a command, or with a line before it was one. Rethrows our own mistakes. */
-  failureOf(error: unknown, { operation, params = {} }: Partial<Parsed<Role>> = {}): Failure {
-    const { commands, address, state, lineNumber } = this
-    const login = state.isGiven
+  /** The failure of a command, or of input that was no command. Rethrows errors that are bugs of this program. */
+  explain(error: unknown, { operation, params = {} }: Partial<Command<Role>> = {}): Failure {
+    const { commands, address, memory, lineNumber } = this
+    const login = memory.isSessionGiven
       ? 'unset SOUK_SESSION'
-      : commands.line(`login ${state.session?.username ?? '<username>'}`)
-    const failure = failureOf(error, { commands, host: address.host, operation, params, login })
+      : commands.hint(`login ${memory.session?.username ?? '<username>'}`)
+    const failure = explain(error, { commands, host: address.host, operation, params, login })
     return lineNumber === undefined ? failure : { ...failure, details: { ...failure.details, line: lineNumber } }
   }
 
-  /** Prints what went wrong; `document` makes it one of JSON. */
-  tell(failure: Failure, document: ((failure: Failure) => string) | undefined): Failure {
+  /** Tells what went wrong, as JSON if `encode` is given. */
+  printFailure(failure: Failure, encode: ((failure: Failure) => string) | undefined): void {
     const place = this.lineNumber === undefined ? '' : `line ${this.lineNumber}: `
-    if (document === undefined) this.screen.failure(failure, place)
-    else this.screen.line(document(failure))
-    return failure
+    if (encode === undefined) this.screen.noteFailure(failure, place)
+    else this.screen.print(encode(failure))
   }
 
   close(): void {
     this.#client.destroy()
   }
 
-  #connecting(): RetryingClient<Role> {
+  #createClient(): RetryingClient<Role> {
     const { host, port, timeoutMs } = this.address
-    const sayOnce = (what: 'lost' | 'again', line: string) => {
-      if (!this.#said.has(what)) this.say(line)
-      this.#said.add(what)
+    const noteOnce = (what: 'lost' | 'again', text: string) => {
+      if (!this.#noted.has(what)) this.note(text)
+      this.#noted.add(what)
     }
     return new RetryingClient({
       role: this.commands.role,
@@ -116,8 +129,8 @@ export class Desk {
       port,
       timeoutMs,
       waitForServer: false,
-      onRetry: ({ message }) => sayOnce('lost', `souk: ${message}; trying again, for ${timeoutMs / 1_000} s at most`),
-      onReconnect: () => sayOnce('again', `souk: connected to ${host}:${port} again`),
+      onRetry: ({ message }) => noteOnce('lost', `souk: ${message}; trying again, for ${timeoutMs / 1_000} s at most`),
+      onReconnect: () => noteOnce('again', `souk: connected to ${host}:${port} again`),
     })
   }
 }

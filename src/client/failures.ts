@@ -1,4 +1,4 @@
-/** How commands fail: what may be thrown, what is told of it, and the exit code by which a script knows. */
+/** How commands fail: what may be thrown, what a failure tells, and the exit codes that scripts read. */
 
 export const EXIT = {
   failure: 1,
@@ -8,39 +8,39 @@ export const EXIT = {
   conflict: 5,
   unreachable: 6,
   interrupted: 130,
-  /** Whoever read the results had enough of them, as when SIGPIPE ends a program. */
+  /** The reader of the results closed its end; the code that SIGPIPE would give. */
   unread: 141,
 } as const
 
-/** A command failed, as it is told. */
+/** A command that failed, as souk tells it. */
 export interface Failure {
   exitCode: number
   /** The contract's, or `usage`, `unreachable`, `interrupted`, `system`. */
   code: string
-  /** Has a line for each problem. */
+  /** A line for each problem. */
   message: string
   /** What to type next. */
-  next: string | undefined
-  /** What the server said beside it. */
+  hint: string | undefined
+  /** Further fields of the server's refusal, or of the error document. */
   details: Readonly<Record<string, unknown>>
 }
 
-/** What was typed can't be carried out. */
+/** The input is no command that can be carried out. */
 export class UsageError extends Error {
   /** What to type instead. */
-  readonly next: string | undefined
-  constructor(problems: readonly string[], next?: string) {
+  readonly hint: string | undefined
+  constructor(problems: readonly string[], hint?: string) {
     super(problems.join('\n'))
-    this.next = next
+    this.hint = hint
   }
 }
 
-/** There is no session to call with. */
+/** The call needs a session, and there is none. */
 export class NotLoggedIn extends Error {}
 
 /** Ctrl-C, or the end of the input where an answer was wanted. */
 export class Interrupted extends Error {
-  /** A call was under way, and may be carried out. */
+  /** A call was under way, and may have been carried out. */
   readonly sent: boolean
   constructor(sent: boolean) {
     super('interrupted')
@@ -48,11 +48,11 @@ export class Interrupted extends Error {
   }
 }
 
-export function usageFailure({ message, next }: UsageError): Failure {
-  return { exitCode: EXIT.usage, code: 'usage', message, next, details: {} }
+export function toUsageFailure({ message, hint }: UsageError): Failure {
+  return { exitCode: EXIT.usage, code: 'usage', message, hint, details: {} }
 }
 
-/** A failure as a document. */
-export function errorJson({ code, message, next, details }: Failure): string {
-  return JSON.stringify({ error: { ...details, code, message, next } })
+/** A failure as one JSON document. */
+export function encodeFailure({ code, message, hint, details }: Failure): string {
+  return JSON.stringify({ error: { ...details, code, message, next: hint } })
 }

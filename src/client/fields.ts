@@ -1,11 +1,11 @@
 /**
- * A parameter of the contract as people write it: what it is called on a
- * command line, what may stand there, and what a word comes to. Prices are
- * amounts of money, read digit by digit and never as floating point.
+ * Fields: the parameters of the contract as people type them. What a parameter
+ * is called on a command line, which values it takes, and how a word becomes
+ * one. Prices are read digit by digit, never as floating point.
  */
 
 import * as z from 'zod'
-import { amountOf, centsOf } from './money.ts'
+import { formatAmount, parseAmount } from './money.ts'
 
 export interface Field {
   /** In the contract. */
@@ -18,30 +18,37 @@ export interface Field {
   required: boolean
   choices: readonly string[]
   about: string
-  /** What must stand there, if that can be said in a few words. */
+  /** The values it takes, if a few words can say that. */
   expected: string | undefined
 }
 
-/** Fields that no one types: they are prompted for, remembered, or made for each call. */
+/** Parameters that nobody types as words: they are asked for, remembered, or made for each call. */
 const NEVER_TYPED: readonly string[] = ['session', 'idempotency_key', 'password']
 
-export function fieldsOf(params: z.ZodObject): Field[] {
+export function toFields(params: z.ZodObject): Field[] {
   const typed = Object.entries(params.shape).filter(([name]) => !NEVER_TYPED.includes(name))
-  return typed.map(([name, schema]) => fieldOf(name, schema as z.ZodType))
+  return typed.map(([name, schema]) => toField(name, schema as z.ZodType))
 }
 
-function fieldOf(name: string, schema: z.ZodType): Field {
-  const { inner, about, fallback, required } = unwrapped(schema)
+function toField(name: string, schema: z.ZodType): Field {
+  const { inner, about, fallback, required } = unwrap(schema)
   const list = inner instanceof z.ZodArray
-  const kind = kindOf(name, inner)
+  const kind = toKind(name, inner)
   const choices = inner instanceof z.ZodEnum ? inner.options.map(String) : []
-  const label = (list ? name.replace(/s$/, '') : name.replace(/_cents$/, '')).replaceAll('_', '-')
-  const shown = kind === 'number' && fallback !== undefined ? `${about} (${fallback})` : about
-  return { name, label, kind, list, required, choices, about: shown, expected: expectedOf(kind, inner, choices) }
+  return {
+    name,
+    label: (list ? name.replace(/s$/, '') : name.replace(/_cents$/, '')).replaceAll('_', '-'),
+    kind,
+    list,
+    required,
+    choices,
+    about: kind === 'number' && fallback !== undefined ? `${about} (${fallback})` : about,
+    expected: describeValues(kind, inner, choices),
+  }
 }
 
-/** What is within defaults, options and transformations. */
-function unwrapped(schema: z.ZodType): { inner: z.ZodType; about: string; fallback: unknown; required: boolean } {
+/** The schema inside defaults, options and transformations. */
+function unwrap(schema: z.ZodType): { inner: z.ZodType; about: string; fallback: unknown; required: boolean } {
   let inner = schema
   let about = schema.description
   let fallback: unknown
@@ -60,25 +67,27 @@ function unwrapped(schema: z.ZodType): { inner: z.ZodType; about: string; fallba
   }
 }
 
-function kindOf(name: string, inner: z.ZodType): Field['kind'] {
+function toKind(name: string, inner: z.ZodType): Field['kind'] {
   if (inner instanceof z.ZodBoolean) return 'flag'
   if (inner instanceof z.ZodEnum) return 'choice'
   if (!(inner instanceof z.ZodNumber)) return 'text'
   return name.endsWith('_cents') ? 'money' : 'number'
 }
 
-function expectedOf(kind: Field['kind'], inner: z.ZodType, choices: readonly string[]): string | undefined {
+function describeValues(kind: Field['kind'], inner: z.ZodType, choices: readonly string[]): string | undefined {
   if (kind === 'choice') return choices.join(' or ')
   if (!(inner instanceof z.ZodNumber)) return undefined
   const { minValue, maxValue } = inner
-  if (kind === 'money') return `an amount from ${amountOf(minValue ?? 0)} to ${amountOf(maxValue ?? 0)}, like 249.90`
+  if (kind === 'money') {
+    return `an amount from ${formatAmount(minValue ?? 0)} to ${formatAmount(maxValue ?? 0)}, like 249.90`
+  }
   const most = maxValue === null || maxValue >= Number.MAX_SAFE_INTEGER ? '' : ` to ${maxValue}`
   return `a whole number from ${minValue}${most}`
 }
 
-/** The value that the word stands for; the word itself when it stands for none, and is then refused by the contract. */
-export function valueFrom({ kind }: Field, word: string): unknown {
-  if (kind === 'money') return centsOf(word) ?? word
+/** The value of a word; a word that is no value of the field stays as it is, and the contract refuses it. */
+export function parseValue({ kind }: Field, word: string): unknown {
+  if (kind === 'money') return parseAmount(word) ?? word
   if (kind === 'number' && /^[+-]?\d{1,16}$/.test(word)) return Number(word)
   return word
 }

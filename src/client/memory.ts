@@ -1,7 +1,7 @@
 /**
- * What souk remembers between commands: the session at a server, and what was
- * typed in its shell. Files that only their owner can read, written whole, so
- * that a command that is killed leaves no half of one.
+ * What souk remembers between commands, for each role and server: the session,
+ * and the input of the shell. Only the owner can read the files. A file is
+ * written whole and renamed, so a command that is killed leaves no half of one.
  */
 
 import { appendFileSync, chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,20 +9,21 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Role } from '../contract/operations.ts'
 
-export interface Remembered {
+export interface KnownSession {
   session: string
   /** Undefined for a session from the environment. */
   username: string | undefined
 }
 
-export const LONGEST_HISTORY_LINES = 1_000
+/** Entries of the shell's history. */
+export const LONGEST_HISTORY = 1_000
 
-export class State {
+export class Memory {
   readonly #folder: string
   readonly #name: string
   readonly #given: string | undefined
 
-  /** `SOUK_SESSION` in the environment is a session that wins over the remembered one. */
+  /** A session in `SOUK_SESSION` wins over the remembered one. */
   constructor(environment: NodeJS.ProcessEnv, role: Role, { host, port }: { host: string; port: number }) {
     this.#folder = join(environment.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'souk')
     this.#name = `${role}-${encodeURIComponent(host)}-${port}`
@@ -30,45 +31,47 @@ export class State {
   }
 
   /** Whether the session comes from the environment. */
-  get isGiven(): boolean {
+  get isSessionGiven(): boolean {
     return this.#given !== undefined
   }
 
-  get session(): Remembered | undefined {
-    return this.#given === undefined ? this.#remembered() : { session: this.#given, username: undefined }
+  get session(): KnownSession | undefined {
+    return this.#given === undefined ? this.#readSession() : { session: this.#given, username: undefined }
   }
 
-  /** False when the environment has a session that goes on winning. */
-  remember(session: string, username: string): boolean {
+  /** False if the session of the environment still wins. */
+  rememberSession(session: string, username: string): boolean {
     this.#write('session', `${JSON.stringify({ session, username })}\n`)
     return this.#given === undefined
   }
 
-  /** Forgets the session, unless another one has taken its place. */
-  forget(session: string | undefined): void {
-    if (session !== undefined && this.#remembered()?.session === session) rmSync(this.#path('session'), { force: true })
+  /** Forgets this session, but not one that has replaced it. */
+  forgetSession(session: string | undefined): void {
+    if (session !== undefined && this.#readSession()?.session === session) {
+      rmSync(this.#path('session'), { force: true })
+    }
   }
 
-  /** Lines that were typed in the shell, newest last. */
-  history(): string[] {
-    const lines = this.#read('history').split('\n').slice(0, -1)
-    if (lines.length <= LONGEST_HISTORY_LINES) return lines
-    const newest = lines.slice(-LONGEST_HISTORY_LINES / 2)
+  /** The input of earlier shells, newest last. */
+  readHistory(): string[] {
+    const inputs = this.#read('history').split('\n').slice(0, -1)
+    if (inputs.length <= LONGEST_HISTORY) return inputs
+    const newest = inputs.slice(-LONGEST_HISTORY / 2)
     this.#write('history', `${newest.join('\n')}\n`)
     return newest
   }
 
-  addToHistory(line: string): void {
+  addToHistory(input: string): void {
     this.#makeFolder()
-    appendFileSync(this.#path('history'), `${line}\n`, { mode: 0o600 })
+    appendFileSync(this.#path('history'), `${input}\n`, { mode: 0o600 })
   }
 
-  #remembered(): Remembered | undefined {
+  #readSession(): KnownSession | undefined {
     try {
-      const kept = JSON.parse(this.#read('session'))
-      return typeof kept?.session === 'string' ? kept : undefined
+      const known = JSON.parse(this.#read('session'))
+      return typeof known?.session === 'string' ? known : undefined
     } catch {
-      return undefined // none, or what is no file of ours
+      return undefined // no file, or not one of ours
     }
   }
 
@@ -94,6 +97,6 @@ export class State {
 
   #makeFolder(): void {
     mkdirSync(this.#folder, { recursive: true })
-    chmodSync(this.#folder, 0o700) // also one that was there before
+    chmodSync(this.#folder, 0o700) // also a folder that was there before
   }
 }

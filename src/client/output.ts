@@ -1,100 +1,165 @@
 /**
- * Prints results: for people as lines and tables, page by page, or as JSON, one
- * document for a command however many pages it has and however it ends.
+ * What a command prints. Results go to standard output, everything else to
+ * standard error. A result is text and tables for people, page by page; or
+ * JSON, one document for each command, however many pages the result has and
+ * however the command ends.
  */
 
+import { once } from 'node:events'
+import { styleText } from 'node:util'
 import type { Name, Role } from '../contract/operations.ts'
-import { DISPLAYS, type Part } from './display.ts'
-import { errorJson, type Failure } from './failures.ts'
-import type { Screen } from './screen.ts'
+import { encodeFailure, type Failure } from './failures.ts'
+import { type AnyResult, findPhrase } from './phrases.ts'
 import { printable, Table } from './table.ts'
 
-export interface Shown {
+type Style = Parameters<typeof styleText>[0]
+
+/** The two streams of the program, and whether they have colours. */
+export class Screen {
+  readonly #colors: { output: boolean; notes: boolean }
+
+  /** `wanted` is false to have no colours anywhere. */
+  constructor(wanted: boolean, environment: NodeJS.ProcessEnv) {
+    const hasColors = (stream: NodeJS.WriteStream) => wanted && isColorful(stream, environment)
+    this.#colors = { output: hasColors(process.stdout), notes: hasColors(process.stderr) }
+  }
+
+  /** The width of the terminal; undefined without one, when text may be of any width. */
+  get columns(): number | undefined {
+    return process.stdout.isTTY ? process.stdout.columns || 80 : undefined
+  }
+
+  /** Adds to the result. */
+  write(text: string): void {
+    process.stdout.write(text)
+  }
+
+  /** Adds to the result, and ends the line. */
+  print(text: string): void {
+    this.write(`${text}\n`)
+  }
+
+  printTable(table: Table, rows: readonly (readonly string[])[]): void {
+    for (const text of table.format(rows, (heading) => this.heading(heading))) this.print(text)
+  }
+
+  /** Tells a person something beside the result. */
+  note(text: string): void {
+    process.stderr.write(`${text}\n`)
+  }
+
+  /** Tells what went wrong, and what to type next; `place` says where. */
+  noteFailure({ message, hint }: Failure, place = ''): void {
+    const problems = message.split('\n').map(printable)
+    const last = `${problems.at(-1)}${hint === undefined ? '' : `: ${this.#styleNote('cyan', hint)}`}`
+    for (const problem of [...problems.slice(0, -1), last]) {
+      this.note(`${this.#styleNote('red', 'souk:')} ${place}${problem}`)
+    }
+  }
+
+  /** Resolves when the reader of the results has taken them. */
+  async drained(): Promise<void> {
+    if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain')
+  }
+
+  heading(text: string): string {
+    return this.#colors.output ? styleText('bold', text, { validateStream: false }) : text
+  }
+
+  #styleNote(style: Style, text: string): string {
+    return this.#colors.notes ? styleText(style, text, { validateStream: false }) : text
+  }
+}
+
+function isColorful(stream: NodeJS.WriteStream, { FORCE_COLOR, NO_COLOR, TERM }: NodeJS.ProcessEnv): boolean {
+  if (FORCE_COLOR !== undefined && FORCE_COLOR !== '') return FORCE_COLOR !== '0'
+  return stream.isTTY === true && !NO_COLOR && TERM !== 'dumb'
+}
+
+/** Where a result comes from. */
+export interface Source {
   role: Role
   operation: Name<Role>
   params: Readonly<Record<string, unknown>>
-  json: boolean
 }
 
-export type AnyResult = Readonly<Record<string, unknown>>
-
-export class Results {
+/** Prints the result of one command: whole with `print`, or with `addPage` for each page and then `end`. */
+export class ResultPrinter {
   readonly #screen: Screen
-  readonly #shown: Shown
+  readonly #source: Source
+  readonly #json: boolean
   #table: Table | undefined
   #pages = 0
   /** Entries of the pages so far. */
   entries = 0
 
-  constructor(screen: Screen, shown: Shown) {
+  constructor(screen: Screen, source: Source, json: boolean) {
     this.#screen = screen
-    this.#shown = shown
+    this.#source = source
+    this.#json = json
   }
 
-  /** The whole result, which may be the first page of a list. */
-  show(result: AnyResult): void {
+  /** Prints the only result, or one page of a list. */
+  print(result: AnyResult): void {
     const { session: _, ...open } = result // a session is a secret
-    if (this.#shown.json) {
-      this.#screen.line(JSON.stringify(open))
+    if (this.#json) {
+      this.#screen.print(JSON.stringify(open))
       return
     }
-    this.#print(result)
+    this.#printParts(result)
     const { next_cursor } = result
     if (next_cursor !== undefined) this.#screen.note(`there is more: add --all, or --cursor ${next_cursor}`)
   }
 
-  /** One of the pages of a list, which `end` or `fail` finishes. */
-  add(page: AnyResult): void {
-    const [name, list] = listIn(page)
-    if (this.#shown.json)
-      this.#screen.write(this.#pages === 0 ? opening(page, name, list) : following(list, this.entries))
-    else if (this.#pages === 0 || list.length > 0) this.#print(page)
+  /** Prints the next page of a list. */
+  addPage(page: AnyResult): void {
+    const [name, list] = findList(page)
+    if (this.#json)
+      this.#screen.write(this.#pages === 0 ? encodeFirst(page, name, list) : encodeNext(list, this.entries))
+    else if (this.#pages === 0 || list.length > 0) this.#printParts(page)
     this.#pages += 1
     this.entries += list.length
   }
 
+  /** Ends the document after the last page. */
   end(): void {
-    if (this.#shown.json) this.#screen.line(']}')
+    if (this.#json) this.#screen.print(']}')
   }
 
-  /** The end of the document, when something went wrong. */
-  failed(failure: Failure): string {
-    return this.#pages === 0 ? errorJson(failure) : `],${errorJson(failure).slice(1)}`
+  /** The failure as JSON: a document, or the end of the one that pages have begun. */
+  encodeFailure(failure: Failure): string {
+    return this.#pages === 0 ? encodeFailure(failure) : `],${encodeFailure(failure).slice(1)}`
   }
 
-  #print(result: AnyResult): void {
-    for (const part of partsOf(this.#shown, result)) {
+  #printParts(result: AnyResult): void {
+    const { role, operation, params } = this.#source
+    for (const part of findPhrase(role, operation).say(result, params)) {
       if (typeof part === 'string') {
-        if (this.#pages === 0) this.#screen.line(printable(part)) // it is said of the whole list
-        continue
+        if (this.#pages === 0) this.#screen.print(printable(part)) // it is about the whole list
+      } else {
+        this.#table ??= new Table(part.columns, this.#screen.columns)
+        this.#screen.printTable(this.#table, part.rows)
       }
-      this.#table ??= new Table(part.columns, this.#screen.columns)
-      for (const line of this.#table.lines(part.rows, (text) => this.#screen.heading(text))) this.#screen.line(line)
     }
   }
 }
 
-function partsOf({ role, operation, params }: Shown, result: AnyResult): readonly Part[] {
-  const display = DISPLAYS[role][operation] as (result: AnyResult, params: object) => readonly Part[]
-  return display(result, params)
-}
-
 /** The field of a page that is its list. */
-function listIn(page: AnyResult): [string, readonly unknown[]] {
+function findList(page: AnyResult): [name: string, list: readonly unknown[]] {
   return Object.entries(page).find((entry): entry is [string, unknown[]] => Array.isArray(entry[1])) ?? ['', []]
 }
 
-/** A document up to the entries of the first page; its other fields come before. */
-function opening(page: AnyResult, name: string, list: readonly unknown[]): string {
+/** A document up to the last entry of the first page; its other fields come before the list. */
+function encodeFirst(page: AnyResult, name: string, list: readonly unknown[]): string {
   const { [name]: _, next_cursor: __, ...others } = page
   const fields = JSON.stringify(others).slice(1, -1)
-  return `{${fields}${fields === '' ? '' : ','}${JSON.stringify(name)}:[${entriesOf(list)}`
+  return `{${fields}${fields === '' ? '' : ','}${JSON.stringify(name)}:[${encodeEntries(list)}`
 }
 
-function following(list: readonly unknown[], before: number): string {
-  return `${list.length > 0 && before > 0 ? ',' : ''}${entriesOf(list)}`
+function encodeNext(list: readonly unknown[], before: number): string {
+  return `${list.length > 0 && before > 0 ? ',' : ''}${encodeEntries(list)}`
 }
 
-function entriesOf(list: readonly unknown[]): string {
+function encodeEntries(list: readonly unknown[]): string {
   return list.map((entry) => JSON.stringify(entry)).join(',')
 }

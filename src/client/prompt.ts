@@ -1,166 +1,238 @@
 /**
- * Lines typed on a terminal: the prompt, what was typed before, Tab, Ctrl-C,
- * answers that are not shown, and messages that come while somebody types.
+ * Input that a person types on a terminal: commands, with history, Tab and
+ * Ctrl-C, while notes may come; and passwords, which are never shown or kept.
  */
 
+import { readFileSync } from 'node:fs'
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
 import { Writable } from 'node:stream'
-import { Interrupted } from './failures.ts'
-import { LONGEST_HISTORY_LINES } from './memory.ts'
+import { Interrupted, UsageError } from './failures.ts'
+import { LONGEST_HISTORY } from './memory.ts'
 
 export interface PrompterOptions {
-  /** Earlier lines, newest last. */
-  history: readonly string[]
+  /** The terminal to draw on. */
+  output: NodeJS.WriteStream
+  /** Earlier input, newest last. */
+  history?: readonly string[]
   /** The words that may stand in place of the last one. */
-  complete(line: string): { words: string[]; begun: string }
-  /** Ctrl-C while no line is asked for. */
-  interrupt(): void
+  complete?(input: string): { words: string[]; begun: string }
+  /** Called on Ctrl-C when no input is asked for. */
+  onInterrupt?(): void
 }
 
-interface Asked {
-  resolve(line: string | undefined): void
-  reject(error: Interrupted): void
+/** Input that is asked for. */
+interface Question {
   hidden: boolean
+  /** Undefined at the end of the input. */
+  resolve(input: string | undefined): void
+  reject(error: Interrupted): void
 }
 
+/** Draws with readline, which writes to a stream that can be silenced. */
 export class Prompter {
-  readonly #lines: Interface
   readonly #options: PrompterOptions
-  /** Typed before they were asked for. */
-  readonly #waiting: string[] = []
-  #asked: Asked | undefined
-  #ended = false
-  /** Nothing that readline draws is shown. */
+  readonly #readline: Interface
+  /** Typed before it was asked for. */
+  readonly #typedAhead: string[] = []
+  #question: Question | undefined
+  #hasEnded = false
+  /** Set while readline must draw nothing, apart from during hidden questions. */
   #isSilent = false
-  /** readline's own, newest first. */
+  /** readline's own list, newest first. */
   #history: string[] = []
 
   constructor(options: PrompterOptions) {
     this.#options = options
-    const { stdin: input, stdout } = process
-    const output = Object.assign(
-      new Writable({
-        write: (chunk, _encoding, done) => {
-          if (this.#asked?.hidden !== true && !this.#isSilent) stdout.write(chunk)
-          done()
-        },
-      }),
-      { columns: stdout.columns },
-    )
-    stdout.on('resize', () => {
-      output.columns = stdout.columns
-      output.emit('resize')
+    this.#readline = createInterface({
+      input: process.stdin,
+      output: this.#createCanvas(),
+      terminal: true,
+      history: [...(options.history ?? [])].reverse(),
+      historySize: LONGEST_HISTORY,
+      removeHistoryDuplicates: true,
+      completer: (input: string) => this.#complete(input),
     })
-    this.#lines = createInterface({
-      ...{ input, output, terminal: true, historySize: LONGEST_HISTORY_LINES, removeHistoryDuplicates: true },
-      history: [...options.history].reverse(),
-      completer: (line: string) => this.#complete(line),
-    })
-    this.#lines.on('history', (history) => {
+    this.#readline.on('history', (history) => {
       this.#history = history
-      if (this.#asked?.hidden) history.shift()
+      if (this.#question?.hidden) history.shift()
     })
-    this.#lines.on('line', (line) => this.#take(line))
-    this.#lines.on('SIGINT', () => this.#interrupted())
-    this.#lines.on('close', () => {
-      this.#ended = true
+    this.#readline.on('line', (input) => this.#take(input))
+    this.#readline.on('SIGINT', () => this.#interrupt())
+    this.#readline.on('close', () => {
+      this.#hasEnded = true
       this.#settle()?.resolve(undefined)
     })
   }
 
-  /** The next line; undefined at the end of the input. */
-  line(prompt: string): Promise<string | undefined> {
-    const typed = this.#waiting.shift()
-    if (typed !== undefined || this.#ended) return Promise.resolve(typed)
-    this.#lines.setPrompt(prompt)
+  /** Asks for a command; resolves to undefined at the end of the input. */
+  ask(prompt: string): Promise<string | undefined> {
+    const typed = this.#typedAhead.shift()
+    if (typed !== undefined || this.#hasEnded) return Promise.resolve(typed)
+    this.#readline.setPrompt(prompt)
     return new Promise((resolve, reject) => {
-      this.#asked = { resolve, reject, hidden: false }
-      this.#lines.prompt()
+      this.#question = { hidden: false, resolve, reject }
+      this.#readline.prompt()
     })
   }
 
-  /** The next line, which is neither shown nor kept: what was typed before, and so was seen, is not it. Rejects with `Interrupted`. */
-  hidden(prompt: string): Promise<string> {
-    for (const line of this.#waiting.splice(0)) this.forget(line)
-    if (this.#ended) return Promise.reject(new Interrupted(false))
-    process.stdout.write(prompt)
+  /**
+   * Asks for input that is neither shown nor kept. What was typed before, and so was seen, is dropped. Rejects with
+   * `Interrupted` on Ctrl-C and at the end of the input.
+   */
+  askHidden(prompt: string): Promise<string> {
+    for (const input of this.#typedAhead.splice(0)) this.forget(input)
+    if (this.#hasEnded) return Promise.reject(new Interrupted(false))
+    const { output } = this.#options
+    output.write(prompt)
     return new Promise<string>((resolve, reject) => {
-      this.#lines.setPrompt('')
-      const ended = () => reject(new Interrupted(false))
-      this.#asked = { resolve: (line) => (line === undefined ? ended() : resolve(line)), reject, hidden: true }
-    }).finally(() => process.stdout.write('\n'))
+      this.#readline.setPrompt('')
+      const take = (input: string | undefined) => {
+        if (input === undefined) reject(new Interrupted(false))
+        else resolve(input)
+      }
+      this.#question = { hidden: true, resolve: take, reject }
+    }).finally(() => output.write('\n'))
   }
 
-  /** Shows a line above what is being typed. */
-  say(line: string): void {
-    const typing = this.#asked !== undefined && !this.#asked.hidden
-    const rows = typing ? this.#rowsAboveCursor() : 0
-    if (typing) {
-      moveCursor(process.stdout, 0, -rows)
-      cursorTo(process.stdout, 0)
-      clearScreenDown(process.stdout)
+  /** Shows a note above what is being typed. */
+  note(text: string): void {
+    const { output } = this.#options
+    const isTyping = this.#question?.hidden === false
+    const rows = isTyping ? this.#countRowsAboveCursor() : 0
+    if (isTyping) {
+      moveCursor(output, 0, -rows)
+      cursorTo(output, 0)
+      clearScreenDown(output)
     }
-    process.stdout.write(line + '\n'.repeat(1 + rows)) // readline goes up as many again
-    if (typing) this.#lines.prompt(true)
+    output.write(text + '\n'.repeat(1 + rows)) // readline goes up by as many rows again
+    if (isTyping) this.#readline.prompt(true)
   }
 
-  /** Another prompt from now on, once it is shown again. */
+  /** Changes the prompt; it is drawn the next time that something is. */
   setPrompt(prompt: string): void {
-    if (this.#asked?.hidden === false) this.#lines.setPrompt(prompt)
+    if (this.#question?.hidden === false) this.#readline.setPrompt(prompt)
   }
 
-  /** Takes a line out of what Up brings back. */
-  forget(line: string): void {
-    for (let at = this.#history.indexOf(line); at >= 0; at = this.#history.indexOf(line)) this.#history.splice(at, 1)
+  /** Takes an input out of the history, so that Up does not bring it back. */
+  forget(input: string): void {
+    const history = this.#history
+    for (let at = history.indexOf(input); at >= 0; at = history.indexOf(input)) history.splice(at, 1)
   }
 
   close(): void {
-    this.#lines.close()
+    this.#readline.close()
   }
 
-  #take(line: string): void {
-    const asked = this.#settle()
-    if (asked === undefined) this.#waiting.push(line)
-    else asked.resolve(line)
+  /** What readline draws on: the terminal, except while nothing may be seen. */
+  #createCanvas(): Writable {
+    const { output } = this.#options
+    const canvas = Object.assign(
+      new Writable({
+        write: (chunk, _encoding, done) => {
+          if (this.#question?.hidden !== true && !this.#isSilent) output.write(chunk)
+          done()
+        },
+      }),
+      { columns: output.columns },
+    )
+    output.on('resize', () => {
+      canvas.columns = output.columns
+      canvas.emit('resize')
+    })
+    return canvas
   }
 
-  /** What is asked for stops being so: it is answered once. */
-  #settle(): Asked | undefined {
-    const asked = this.#asked
-    this.#asked = undefined
-    return asked
+  #take(input: string): void {
+    const question = this.#settle()
+    if (question === undefined) this.#typedAhead.push(input)
+    else question.resolve(input)
   }
 
-  /** Ctrl-C: a line that was begun is dropped, an answer given up, or whatever is under way. */
-  #interrupted(): void {
-    if (this.#asked === undefined) {
-      this.#options.interrupt()
+  /** Takes the question, so that it is answered once. */
+  #settle(): Question | undefined {
+    const question = this.#question
+    this.#question = undefined
+    return question
+  }
+
+  /** Ctrl-C drops the command that was begun, or gives up a hidden question, or what is under way. */
+  #interrupt(): void {
+    if (this.#question === undefined) {
+      this.#options.onInterrupt?.()
       return
     }
-    if (this.#asked.hidden) {
-      const { reject } = this.#asked
-      this.#asked.resolve = () => reject(new Interrupted(false))
-      this.#lines.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
+    if (this.#question.hidden) {
+      const { reject } = this.#question
+      this.#question.resolve = () => reject(new Interrupted(false))
+      this.#readline.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
       return
     }
-    this.#rowsAboveCursor()
-    this.#lines.write(null, { ctrl: true, name: 'e' })
-    process.stdout.write(`^C${'\n'.repeat(1 + this.#rowsAboveCursor())}`) // readline goes up as many again
-    this.#lines.write(null, { ctrl: true, name: 'u' })
-    this.#lines.prompt()
+    this.#countRowsAboveCursor()
+    this.#readline.write(null, { ctrl: true, name: 'e' })
+    this.#options.output.write(`^C${'\n'.repeat(1 + this.#countRowsAboveCursor())}`) // readline goes up by as many rows
+    this.#readline.write(null, { ctrl: true, name: 'u' })
+    this.#readline.prompt()
   }
 
-  /** Rows of what is being typed; readline, which misses those that were pasted, counts again. */
-  #rowsAboveCursor(): number {
+  /** The rows that what is being typed has above the cursor. Makes readline count again: it misses rows that were pasted. */
+  #countRowsAboveCursor(): number {
     this.#isSilent = true
-    this.#lines.prompt(true)
+    this.#readline.prompt(true)
     this.#isSilent = false
-    return this.#lines.getCursorPos().rows
+    return this.#readline.getCursorPos().rows
   }
 
-  #complete(line: string): [string[], string] {
-    if (this.#asked?.hidden !== false) return [[], line]
-    const { words, begun } = this.#options.complete(line)
+  #complete(input: string): [string[], string] {
+    if (this.#question?.hidden !== false || this.#options.complete === undefined) return [[], input]
+    const { words, begun } = this.#options.complete(input)
     return [words.length === 1 ? [`${words[0]} `] : words, begun]
   }
+}
+
+/** The password in the first line of a file. Throws `UsageError` if there is none. */
+export function readPasswordFile(file: string): string {
+  try {
+    const [password = ''] = readFileSync(file, 'utf8').split(/\r?\n/)
+    return requireText(password, `--password-file: ${file} is empty`)
+  } catch (error) {
+    if (error instanceof UsageError) throw error
+    throw new UsageError([`--password-file: ${(error as Error).message}`])
+  }
+}
+
+/**
+ * Asks for a password on the terminal, or takes the first line of standard input if that is no terminal. Rejects with
+ * `Interrupted`; and with `UsageError` if nobody can be asked, or a new password is not repeated.
+ */
+export async function readPassword(isNew: boolean): Promise<string> {
+  const missing = 'the password is missing: give --password-file <file>, or standard input'
+  if (!process.stdin.isTTY) return requireText(await readFirstLine(), missing)
+  if (process.env.CI) throw new UsageError([missing])
+  const prompter = new Prompter({ output: process.stderr })
+  try {
+    return await askPassword(prompter, isNew)
+  } finally {
+    prompter.close()
+  }
+}
+
+/** Asks for a password, for a new one twice. Rejects like `readPassword`. */
+export async function askPassword(prompter: Prompter, isNew: boolean): Promise<string> {
+  const password = await prompter.askHidden(isNew ? 'New password: ' : 'Password: ')
+  if (isNew && (await prompter.askHidden('Once more: ')) !== password) throw new UsageError(['the passwords differ'])
+  return password
+}
+
+/** The first line of standard input, as soon as it is there; empty if there is none. */
+async function readFirstLine(): Promise<string> {
+  const lines = createInterface({ input: process.stdin })
+  const line = await new Promise<string>((resolve) => lines.once('line', resolve).once('close', () => resolve('')))
+  lines.close()
+  process.stdin.destroy() // its writer may go on for long
+  return line
+}
+
+function requireText(text: string, problem: string): string {
+  if (text === '') throw new UsageError([problem])
+  return text
 }

@@ -1,38 +1,98 @@
-/** The commands of standard input, one a line; the first that fails is the last, unless told to go on. */
+/**
+ * Input that is carried out, from a person in the shell or from a script:
+ * commands, the built-in ones too. A script is the commands of standard input,
+ * one a line; it stops at the first that fails, unless told to go on.
+ */
 
 import { createInterface } from 'node:readline'
+import { split } from 'shlex'
 import type { Role } from '../contract/operations.ts'
+import { carryOut } from './call.ts'
 import { Commands, type Options } from './commands.ts'
-import { Desk } from './context.ts'
-import { EXIT, UsageError } from './failures.ts'
-import { builtinsOf, carryOutLine } from './lines.ts'
+import { Context } from './context.ts'
+import { EXIT, encodeFailure, type Failure, UsageError } from './failures.ts'
 
-/** Resolves to the exit code: that of the first command that failed. Throws `UsageError`. */
+/** Resolves to the exit code, which is that of the first command that failed. Throws `UsageError`. */
 export async function runScript(role: Role, options: Options): Promise<number> {
-  const desk = new ScriptDesk(new Commands(role, { inShell: true }), options)
-  process.once('SIGINT', () => desk.interrupt() || process.exit(EXIT.interrupted))
-  const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
+  const context = new Context(new Commands(role, { inShell: true }), options, {
+    readPassword: () => Promise.reject(new UsageError(['a password in a script needs --password-file <file>'])),
+  })
+  process.once('SIGINT', () => context.interrupt() || process.exit(EXIT.interrupted))
+  const script = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   let isOver = false
-  const builtins = builtinsOf(desk, options, () => {
+  const builtins = createBuiltins(context, options, () => {
     isOver = true
   })
   let exitCode = 0
-  desk.lineNumber = 0
-  for await (const line of lines) {
-    desk.lineNumber += 1
-    const failure = await carryOutLine(desk, line, options.json, builtins)
+  context.lineNumber = 0
+  for await (const input of script) {
+    context.lineNumber += 1
+    const failure = await carryOutInput(context, input, options.json, builtins)
     exitCode = failure?.code === 'interrupted' ? EXIT.interrupted : exitCode || (failure?.exitCode ?? 0)
     isOver ||= failure?.code === 'interrupted' || (failure !== undefined && !options.keepGoing)
     if (isOver) break
   }
-  desk.close()
-  process.stdin.destroy() // whoever writes there may go on for long
+  context.close()
+  process.stdin.destroy() // its writer may go on for long
   return exitCode
 }
 
-/** Standard input has commands in it, and no passwords. */
-class ScriptDesk extends Desk {
-  override password(): Promise<string> {
-    return Promise.reject(new UsageError(['among commands of standard input a password needs --password-file <file>']))
+/** By name; each gets the words behind it. */
+export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => void | Promise<void>>
+
+/** `leave` is called when the input says that it is over. */
+export function createBuiltins(context: Context, { json, timeout }: Options, leave: () => void): Builtins {
+  const { commands, screen, address } = context
+  const help = ([word]: readonly string[]) => {
+    const isKnown = word === undefined || commands.find(word) !== undefined
+    const parsed = commands.parse([word ?? [], isKnown ? '--help' : []].flat())
+    if (parsed.kind === 'information') screen.print(parsed.text)
   }
+  const status = async () => {
+    const { showStatus } = await import('./status.ts')
+    const ports = { [commands.role]: String(address.port) }
+    await context.waitFor(showStatus(screen, { json, host: address.host, ports, timeout }))
+  }
+  return new Map(Object.entries({ help, status, exit: leave, quit: leave }))
+}
+
+/** Resolves to the failure, which has been printed; to undefined also for help, comments and empty input. */
+export async function carryOutInput(
+  context: Context,
+  input: string,
+  json: boolean,
+  builtins: Builtins,
+): Promise<Failure | undefined> {
+  const { commands, screen } = context
+  let words: string[] = []
+  try {
+    words = splitInput(input, commands.role)
+    const [first] = words
+    if (first === undefined) return undefined
+    const builtin = builtins.get(first)
+    if (builtin !== undefined) {
+      await builtin(words.slice(1))
+      return undefined
+    }
+    const parsed = commands.parse(words)
+    if (parsed.kind === 'information') screen.print(parsed.text)
+    if (parsed.kind !== 'command') return undefined
+    return await carryOut(context, { ...parsed, options: { ...parsed.options, json: parsed.options.json || json } })
+  } catch (error) {
+    const failure = context.explain(error)
+    context.printFailure(failure, json || words.includes('--json') ? encodeFailure : undefined)
+    return failure
+  }
+}
+
+/** The words of an input; a whole command line, with the program and the role, is understood too. */
+function splitInput(input: string, role: string): string[] {
+  if (/^\s*(#|$)/.test(input)) return []
+  let words: string[]
+  try {
+    words = split(input)
+  } catch {
+    throw new UsageError(['a quote is not closed'])
+  }
+  return words[0] === 'souk' && words[1] === role ? words.slice(2) : words
 }

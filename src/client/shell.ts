@@ -1,191 +1,224 @@
 /**
- * The shell of a role: somebody logs in and works, line by line. It says when
- * the connection was lost and is there again, and when the session is about to
- * end because nothing was done.
+ * The shell of a role, in which a person logs in and types one command after
+ * the other. It says when the connection was lost and is there again, and when
+ * the session is about to end because it is not used.
  */
 
 import type { Role } from '../contract/operations.ts'
 import { progress } from '../process/progress.ts'
 import { VERSION } from '../process/start.ts'
-import { nearestOf } from './argv.ts'
-import { candidatesFor } from './candidates.ts'
-import { Commands, type Options } from './commands.ts'
+import { findNearest } from './argv.ts'
+import { BUILTINS, Commands, type Options } from './commands.ts'
+import { findCandidates } from './completion.ts'
 import { CallRefused } from './connection.ts'
-import { Desk } from './context.ts'
-import { durationOf } from './display.ts'
+import { Context } from './context.ts'
 import type { Failure } from './failures.ts'
-import { builtinsOf, carryOutLine } from './lines.ts'
-import { askPassword } from './password.ts'
-import { Prompter } from './prompt.ts'
+import { formatDuration } from './phrases.ts'
+import { askPassword, Prompter } from './prompt.ts'
+import { carryOutInput, createBuiltins } from './script.ts'
 
-/** A session's end is told so long before; of a short one in its last third. */
+/** How long before its end a session is warned of; of a short session, in its last third. */
 const WARNING_S = 60
 /** Timers can't be set for longer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** Resolves to the exit code. Throws `UsageError`. */
 export async function runShell(role: Role, options: Options): Promise<number> {
-  const desk = new ShellDesk(new Commands(role, { inShell: true }), options)
-  let left = false
-  const builtins = builtinsOf(desk, options, () => {
-    left = true
+  const shell = new Shell(role, options)
+  const { context, prompter, watch } = shell
+  let isLeft = false
+  const builtins = createBuiltins(context, options, () => {
+    isLeft = true
   })
-  const unreachable = await greet(desk)
-  while (unreachable === undefined && !left) {
-    const line = await desk.prompter.line(desk.prompt)
-    if (line === undefined) {
-      process.stdout.write('\n') // the end of the input is typed too
+  const unreachable = await greet(shell)
+  while (unreachable === undefined && !isLeft) {
+    const input = await prompter.ask(shell.prompt)
+    if (input === undefined) {
+      process.stdout.write('\n') // Ctrl-D leaves the cursor behind the prompt
       break
     }
-    const failure = await carryOutLine(desk, line, options.json, builtins)
-    desk.keep(line, failure)
-    void desk.lookAtSession()
+    const failure = await carryOutInput(context, input, options.json, builtins)
+    shell.keep(input, failure)
+    void watch.check()
   }
-  desk.leave()
+  shell.close()
   return unreachable?.exitCode ?? 0
 }
 
-/** Says where this is; resolves to why nobody answers there, if nobody does. */
-async function greet(desk: ShellDesk): Promise<Failure | undefined> {
-  const { commands, address, screen } = desk
+/** Says which server this is; resolves to the failure, which has been printed, if it does not answer. */
+async function greet({ context, watch }: Shell): Promise<Failure | undefined> {
+  const { commands, address, screen } = context
   try {
-    const { version } = await desk.answer(desk.shown(desk.client.call('ping', {})))
+    const { version } = await context.showWaiting(context.call('ping', {}))
     const other = version === VERSION ? '' : `, which is souk ${version}`
-    screen.line(`souk ${VERSION}, as a ${commands.role} at ${address.host}:${address.port}${other}`)
-    screen.line('help lists the commands, Tab completes them, exit leaves')
-    await desk.lookAtSession()
+    screen.print(`souk ${VERSION}, as a ${commands.role} at ${address.host}:${address.port}${other}`)
+    screen.print('help lists the commands, Tab completes them, exit leaves')
+    await watch.check()
     return undefined
   } catch (error) {
-    return desk.tell(desk.failureOf(error), undefined)
+    const failure = context.explain(error)
+    context.printFailure(failure, undefined)
+    return failure
   }
 }
 
-class ShellDesk extends Desk {
+class Shell {
+  readonly context: Context
   readonly prompter: Prompter
+  readonly watch: SessionWatch
   readonly #seenItems = new Set<number>()
-  #username: string | undefined
-  /** The one that was last looked at, and whether it was used since. */
-  #session: string | undefined
-  #isSessionUsed = false
-  #ends: NodeJS.Timeout[] = []
-  #isLeft = false
-  #hasToldOfHistory = false
-  /** Counts looks at the session: an answer to an earlier one says nothing any more. */
-  #look = 0
+  #isClosed = false
+  #historyWarned = false
 
-  constructor(commands: Commands<Role>, options: Options) {
-    super(commands, options)
-    this.prompter = new Prompter({
-      history: this.#bestEffort(() => this.state.history()) ?? [],
-      complete: (line) => this.#complete(line),
-      interrupt: () => {
-        this.interrupt()
+  /** Throws `UsageError`. */
+  constructor(role: Role, options: Options) {
+    this.context = new Context(new Commands(role, { inShell: true }), options, {
+      readPassword: (isNew) => askPassword(this.prompter, isNew),
+      note: (text) => this.#note(text),
+      onCall: (params) => {
+        if ('session' in params) this.watch.markUsed()
+      },
+      onResult: (result) => {
+        for (const id of findItemIds(result)) this.#seenItems.add(id)
       },
     })
+    this.prompter = new Prompter({
+      output: process.stdout,
+      history: this.#tryHistory(() => this.context.memory.readHistory()) ?? [],
+      complete: (input) => this.#complete(input),
+      onInterrupt: () => {
+        this.context.interrupt()
+      },
+    })
+    this.watch = new SessionWatch(this.context, () => this.prompter.setPrompt(this.prompt))
   }
 
   get prompt(): string {
-    const { role } = this.commands
-    return this.screen.heading(this.#username === undefined ? `${role}> ` : `${this.#username}@${role}> `)
+    const { commands, screen } = this.context
+    const { username } = this.watch
+    return screen.heading(username === undefined ? `${commands.role}> ` : `${username}@${commands.role}> `)
   }
 
-  override password(isNew: boolean): Promise<string> {
-    return askPassword((prompt) => this.prompter.hidden(prompt), isNew)
-  }
-
-  override asks(params: object): void {
-    if ('session' in params) this.#isSessionUsed = true
-  }
-
-  override saw(result: object): void {
-    for (const id of itemIdsIn(result)) this.#seenItems.add(id)
-  }
-
-  override say(line: string): void {
-    progress.end()
-    if (!this.#isLeft) this.prompter.say(line)
-  }
-
-  /** Lines that can be carried out are kept for later; one that may have a password in it is not even brought back by Up. */
-  keep(line: string, failure: Failure | undefined): void {
-    const words = line.trim().split(/\s+/)
+  /** Keeps input in the history, unless it can't be carried out; if it may contain a password, Up does not bring it back either. */
+  keep(input: string, failure: Failure | undefined): void {
+    const { commands, memory } = this.context
+    const words = input.trim().split(/\s+/)
     const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
-    const secretive = this.commands.entries.filter(({ takesPassword }) => takesPassword)
-    const names = secretive.flatMap(({ word, alias }) => [word, alias ?? word])
-    if (failure?.code !== 'usage' && first !== '') this.#bestEffort(() => this.state.addToHistory(line))
-    else if (nearestOf(first, names) !== undefined) this.prompter.forget(line)
+    const withPassword = commands.entries.filter(({ takesPassword }) => takesPassword)
+    const names = withPassword.flatMap(({ word, alias }) => [word, alias ?? word])
+    if (failure?.code !== 'usage' && first !== '') this.#tryHistory(() => memory.addToHistory(input))
+    else if (findNearest(first, names) !== undefined) this.prompter.forget(input)
   }
 
-  /** Learns whose session it is and until when: only when it was just used, so that this prolongs nothing. */
-  async lookAtSession(): Promise<void> {
-    const remembered = this.state.session
-    if (remembered?.session === this.#session && !this.#isSessionUsed) return
-    this.#session = remembered?.session
-    this.#isSessionUsed = false
-    this.#look += 1
-    const look = this.#look
-    for (const timer of this.#ends.splice(0)) clearTimeout(timer)
-    this.#username = remembered?.username
-    if (remembered === undefined) return
-    try {
-      const { username, expires_in_s } = await this.client.call('whoami', { session: remembered.session })
-      if (look === this.#look) this.#awaitEnd(username, expires_in_s)
-    } catch (error) {
-      if (look !== this.#look || !(error instanceof CallRefused && error.code === 'unauthenticated')) return
-      this.state.forget(remembered.session)
-      this.#ended(remembered.username)
-    }
-  }
-
-  leave(): void {
-    this.#isLeft = true
-    this.#look += 1
-    for (const timer of this.#ends) clearTimeout(timer)
+  close(): void {
+    this.#isClosed = true
+    this.watch.stop()
     this.prompter.close()
-    this.close()
+    this.context.close()
   }
 
-  #awaitEnd(username: string, expiresInS: number): void {
-    this.#username = username
-    const warningS = Math.min(WARNING_S, Math.floor(expiresInS / 3))
-    const warn = () => this.say(`souk: the session ends in ${durationOf(warningS)}, unless it is used`)
-    if (expiresInS * 1_000 > LONGEST_TIMER_MS) return
-    this.#ends = [
-      setTimeout(warn, (expiresInS - warningS) * 1_000),
-      setTimeout(() => this.#ended(username), expiresInS * 1_000),
-    ]
+  #note(text: string): void {
+    progress.end()
+    if (!this.#isClosed) this.prompter.note(text)
   }
 
-  /** For what the shell can do without; why it can't be had is told once. */
-  #bestEffort<T>(work: () => T): T | undefined {
+  /** The shell works without a history too; the first failure is told. */
+  #tryHistory<T>(work: () => T): T | undefined {
     try {
       return work()
     } catch (error) {
-      if (!this.#hasToldOfHistory) this.screen.note(`souk: lines are not kept: ${(error as Error).message}`)
-      this.#hasToldOfHistory = true
+      const { screen } = this.context
+      if (!this.#historyWarned) screen.note(`souk: the history is not kept: ${(error as Error).message}`)
+      this.#historyWarned = true
       return undefined
     }
   }
 
-  #ended(username: string | undefined): void {
-    this.#username = undefined
-    this.prompter.setPrompt(this.prompt)
-    this.say(`souk: the session has ended: ${this.commands.line(`login ${username ?? '<username>'}`)}`)
-  }
-
-  #complete(line: string): { words: string[]; begun: string } {
-    const words = line.split(/\s+/)
+  #complete(input: string): { words: string[]; begun: string } {
+    const words = input.split(/\s+/)
     const begun = words.pop() ?? ''
-    const candidates = candidatesFor(this.commands, words, begun, this.#seenItems)
-    const own = words.length === 0 ? ['help', 'status', 'exit'].filter((word) => word.startsWith(begun)) : []
-    return { words: [...candidates.map(({ word }) => word), ...own], begun }
+    const candidates = findCandidates(this.context.commands, words, begun, this.#seenItems)
+    const builtins = words.length === 0 ? BUILTINS.filter(({ word }) => word.startsWith(begun)) : []
+    return { words: [...candidates, ...builtins].map(({ word }) => word), begun }
   }
 }
 
-function* itemIdsIn(value: unknown): Generator<number> {
+/** Knows whose session the shell has, and tells when it is about to end and when it has ended. Prolongs no session. */
+class SessionWatch {
+  /** Undefined when nobody is logged in. */
+  username: string | undefined
+  readonly #context: Context
+  readonly #onEnd: () => void
+  /** The session that was last checked, and whether it was used since. */
+  #session: string | undefined
+  #isUsed = false
+  #timers: NodeJS.Timeout[] = []
+  /** Counts checks: the answer to any but the last is out of date. */
+  #checks = 0
+
+  constructor(context: Context, onEnd: () => void) {
+    this.#context = context
+    this.#onEnd = onEnd
+  }
+
+  markUsed(): void {
+    this.#isUsed = true
+  }
+
+  /** Asks whose session it is and until when: only of a session that is new or was just used, so that this prolongs nothing. */
+  async check(): Promise<void> {
+    const { memory, client } = this.#context
+    const known = memory.session
+    if (known?.session === this.#session && !this.#isUsed) return
+    this.#session = known?.session
+    this.#isUsed = false
+    this.#checks += 1
+    const check = this.#checks
+    this.#clearTimers()
+    this.username = known?.username
+    if (known === undefined) return
+    try {
+      const { username, expires_in_s } = await client.call('whoami', { session: known.session })
+      if (check === this.#checks) this.#awaitEnd(username, expires_in_s)
+    } catch (error) {
+      if (check !== this.#checks || !(error instanceof CallRefused && error.code === 'unauthenticated')) return
+      memory.forgetSession(known.session)
+      this.#end(known.username)
+    }
+  }
+
+  stop(): void {
+    this.#checks += 1
+    this.#clearTimers()
+  }
+
+  #awaitEnd(username: string, expiresInS: number): void {
+    this.username = username
+    if (expiresInS * 1_000 > LONGEST_TIMER_MS) return
+    const warningS = Math.min(WARNING_S, Math.floor(expiresInS / 3))
+    const warning = `souk: the session ends in ${formatDuration(warningS)}, unless it is used`
+    this.#timers = [
+      setTimeout(() => this.#context.note(warning), (expiresInS - warningS) * 1_000),
+      setTimeout(() => this.#end(username), expiresInS * 1_000),
+    ]
+  }
+
+  #end(username: string | undefined): void {
+    this.username = undefined
+    this.#onEnd()
+    const hint = this.#context.commands.hint(`login ${username ?? '<username>'}`)
+    this.#context.note(`souk: the session has ended: ${hint}`)
+  }
+
+  #clearTimers(): void {
+    for (const timer of this.#timers.splice(0)) clearTimeout(timer)
+  }
+}
+
+function* findItemIds(value: unknown): Generator<number> {
   if (typeof value !== 'object' || value === null) return
   for (const [name, inner] of Object.entries(value)) {
     if (name === 'item_id') yield Number(inner)
-    else yield* itemIdsIn(inner)
+    else yield* findItemIds(inner)
   }
 }

@@ -2,35 +2,36 @@
 
 import { ROLES, type Role } from '../contract/operations.ts'
 import { progress, whileWaiting } from '../process/progress.ts'
-import { readAddress } from './address.ts'
+import { type Address, readAddress } from './address.ts'
 import { CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
-import { localTime } from './display.ts'
 import { EXIT } from './failures.ts'
-import { State } from './memory.ts'
-import type { Screen } from './screen.ts'
+import { Memory } from './memory.ts'
+import type { Screen } from './output.ts'
+import { formatLocalTime } from './phrases.ts'
 import { Table } from './table.ts'
 
+export interface StatusOptions {
+  json: boolean
+  host: string | undefined
+  /** The ports that are not the usual ones. */
+  ports: { readonly [R in Role]?: string | undefined }
+  timeout: string | undefined
+}
+
+/** As `--json` prints it. */
 interface ServerStatus {
   role: Role
   host: string
   port: number
   reachable: boolean
-  /** Why it is not. */
+  /** Why it is not reachable. */
   problem?: string
   version?: string
-  /** The shortest of a few. */
+  /** The shortest of several. */
   round_trip_ms?: number
   /** Absent when nobody is logged in. */
   username?: string
   session_ends_at?: number
-}
-
-export interface StatusOptions {
-  json: boolean
-  host: string | undefined
-  /** Of each role, where it is another than usual. */
-  ports: { readonly [R in Role]?: string | undefined }
-  timeout: string | undefined
 }
 
 const PINGS = 5
@@ -46,23 +47,23 @@ const COLUMNS = [
 /** Resolves to the exit code. Throws `UsageError`. */
 export async function showStatus(screen: Screen, options: StatusOptions): Promise<number> {
   const addresses = ROLES.map((role) => {
-    const where = { ...options, port: options.ports[role] }
-    return { role, ...readAddress(role, where, process.env, `--${role}-port`) }
+    const typed = { ...options, port: options.ports[role] }
+    return { role, ...readAddress(role, typed, process.env, `--${role}-port`) }
   })
-  const servers = await whileWaiting(progress, 'asking the servers', Promise.all(addresses.map(statusOf)))
-  if (options.json) screen.line(JSON.stringify({ servers }))
-  else
-    for (const line of new Table(COLUMNS, screen.columns).lines(servers.map(rowOf), (text) => screen.heading(text)))
-      screen.line(line)
+  const servers = await whileWaiting(progress, 'asking the servers', Promise.all(addresses.map(examine)))
+  if (options.json) screen.print(JSON.stringify({ servers }))
+  else screen.printTable(new Table(COLUMNS, screen.columns), servers.map(toRow))
   return servers.every(({ reachable }) => reachable) ? 0 : EXIT.unreachable
 }
 
-async function statusOf({ role, host, port, timeoutMs }: ReturnType<typeof readAddress> & { role: Role }) {
+async function examine({ role, host, port, timeoutMs }: Address & { role: Role }): Promise<ServerStatus> {
   const status: ServerStatus = { role, host, port, reachable: false }
   let connection: Connection<Role> | undefined
   try {
     connection = await connect<Role>({ host, port, timeoutMs })
-    Object.assign(status, await pinged(connection), { reachable: true }, await who(connection, role, { host, port }))
+    const pinged = await ping(connection)
+    const session = await examineSession(connection, role, { host, port })
+    Object.assign(status, pinged, { reachable: true }, session)
   } catch (error) {
     if (!(error instanceof ConnectionLost || error instanceof CallRefused)) throw error
     status.problem = error.message
@@ -71,10 +72,10 @@ async function statusOf({ role, host, port, timeoutMs }: ReturnType<typeof readA
   return status
 }
 
-async function pinged(connection: Connection<Role>): Promise<Pick<ServerStatus, 'version' | 'round_trip_ms'>> {
+async function ping(connection: Connection<Role>): Promise<Pick<ServerStatus, 'version' | 'round_trip_ms'>> {
   let version = ''
   let shortestMs = Number.POSITIVE_INFINITY
-  for (let ping = 0; ping < PINGS; ping += 1) {
+  for (let sent = 0; sent < PINGS; sent += 1) {
     const beganMs = performance.now()
     version = (await connection.call('ping', {})).version
     shortestMs = Math.min(shortestMs, performance.now() - beganMs)
@@ -82,8 +83,12 @@ async function pinged(connection: Connection<Role>): Promise<Pick<ServerStatus, 
   return { version, round_trip_ms: Math.round(shortestMs * 100) / 100 }
 }
 
-async function who(connection: Connection<Role>, role: Role, address: { host: string; port: number }) {
-  const { session } = new State(process.env, role, address).session ?? {}
+async function examineSession(
+  connection: Connection<Role>,
+  role: Role,
+  address: { host: string; port: number },
+): Promise<Pick<ServerStatus, 'username' | 'session_ends_at'>> {
+  const { session } = new Memory(process.env, role, address).session ?? {}
   if (session === undefined) return {}
   try {
     const { username, expires_in_s } = await connection.call('whoami', { session })
@@ -94,20 +99,14 @@ async function who(connection: Connection<Role>, role: Role, address: { host: st
   }
 }
 
-function rowOf({
-  role,
-  host,
-  port,
-  reachable,
-  problem,
-  version,
-  round_trip_ms,
-  username,
-  session_ends_at,
-}: ServerStatus) {
+function toRow(status: ServerStatus): string[] {
+  const { role, host, port, reachable, problem, version, round_trip_ms, username, session_ends_at } = status
   return [
-    ...[role, `${host}:${port}`, reachable ? `souk ${version}` : (problem ?? '')],
-    ...[round_trip_ms === undefined ? '' : `${round_trip_ms} ms`, username ?? ''],
-    session_ends_at === undefined ? '' : localTime(session_ends_at),
+    role,
+    `${host}:${port}`,
+    reachable ? `souk ${version}` : (problem ?? ''),
+    round_trip_ms === undefined ? '' : `${round_trip_ms} ms`,
+    username ?? '',
+    session_ends_at === undefined ? '' : formatLocalTime(session_ends_at),
   ]
 }

@@ -1,60 +1,62 @@
 /**
- * Tables that fit a terminal: columns get what they need; where that is too
- * much, those that may shrink do, the widest first; where even that does not
- * fit, each row becomes a few lines of its own. Nothing but a terminal gets
- * cells cut.
+ * Tables that fit a terminal. Columns are as wide as their cells; where that
+ * is too wide, the columns that may shrink do, the widest first; where even
+ * that is too wide, each row becomes a few lines, one for each cell. Cells are
+ * cut on a terminal only.
  */
 
-import widthOf from 'fast-string-truncated-width'
+import measure from 'fast-string-truncated-width'
 
 export interface Column {
   title: string
-  /** Numbers stand at the right edge. */
+  /** Cells stand at the right edge, as numbers do. */
   right?: true
-  /** May be cut, with an ellipsis, when the terminal is too narrow. */
+  /** Cells may be cut, with an ellipsis, if the terminal is too narrow. */
   shrinks?: true
 }
 
 const GAP = '  '
 const LEAST_WIDTH = 8
 const ELLIPSIS = '…'
-/** Made when first needed: that takes as long as reading half of souk. */
-let characters: Intl.Segmenter | undefined
+/** Created when it is first needed: that takes as long as loading half of souk. */
+let segmenter: Intl.Segmenter | undefined
 
-/** Columns are as wide as the first rows need: what comes later, page by page, stands in the same columns. */
+/** The first rows decide how wide the columns are; later pages stand in the same columns. */
 export class Table {
   readonly #columns: readonly Column[]
-  readonly #width: number | undefined
-  /** Undefined before the first rows, and where rows stand as lines. */
+  readonly #terminalWidth: number | undefined
+  /** Undefined before the first rows, and when each row is several lines. */
   #widths: readonly number[] | undefined
-  #begun = false
+  #hasBegun = false
 
-  /** `width` is the terminal's, if there is one. */
-  constructor(columns: readonly Column[], width: number | undefined) {
+  /** `terminalWidth` is undefined without a terminal. */
+  constructor(columns: readonly Column[], terminalWidth: number | undefined) {
     this.#columns = columns
-    this.#width = width
+    this.#terminalWidth = terminalWidth
   }
 
-  /** The lines of some rows, after those of the heading if they are the first; `heading` dresses it. */
-  lines(rows: readonly (readonly string[])[], heading: (text: string) => string): string[] {
+  /** The rows as lines of text, after the heading if they are the first; `styleHeading` may add colours to it. */
+  format(rows: readonly (readonly string[])[], styleHeading: (text: string) => string): string[] {
     const clean = rows.map((row) => row.map(printable))
-    const head: string[] = []
-    if (!this.#begun) {
-      this.#begun = true
-      this.#widths = this.#fitting(clean)
-      if (this.#widths !== undefined) head.push(heading(this.#row(this.#columns.map(({ title }) => title))))
+    const heading: string[] = []
+    if (!this.#hasBegun) {
+      this.#hasBegun = true
+      this.#widths = this.#fit(clean)
+      const titles = this.#columns.map(({ title }) => title)
+      if (this.#widths !== undefined) heading.push(styleHeading(this.#formatRow(titles)))
     }
-    return [...head, ...clean.flatMap((row) => (this.#widths === undefined ? this.#upright(row) : [this.#row(row)]))]
+    const isUpright = this.#widths === undefined
+    return [...heading, ...clean.flatMap((row) => (isUpright ? this.#formatUpright(row) : [this.#formatRow(row)]))]
   }
 
-  /** The width of each column; undefined if they don't fit. */
-  #fitting(rows: readonly (readonly string[])[]): number[] | undefined {
+  /** The width of each column; undefined if they do not fit. */
+  #fit(rows: readonly (readonly string[])[]): number[] | undefined {
     const widths = this.#columns.map(({ title }, index) =>
-      Math.max(widthOf(title).width, ...rows.map((row) => widthOf(row[index] ?? '').width)),
+      Math.max(measure(title).width, ...rows.map((row) => measure(row[index] ?? '').width)),
     )
-    if (this.#width === undefined) return widths
+    if (this.#terminalWidth === undefined) return widths
     const total = () => widths.reduce((sum, width) => sum + width, (widths.length - 1) * GAP.length)
-    while (total() > this.#width) {
+    while (total() > this.#terminalWidth) {
       const shrinking = widths.filter((width, index) => this.#columns[index]?.shrinks && width > LEAST_WIDTH)
       if (shrinking.length === 0) return undefined
       const widest = widths.findIndex(
@@ -65,37 +67,38 @@ export class Table {
     return widths
   }
 
-  #row(cells: readonly string[]): string {
+  #formatRow(cells: readonly string[]): string {
     const shown = cells.map((cell, index) => {
       const width = this.#widths?.[index] ?? 0
-      const text = this.#width === undefined ? cell : cut(cell, width)
-      const blanks = ' '.repeat(Math.max(0, width - widthOf(text).width))
+      const text = this.#terminalWidth === undefined ? cell : cut(cell, width)
+      const blanks = ' '.repeat(Math.max(0, width - measure(text).width))
       return this.#columns[index]?.right ? blanks + text : text + blanks
     })
     return shown.join(GAP).trimEnd()
   }
 
-  /** A row that is too wide for the terminal: a line for each cell that is not empty. */
-  #upright(cells: readonly string[]): string[] {
+  /** A row as lines: one for each cell that is not empty, then an empty one. */
+  #formatUpright(cells: readonly string[]): string[] {
     const longest = Math.max(...this.#columns.map(({ title }) => title.length))
     const lines = this.#columns.map(({ title }, index) => `${title.padEnd(longest)}  ${cells[index] ?? ''}`)
-    return [...lines.filter((_, index) => cells[index] !== '').map((line) => cut(line, this.#width ?? line.length)), '']
+    const shown = lines.filter((_, index) => cells[index] !== '')
+    return [...shown.map((line) => cut(line, this.#terminalWidth ?? line.length)), '']
   }
 }
 
-/** What others have written must not steer the terminal. */
+/** Replaces control characters: text that others have written must not steer the terminal. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '?')
 }
 
-/** To the width, at the end of a whole character, as people count them. */
+/** Cuts text to a width, at the end of a whole character, as people count characters. */
 function cut(text: string, width: number): string {
-  if (widthOf(text).width <= width) return text
-  characters ??= new Intl.Segmenter()
-  let left = width - widthOf(ELLIPSIS).width
+  if (measure(text).width <= width) return text
+  segmenter ??= new Intl.Segmenter()
+  let left = width - measure(ELLIPSIS).width
   let shown = ''
-  for (const { segment } of characters.segment(text)) {
-    left -= widthOf(segment).width
+  for (const { segment } of segmenter.segment(text)) {
+    left -= measure(segment).width
     if (left < 0) break
     shown += segment
   }

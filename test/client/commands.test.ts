@@ -3,29 +3,36 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { split } from 'shlex'
-import { Commands } from '../../src/client/commands.ts'
+import { type Command, Commands } from '../../src/client/commands.ts'
 import { UsageError } from '../../src/client/failures.ts'
 import { operationsByName, ROLES, type Role } from '../../src/contract/operations.ts'
 
 const ITEM = ['--category', '3', '--price', '1', '--quantity', '1', '--condition', 'new']
 
-function parse(role: Role, words: readonly string[]) {
-  return new Commands<Role>(role, { inShell: false }).parse(words)
+/** What is typed: one text, or the words of it. */
+type Typed = string | readonly string[]
+
+function parse(role: Role, typed: Typed) {
+  return new Commands<Role>(role, { inShell: false }).parse(typeof typed === 'string' ? split(typed) : typed)
 }
 
-/** The parameters that a line, or words as they are, come to. */
-function paramsOf(role: Role, typed: string | readonly string[]) {
-  return parse(role, typeof typed === 'string' ? split(typed) : typed)?.params ?? {}
+function parseCommand(role: Role, typed: Typed): Command<Role> {
+  const parsed = parse(role, typed)
+  assert.ok(parsed.kind === 'command', `no command: ${JSON.stringify(parsed)}`)
+  return parsed
 }
 
-/** What is said of a line that is refused: the problems, and what to type next. */
-function refusalOf(role: Role, typed: string | readonly string[]): { problems: string[]; next: string | undefined } {
+function parseParams(role: Role, typed: Typed) {
+  return parseCommand(role, typed).params
+}
+
+/** The problems of input that is refused, and what to type next. */
+function refuse(role: Role, typed: Typed): { problems: string[]; hint: string | undefined } {
   try {
-    const parsed = parse(role, typeof typed === 'string' ? split(typed) : typed)
-    assert.fail(`not refused: ${JSON.stringify(parsed)}`)
+    assert.fail(`not refused: ${JSON.stringify(parse(role, typed))}`)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    return { problems: error.message.split('\n'), next: error.next }
+    return { problems: error.message.split('\n'), hint: error.hint }
   }
 }
 
@@ -48,8 +55,8 @@ describe('a command', () => {
         for (const example of examples) {
           const words = split(example)
           assert.equal(words[0], word)
-          const parsed = parse(role, words)
-          assert.equal(parsed?.operation, operation, example)
+          const parsed = parseCommand(role, words)
+          assert.equal(parsed.operation, operation, example)
           if (alias !== undefined) assert.deepEqual(parse(role, [alias, ...words.slice(1)]), parsed)
         }
       }
@@ -65,18 +72,18 @@ describe('a command', () => {
       `register ${options} "Nikon F3"`,
       `${options} register "Nikon F3"`,
     ])
-      assert.deepEqual(paramsOf('seller', line), expected, line)
-    assert.deepEqual(paramsOf('seller', 'units 1 -3'), { item_id: 1, change: -3 })
-    assert.deepEqual(paramsOf('seller', 'units --json 1 -3'), { item_id: 1, change: -3 })
-    assert.deepEqual(paramsOf('seller', 'units 1 +5'), { item_id: 1, change: 5 })
-    assert.deepEqual(paramsOf('buyer', 'search 3 camera lens'), {
+      assert.deepEqual(parseParams('seller', line), expected, line)
+    assert.deepEqual(parseParams('seller', 'units 1 -3'), { item_id: 1, change: -3 })
+    assert.deepEqual(parseParams('seller', 'units --json 1 -3'), { item_id: 1, change: -3 })
+    assert.deepEqual(parseParams('seller', 'units 1 +5'), { item_id: 1, change: 5 })
+    assert.deepEqual(parseParams('buyer', 'search 3 camera lens'), {
       category: 3,
       keywords: ['camera', 'lens'],
       limit: 20,
     })
-    assert.deepEqual(paramsOf('buyer', 'search 3'), { category: 3, keywords: [], limit: 20 })
-    assert.deepEqual(paramsOf('buyer', 'vote 1 down'), { item_id: 1, vote: 'down' })
-    assert.deepEqual(paramsOf('seller', 'items --limit 5 --cursor 17 --include-sold-out'), {
+    assert.deepEqual(parseParams('buyer', 'search 3'), { category: 3, keywords: [], limit: 20 })
+    assert.deepEqual(parseParams('buyer', 'vote 1 down'), { item_id: 1, vote: 'down' })
+    assert.deepEqual(parseParams('seller', 'items --limit 5 --cursor 17 --include-sold-out'), {
       ...{ limit: 5, cursor: '17', include_sold_out: true },
     })
   })
@@ -88,21 +95,21 @@ describe('a command', () => {
       'items --include-sold-out --json',
       '--json items --include-sold-out',
     ])
-      assert.deepEqual(paramsOf('seller', line), given, line)
+      assert.deepEqual(parseParams('seller', line), given, line)
     for (const flag of ['--include-sold-out', '--all', '--json', '--keep-going', '--no-color']) {
-      assert.deepEqual(refusalOf('seller', `items ${flag} x`).problems, ['"x" is too much'])
-      assert.deepEqual(refusalOf('seller', `items ${flag} true`).problems, ['"true" is too much'])
+      assert.deepEqual(refuse('seller', `items ${flag} x`).problems, ['"x" is one word too many'])
+      assert.deepEqual(refuse('seller', `items ${flag} true`).problems, ['"true" is one word too many'])
     }
   })
 
   it('says what its options are', () => {
-    const { options } = parse('seller', split('items --json --all --host h --port 1 --timeout 2.5 --no-color')) ?? {}
+    const { options } = parseCommand('seller', 'items --json --all --host h --port 1 --timeout 2.5 --no-color')
     const nothing = { passwordFile: undefined, host: undefined, port: undefined, timeout: undefined }
     const where = { host: 'h', port: '1', timeout: '2.5' }
     assert.deepEqual(options, { ...nothing, ...where, json: true, all: true, keepGoing: false, color: false })
-    assert.equal(parse('seller', split('ping --json --json'))?.options.json, true)
-    const { options: others } = parse('seller', split('--keep-going')) ?? {}
-    assert.deepEqual(others, { ...nothing, json: false, all: false, keepGoing: true, color: true })
+    assert.equal(parseCommand('seller', 'ping --json --json').options.json, true)
+    const alone = { ...nothing, json: false, all: false, keepGoing: true, color: true }
+    assert.deepEqual(parse('seller', '--keep-going'), { kind: 'options', options: alone })
   })
 })
 
@@ -111,54 +118,54 @@ describe('a word', () => {
     const words = ['007', '1e5', '0x10', 'true', 'false', '-5', '.5', 'Infinity', '1_0', 'null', '--', '=a=b']
     for (const word of words) {
       const behind = ['register', ...ITEM, '--keyword', 'x', '--', word]
-      assert.equal(paramsOf('seller', behind).name, word)
+      assert.equal(parseParams('seller', behind).name, word)
       const keyword = word.toLowerCase()
-      assert.deepEqual(paramsOf('seller', ['register', 'x', ...ITEM, `--keyword=${word}`]).keywords, [keyword], word)
+      assert.deepEqual(parseParams('seller', ['register', 'x', ...ITEM, `--keyword=${word}`]).keywords, [keyword], word)
       if (word.startsWith('--')) continue
-      assert.deepEqual(paramsOf('seller', ['register', 'x', ...ITEM, '--keyword', word]).keywords, [keyword], word)
-      assert.equal(paramsOf('seller', ['register', word, ...ITEM]).name, word)
-      assert.deepEqual(paramsOf('buyer', ['search', '3', word]).keywords, [keyword], word)
-      assert.equal(parse('buyer', ['ping', '--host', word])?.options.host, word)
+      assert.deepEqual(parseParams('seller', ['register', 'x', ...ITEM, '--keyword', word]).keywords, [keyword], word)
+      assert.equal(parseParams('seller', ['register', word, ...ITEM]).name, word)
+      assert.deepEqual(parseParams('buyer', ['search', '3', word]).keywords, [keyword], word)
+      assert.equal(parseCommand('buyer', ['ping', '--host', word]).options.host, word)
     }
   })
 
   it('behind "--" is none of the options, though it begins with a dash', () => {
-    assert.deepEqual(paramsOf('buyer', 'search 3 -- --all -x -- 5').keywords, ['--all', '-x', '--', '5'])
+    assert.deepEqual(parseParams('buyer', 'search 3 -- --all -x -- 5').keywords, ['--all', '-x', '--', '5'])
   })
 
   it('that is empty is an empty text, and not the number 0', () => {
-    assert.match(refusalOf('seller', ['register', '', ...ITEM]).problems.join(), /^name: must have 1 to 32 characters/)
+    assert.match(refuse('seller', ['register', '', ...ITEM]).problems.join(), /^name: must have 1 to 32 characters/)
     for (const keyword of [['--keyword', ''], ['--keyword=']])
-      assert.match(refusalOf('seller', ['register', 'x', ...ITEM, ...keyword]).problems.join(), /^keyword: must have 1/)
-    assert.match(refusalOf('buyer', ['item', '']).problems.join(), /^item-id: must be a whole number/)
+      assert.match(refuse('seller', ['register', 'x', ...ITEM, ...keyword]).problems.join(), /^keyword: must have 1/)
+    assert.match(refuse('buyer', ['item', '']).problems.join(), /^item-id: must be a whole number/)
   })
 
   it('that is to be a number has digits only', () => {
     for (const word of ['1e1', '0x1', '1.0', '1,0', '٣', ' 1', '1 ', 'true', '99999999999999999'])
-      assert.deepEqual(refusalOf('buyer', ['item', word]).problems, ['item-id: must be a whole number from 1'], word)
-    assert.deepEqual(refusalOf('buyer', ['item', '0']).problems, ['item-id: must be a whole number from 1'])
-    assert.deepEqual(refusalOf('buyer', ['search', '70000']).problems, [
+      assert.deepEqual(refuse('buyer', ['item', word]).problems, ['item-id: must be a whole number from 1'], word)
+    assert.deepEqual(refuse('buyer', ['item', '0']).problems, ['item-id: must be a whole number from 1'])
+    assert.deepEqual(refuse('buyer', ['search', '70000']).problems, [
       'category: must be a whole number from 0 to 65535',
     ])
-    assert.deepEqual(paramsOf('buyer', 'item 007'), { item_id: 7 })
+    assert.deepEqual(parseParams('buyer', 'item 007'), { item_id: 7 })
   })
 })
 
 describe('an amount of money', () => {
-  const priceOf = (word: string) => paramsOf('seller', ['price', '1', word]).price_cents
+  const priceOf = (word: string) => parseParams('seller', ['price', '1', word]).price_cents
 
   it('comes to exact cents', () => {
     const amounts = { '249.90': 24_990, '249.9': 24_990, 249: 24_900, 0.01: 1, '10000000.00': 1_000_000_000, 0: 0 }
     for (const [amount, cents] of Object.entries(amounts)) assert.equal(priceOf(amount), cents, amount)
     assert.equal(
-      paramsOf('seller', ['register', 'x', ...ITEM.with(3, '--price=249.90').toSpliced(2, 1)]).price_cents,
+      parseParams('seller', ['register', 'x', ...ITEM.with(3, '--price=249.90').toSpliced(2, 1)]).price_cents,
       24_990,
     )
   })
 
   it('is refused when it is written otherwise, or too much', () => {
     for (const word of ['249.999', '249,90', '1e3', '-1', '.5', '10000000.01', '', '0x10', 'true']) {
-      const { problems } = refusalOf('seller', ['price', '1', word])
+      const { problems } = refuse('seller', ['price', '1', word])
       assert.deepEqual(problems, ['price: must be an amount from 0.00 to 10000000.00, like 249.90'], word)
     }
   })
@@ -173,12 +180,12 @@ describe('what can’t be carried out', () => {
       disp: 'display-cart',
     }
     for (const [word, near] of Object.entries(nearest))
-      assert.deepEqual(refusalOf('buyer', word), {
+      assert.deepEqual(refuse('buyer', word), {
         problems: [`there is no command "${word}"`],
-        next: `souk buyer ${near}`,
+        hint: `souk buyer ${near}`,
       })
     for (const word of ['', '0', 'true', '__proto__', 'constructor', 'register', 'get_item'])
-      assert.deepEqual(refusalOf('buyer', [word]).problems, [`there is no command "${word}"`])
+      assert.deepEqual(refuse('buyer', [word]).problems, [`there is no command "${word}"`])
   })
 
   it('for an unknown option names it as it was typed, and the nearest', () => {
@@ -194,21 +201,19 @@ describe('what can’t be carried out', () => {
       '--no-json',
     ])
       for (const typed of [[option, '3'], [`${option}=3`]]) {
-        const { problems, next } = refusalOf('buyer', ['purchases', ...typed])
+        const { problems, hint } = refuse('buyer', ['purchases', ...typed])
         assert.ok(problems[0]?.startsWith(`there is no option ${option}`), problems[0])
-        assert.deepEqual([problems.length, next], [1, help])
+        assert.deepEqual([problems.length, hint], [1, help])
       }
-    assert.deepEqual(refusalOf('buyer', 'purchases --limti 3').problems, [
-      'there is no option --limti; there is --limit',
-    ])
-    assert.deepEqual(refusalOf('buyer', 'login ann --password x').problems, [
+    assert.deepEqual(refuse('buyer', 'purchases --limti 3').problems, ['there is no option --limti; there is --limit'])
+    assert.deepEqual(refuse('buyer', 'login ann --password x').problems, [
       'there is no option --password; there is --password-file',
     ])
-    assert.deepEqual(refusalOf('buyer', 'item 1 --all').problems, ['there is no option --all'])
+    assert.deepEqual(refuse('buyer', 'item 1 --all').problems, ['there is no option --all'])
   })
 
   it('names all that is missing or wrong at once, and the help of the command', () => {
-    assert.deepEqual(refusalOf('seller', 'register --category x --quantity 0'), {
+    assert.deepEqual(refuse('seller', 'register --category x --quantity 0'), {
       problems: [
         'name is missing',
         'category: must be a whole number from 0 to 65535',
@@ -216,19 +221,19 @@ describe('what can’t be carried out', () => {
         'price is missing',
         'quantity: must be a whole number from 1 to 1000000',
       ],
-      next: 'souk seller register-item-for-sale --help',
+      hint: 'souk seller register-item-for-sale --help',
     })
-    assert.deepEqual(refusalOf('buyer', 'vote 1 sideways').problems, ['vote: must be up or down'])
+    assert.deepEqual(refuse('buyer', 'vote 1 sideways').problems, ['vote: must be up or down'])
   })
 
   it('is a word too many, an option without its value, or one that is given twice', () => {
-    assert.deepEqual(refusalOf('buyer', 'item 1 2').problems, ['"2" is too much'])
-    assert.deepEqual(refusalOf('buyer', 'cart 007').problems, ['"007" is too much'])
-    assert.deepEqual(refusalOf('seller', 'units 1 -3 -4').problems, ['"-4" is too much'])
-    assert.deepEqual(refusalOf('buyer', 'purchases --limit').problems, ['--limit lacks its value'])
-    assert.deepEqual(refusalOf('buyer', 'purchases --limit --json').problems, ['--limit lacks its value'])
-    assert.deepEqual(refusalOf('buyer', 'purchases --json=false').problems, ['--json takes no value'])
-    assert.deepEqual(refusalOf('buyer', 'purchases --limit 2 --limit 3').problems, ['--limit is given more than once'])
-    assert.match(refusalOf('buyer', 'search 1 a b c d e f').problems.join(), /^keyword: at most 5 words/)
+    assert.deepEqual(refuse('buyer', 'item 1 2').problems, ['"2" is one word too many'])
+    assert.deepEqual(refuse('buyer', 'cart 007').problems, ['"007" is one word too many'])
+    assert.deepEqual(refuse('seller', 'units 1 -3 -4').problems, ['"-4" is one word too many'])
+    assert.deepEqual(refuse('buyer', 'purchases --limit').problems, ['--limit needs a value'])
+    assert.deepEqual(refuse('buyer', 'purchases --limit --json').problems, ['--limit needs a value'])
+    assert.deepEqual(refuse('buyer', 'purchases --json=false').problems, ['--json takes no value'])
+    assert.deepEqual(refuse('buyer', 'purchases --limit 2 --limit 3').problems, ['--limit is given more than once'])
+    assert.match(refuse('buyer', 'search 1 a b c d e f').problems.join(), /^keyword: at most 5 words/)
   })
 })

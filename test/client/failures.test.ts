@@ -139,7 +139,7 @@ describe('a refusal', () => {
     assert.match(await failure('seller price 999999 1', 4, { env }), /: souk seller display-items-for-sale\n$/)
     const units = `souk seller update-units-for-sale ${item} -3`
     const short = await failure(`seller units ${item} -4`, 5, { env })
-    assert.equal(short, `souk: item ${item} has 3 on sale, 4 were to go: ${units}\n`)
+    assert.equal(short, `souk: item ${item} has 3 on sale, you asked to remove 4: ${units}\n`)
     assert.equal(await bob.result(units, { env }), `item ${item}: 0 on sale\n`)
   })
 
@@ -158,10 +158,10 @@ describe('what can’t be understood', () => {
     const cases = {
       'buyer serch 3': 'there is no command "serch": souk buyer search',
       'buyer cart --limit.x 3': 'there is no option --limit.x: souk buyer display-cart --help',
-      'buyer item 1 2': '"2" is too much: souk buyer get-item --help',
+      'buyer item 1 2': '"2" is one word too many: souk buyer get-item --help',
       sttus: 'there is no command "sttus": souk status',
       'item 1': 'there is no command "item": souk buyer item',
-      'status now': '"now" is too much: souk status --help',
+      'status now': '"now" is one word too many: souk status --help',
       'status --__proto__ x': 'there is no option --__proto__: souk status --help',
       'completion tcsh': 'which shell? bash, zsh, fish: souk completion bash',
       '': 'who are you, a seller or a buyer?: souk --help',

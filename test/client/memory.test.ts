@@ -76,7 +76,7 @@ describe('a session', () => {
     const env = { SOUK_SESSION: (await shop.newBuyer()).session }
     const { exitCode, stderr } = await ann.souk(`buyer login ${name} --password-file password`, { env })
     assert.equal(exitCode, 0, stderr)
-    assert.equal(stderr, 'souk: SOUK_SESSION is set: commands go on using it, and not the session that has begun\n')
+    assert.equal(stderr, 'souk: SOUK_SESSION is set: commands keep using it, not the new session\n')
     await ann.result('buyer clear', { env })
     await ann.result('buyer logout', { env })
     assert.match(await failure('buyer clear', 3, { env }), /the session has ended/)

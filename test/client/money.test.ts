@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { amountOf, centsOf } from '../../src/client/money.ts'
+import { formatAmount, parseAmount } from '../../src/client/money.ts'
 
 const MOST_CENTS = 1_000_000_000
 const cents = fc.integer({ min: 0, max: MOST_CENTS })
@@ -11,8 +11,8 @@ const cents = fc.integer({ min: 0, max: MOST_CENTS })
 describe('an amount', () => {
   it('has two decimals, and is read back as the same cents', () => {
     const same = (some: number) => {
-      assert.match(amountOf(some), /^\d+\.\d\d$/)
-      assert.equal(centsOf(amountOf(some)), some)
+      assert.match(formatAmount(some), /^\d+\.\d\d$/)
+      assert.equal(parseAmount(formatAmount(some)), some)
     }
     fc.assert(fc.property(cents, same), { examples: [[0], [1], [9], [10], [99], [100], [24_990], [MOST_CENTS]] })
   })
@@ -20,15 +20,16 @@ describe('an amount', () => {
   it('comes to exact cents with no, one or two decimals', () => {
     const whole = fc.nat({ max: MOST_CENTS / 100 })
     const read = (units: number, decimals: number) => {
-      assert.equal(centsOf(String(units)), units * 100)
-      assert.equal(centsOf(`${units}.${decimals}`), units * 100 + decimals * 10)
-      assert.equal(centsOf(`${units}.0${decimals}`), units * 100 + decimals)
+      assert.equal(parseAmount(String(units)), units * 100)
+      assert.equal(parseAmount(`${units}.${decimals}`), units * 100 + decimals * 10)
+      assert.equal(parseAmount(`${units}.0${decimals}`), units * 100 + decimals)
     }
     fc.assert(fc.property(whole, fc.nat({ max: 9 }), read))
   })
 
   it('is no number written in any other way', () => {
     const others = ['', ' ', '-1', '+1', '.5', '5.', '1.999', '249,90', '1e3', '0x10', '1_000', '1 000', '1.5 ', '٣']
-    for (const other of [...others, 'Infinity', 'NaN', '1\n', '99999999999999']) assert.equal(centsOf(other), undefined)
+    for (const other of [...others, 'Infinity', 'NaN', '1\n', '99999999999999'])
+      assert.equal(parseAmount(other), undefined)
   })
 })

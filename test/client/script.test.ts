@@ -102,7 +102,7 @@ describe('a script', () => {
       'souk: line 4: a quote is not closed',
       'souk: line 5: item 1 is not in the cart: display-cart',
       'souk: line 6: item-id is missing: get-item --help',
-      'souk: line 7: among commands of standard input a password needs --password-file <file>',
+      'souk: line 7: a password in a script needs --password-file <file>',
       'souk: line 8: there is no command "souk": --help',
       '',
     ])

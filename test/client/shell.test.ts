@@ -312,7 +312,7 @@ describe('lines of before', () => {
     await shell.shows(/buyer>$/)
     shell.type('ping\rping\rexit\r')
     assert.equal(await shell.ended, 0)
-    assert.equal(shell.raw.match(/lines are not kept: ENOTDIR/g)?.length, 1)
+    assert.equal(shell.raw.match(/the history is not kept: ENOTDIR/g)?.length, 1)
   })
 
   it('have no password in them, however it was typed', async () => {

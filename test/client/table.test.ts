@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import widthOf from 'fast-string-truncated-width'
+import measure from 'fast-string-truncated-width'
 import { type Column, printable, Table } from '../../src/client/table.ts'
 
 const COLUMNS: readonly Column[] = [
@@ -14,11 +14,11 @@ const COLUMNS: readonly Column[] = [
 ]
 const plain = (text: string) => text
 
-function linesOf(rows: readonly (readonly string[])[], width: number | undefined): string[] {
-  return new Table(COLUMNS, width).lines(rows, plain)
+function formatAll(rows: readonly (readonly string[])[], width: number | undefined): string[] {
+  return new Table(COLUMNS, width).format(rows, plain)
 }
 
-const widths = (lines: readonly string[]) => lines.map((line) => widthOf(line).width)
+const widths = (lines: readonly string[]) => lines.map((line) => measure(line).width)
 
 describe('a table', () => {
   it('has columns as wide as they need to be, numbers at the right, and no blanks at the end of a line', () => {
@@ -27,22 +27,22 @@ describe('a table', () => {
       ['12345', 'Nikon F3', '249.90', ''],
     ]
     const expected = [' ITEM  NAME       PRICE  KEYWORDS', '    1  Lamp        9.50  light', '12345  Nikon F3  249.90']
-    for (const width of [undefined, 200, 80, 33]) assert.deepEqual(linesOf(rows, width), expected)
+    for (const width of [undefined, 200, 80, 33]) assert.deepEqual(formatAll(rows, width), expected)
   })
 
   it('cuts nothing where there is no terminal', () => {
-    const [, row] = linesOf([['1', 'a'.repeat(500), '1.00', 'b'.repeat(500)]], undefined)
+    const [, row] = formatAll([['1', 'a'.repeat(500), '1.00', 'b'.repeat(500)]], undefined)
     assert.equal(row, `   1  ${'a'.repeat(500)}   1.00  ${'b'.repeat(500)}`)
   })
 
   it('cuts the widest of the columns that may shrink, until it fits', () => {
     const row = ['1', 'n'.repeat(60), '249.90', 'k'.repeat(20)]
-    const [head = '', cut = ''] = linesOf([row], 80)
+    const [head = '', cut = ''] = formatAll([row], 80)
     assert.equal(cut, `   1  ${'n'.repeat(43)}…  249.90  ${'k'.repeat(20)}`)
     assert.equal(head, `ITEM  NAME${' '.repeat(43)}PRICE  KEYWORDS`)
-    const [, both] = linesOf([row], 50)
+    const [, both] = formatAll([row], 50)
     assert.equal(both, `   1  ${'n'.repeat(16)}…  249.90  ${'k'.repeat(16)}…`)
-    assert.deepEqual(linesOf([row], 200)[1], `   1  ${'n'.repeat(60)}  249.90  ${'k'.repeat(20)}`)
+    assert.deepEqual(formatAll([row], 200)[1], `   1  ${'n'.repeat(60)}  249.90  ${'k'.repeat(20)}`)
   })
 
   it('shows each row as lines of its own where even that does not fit', () => {
@@ -51,7 +51,7 @@ describe('a table', () => {
       ['2', 'Lamp', '9.50', ''],
     ]
     const expected = ['ITEM      1', 'NAME      Nikon F3', 'PRICE     249.90', 'KEYWORDS  camera l…', '']
-    assert.deepEqual(linesOf(rows, 19), [...expected, 'ITEM      2', 'NAME      Lamp', 'PRICE     9.50', ''])
+    assert.deepEqual(formatAll(rows, 19), [...expected, 'ITEM      2', 'NAME      Lamp', 'PRICE     9.50', ''])
   })
 
   it('keeps columns in line under wide characters, also when it cuts them', () => {
@@ -61,8 +61,8 @@ describe('a table', () => {
       ['3', 'e\u0301te\u0301', '3.00', 'c'],
       ['4', 'カメラ'.repeat(20), '4.00', 'd'],
     ]
-    const [head = '', ...others] = linesOf(rows, 40)
-    const columnOf = (line: string, text: string) => widthOf(line.slice(0, line.lastIndexOf(text))).width
+    const [head = '', ...others] = formatAll(rows, 40)
+    const columnOf = (line: string, text: string) => measure(line.slice(0, line.lastIndexOf(text))).width
     assert.deepEqual(
       others.map((line, index) => columnOf(line, 'abcd'[index] as string)),
       others.map(() => columnOf(head, 'KEYWORDS')),
@@ -72,7 +72,7 @@ describe('a table', () => {
   })
 
   it('cuts no character in two, and none too few', () => {
-    const shown = (name: string) => new Table([{ title: 'A', shrinks: true }], 8).lines([[name]], plain)[1]
+    const shown = (name: string) => new Table([{ title: 'A', shrinks: true }], 8).format([[name]], plain)[1]
     assert.equal(shown('𠮷𠮷𠮷𠮷𠮷'), '𠮷𠮷𠮷…')
     assert.equal(shown('жук👍👍👍👍'), 'жук👍👍…')
     assert.equal(shown('e\u0301'.repeat(9)), `${'e\u0301'.repeat(7)}…`)
@@ -85,8 +85,8 @@ describe('a table', () => {
     const rows = fc.array(fc.tuple(price, word, price, word), { minLength: 1, maxLength: 5 })
     const fits = (first: string[][], second: string[][], width: number) => {
       const table = new Table(COLUMNS, width)
-      const lines = [...table.lines(first, plain), ...table.lines(second, plain)]
-      for (const line of lines) assert.ok(widthOf(line).width <= width, `${widthOf(line).width} > ${width}: ${line}`)
+      const lines = [...table.format(first, plain), ...table.format(second, plain)]
+      for (const line of lines) assert.ok(measure(line).width <= width, `${measure(line).width} > ${width}: ${line}`)
     }
     fc.assert(fc.property(rows, rows, fc.constantFrom(20, 40, 80, 200), fits))
   })
@@ -94,11 +94,11 @@ describe('a table', () => {
   it('dresses its heading, once', () => {
     const table = new Table([{ title: 'A' }], 80)
     assert.deepEqual(
-      table.lines([['1']], (text) => `<${text}>`),
+      table.format([['1']], (text) => `<${text}>`),
       ['<A>', '1'],
     )
     assert.deepEqual(
-      table.lines([['2']], (text) => `<${text}>`),
+      table.format([['2']], (text) => `<${text}>`),
       ['2'],
     )
   })
@@ -108,7 +108,7 @@ describe('what others have written', () => {
   it('neither steers the terminal nor turns its lines around', () => {
     assert.equal(printable('a\x1b[2Jb\r\n\t\x7f\x9bc'), 'a?[2Jb?????c')
     assert.equal(printable('\u202egnp.exe\u202c \u2066x\u2069 \u2028\u2029'), '?gnp.exe? ?x? ??')
-    assert.deepEqual(linesOf([['1', 'a\x1b[31mb', '1.00', '\u202e']], 80)[1], '   1  a?[31mb   1.00  ?')
+    assert.deepEqual(formatAll([['1', 'a\x1b[31mb', '1.00', '\u202e']], 80)[1], '   1  a?[31mb   1.00  ?')
   })
 
   it('stays as it is otherwise', () => {
