@@ -31,7 +31,7 @@ export function defineOption(usage: string, about: string): OptionSyntax {
   return { usage, word, takesValue: usage.includes('<'), about }
 }
 
-export interface Program<C extends CommandSyntax> {
+export interface ProgramSyntax<C extends CommandSyntax> {
   commands: readonly C[]
   /** Options of every command, which may also stand without one. */
   options: readonly OptionSyntax[]
@@ -86,7 +86,7 @@ export class GivenOptions {
 }
 
 /** Throws `UsageError`. */
-export function parseArgv<C extends CommandSyntax>(program: Program<C>, words: readonly string[]): Argv<C> {
+export function parseArgv<C extends CommandSyntax>(program: ProgramSyntax<C>, words: readonly string[]): Argv<C> {
   const parser = createParser(program)
   const parsed = parser.parse(['', '', ...mark(words)], { run: false })
   const command = program.commands.find(({ word }) => word === parser.matchedCommand?.name)
@@ -104,7 +104,7 @@ export function parseArgv<C extends CommandSyntax>(program: Program<C>, words: r
 }
 
 /** A new one for each command line: cac keeps what it has parsed. */
-function createParser<C extends CommandSyntax>({ commands, options }: Program<C>): CAC {
+function createParser<C extends CommandSyntax>({ commands, options }: ProgramSyntax<C>): CAC {
   const parser = cac('souk')
   for (const { usage } of options) parser.option(usage, '')
   for (const { word, alias, args, options } of commands) {

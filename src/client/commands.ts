@@ -18,7 +18,15 @@ import {
   withHint,
 } from './argv.ts'
 import { UsageError } from './failures.ts'
-import { type Field, parseValue, toFields } from './fields.ts'
+import {
+  describeField,
+  describeOption,
+  type Field,
+  formatArgument,
+  formatOption,
+  parseValue,
+  toFields,
+} from './fields.ts'
 import { formatHelp, type HelpRow } from './help.ts'
 import { findPhrase } from './phrases.ts'
 
@@ -126,8 +134,8 @@ export class Commands<R extends Role> {
     const hint = (entry: CommandSyntax | undefined) =>
       this.hint(entry === undefined ? '--help' : `${entry.word} --help`)
     const unknown = (word: string) => this.#unknown(word)
-    const known = { commands: this.entries, options: this.options, unknown, hint }
-    const { command: entry, args, options: given, asksFor } = parseArgv<CommandEntry<R>>(known, words)
+    const syntax = { commands: this.entries, options: this.options, unknown, hint }
+    const { command: entry, args, options: given, asksFor } = parseArgv<CommandEntry<R>>(syntax, words)
     if (asksFor === 'help')
       return { kind: 'information', text: entry === undefined ? this.#help() : this.#helpFor(entry) }
     if (asksFor === 'version') return { kind: 'information', text: VERSION_TEXT }
@@ -152,13 +160,13 @@ export class Commands<R extends Role> {
 
   #helpFor(entry: CommandEntry<R>): string {
     const { word, alias, about, args, positional, named, options, examples } = entry
-    const needed = named.filter(({ required, list }) => required && !list).map(toOptionUsage)
+    const needed = named.filter(({ required, list }) => required && !list).map(formatOption)
     return formatHelp({
       title: `${about}.`,
       examples: examples.map((example) => this.#typed(example)),
       usage: this.#typed([word, ...args, ...needed, '[options]'].join(' ')),
       alias: alias === undefined ? undefined : this.#typed(alias),
-      args: positional.map((field) => [field.list ? field.name : field.label, describe(field)]),
+      args: positional.map((field) => [field.list ? field.name : field.label, describeField(field)]),
       options: [...options, ...this.options.filter((option) => !ALONE.includes(option))].map(toRow),
     })
   }
@@ -185,7 +193,7 @@ function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, par
   const fields = toFields(params)
   const positional = order.map((wanted) => fields.find(({ name }) => name === wanted) as Field)
   const named = fields.filter((field) => !positional.includes(field))
-  const options = named.map((field) => defineOption(toOptionUsage(field), describeOption(field)))
+  const options = named.map((field) => defineOption(formatOption(field), describeOption(field)))
   const takesPassword = 'password' in params.shape
   if ('cursor' in params.shape) options.push(defineOption('--all', 'every page, printed as it comes'))
   if (takesPassword) {
@@ -196,33 +204,13 @@ function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, par
     word: operation.replaceAll('_', '-'),
     alias,
     about,
-    args: positional.map(toArgumentUsage),
+    args: positional.map(formatArgument),
     options,
     positional,
     named,
     takesPassword,
     examples,
   }
-}
-
-function toArgumentUsage({ label, name, list, required, choices }: Field): string {
-  if (list) return `[...${name.replaceAll('_', '-')}]`
-  const shown = choices.length > 0 ? choices.join('|') : label
-  return required ? `<${shown}>` : `[${shown}]`
-}
-
-function toOptionUsage({ label, kind, choices }: Field): string {
-  if (kind === 'flag') return `--${label}`
-  return `--${label} <${choices.length > 0 ? choices.join('|') : label}>`
-}
-
-function describe({ about, expected }: Field): string {
-  return expected === undefined ? about : `${about}: ${expected}`
-}
-
-function describeOption(field: Field): string {
-  const what = field.choices.length > 0 ? field.about : describe(field)
-  return `${what}${field.list ? '; may be given several times' : ''}${field.required && !field.list ? ' (required)' : ''}`
 }
 
 /** A command in the list of all, with its description up to the first detail. */

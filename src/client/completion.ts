@@ -92,7 +92,7 @@ complete -F _souk souk
 export async function printScript([shell, ...others]: readonly string[]): Promise<number> {
   const known = SHELLS.find((name) => name === shell)
   if (known === undefined || others.length > 0) {
-    throw new UsageError([`which shell? ${SHELLS.join(', ')}`], 'souk completion bash')
+    throw new UsageError(['choose a shell, bash, zsh or fish'], 'souk completion bash')
   }
   if (known === 'bash') process.stdout.write(BASH_SCRIPT)
   else (await import('@bomb.sh/tab')).script(known, 'souk', 'souk')

@@ -1,7 +1,7 @@
 /**
  * The client's end of a connection: sends requests, matches replies to them by
- * id, and fails what is unanswered when the connection is gone. Calls pipeline;
- * those made in one turn of the event loop leave in one write.
+ * id, and rejects the unanswered calls when the connection is gone. Calls
+ * pipeline; those made in one turn of the event loop leave in one write.
  */
 
 import { createConnection, type Socket } from 'node:net'
@@ -10,7 +10,7 @@ import type { Name, Params, Result, Role } from '../contract/operations.ts'
 import { encodeRequest } from '../contract/protocol.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
 
-/** The server refused a call. */
+/** The server refused the call. */
 export class CallRefused extends Error {
   readonly code: ErrorCode
   /** All of the reply's `error.data`. */
@@ -24,7 +24,7 @@ export class CallRefused extends Error {
 
 /** No reply came: the connection was lost, could not be made, or was silent too long. */
 export class ConnectionLost extends Error {
-  /** As a `timeout` says it: `none`, the call was never sent; `unknown`, it may have been carried out. */
+  /** `none`: the call was never sent; `unknown`: it may have been carried out. */
   readonly outcome: 'none' | 'unknown'
   constructor(message: string, outcome: 'none' | 'unknown') {
     super(message)
@@ -32,13 +32,13 @@ export class ConnectionLost extends Error {
   }
 }
 
-/** Parameters as callers give them: what has a default may be left out. */
+/** Parameters as callers give them: those with a default may be left out. */
 export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
 
 export interface ConnectionOptions {
   host: string
   port: number
-  /** How long a connection may take to be made, and a call to be answered. */
+  /** Time limit for connecting, and for each reply. */
   timeoutMs?: number
 }
 
@@ -91,7 +91,7 @@ export class Connection<R extends Role> {
   constructor(socket: Socket, timeoutMs: number) {
     this.#socket = socket
     this.#timeoutMs = timeoutMs
-    this.#sweep = setInterval(() => this.#giveUpOnLate(), SWEEP_MS).unref()
+    this.#sweep = setInterval(() => this.#enforceTimeout(), SWEEP_MS).unref()
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(lost(error.code ?? error.message)))
     this.#closed = new Promise((resolve) => {
@@ -114,7 +114,7 @@ export class Connection<R extends Role> {
     })
   }
 
-  /** Ends the connection after what is being answered; resolves when it is gone. */
+  /** Takes no more calls, and ends the connection when those under way are answered; resolves when it is gone. */
   async close(): Promise<void> {
     this.#flush()
     this.#lost ??= lost('closed')
@@ -123,12 +123,12 @@ export class Connection<R extends Role> {
     await this.#closed
   }
 
-  /** Ends the connection at once, and whatever is under way on it. */
+  /** Ends the connection at once, and rejects the calls under way. */
   destroy(): void {
     this.#fail(lost('closed'))
   }
 
-  /** Resolves when the connection is gone, whoever ended it. */
+  /** Resolves when the connection is gone, whichever end closed it. */
   get closed(): Promise<void> {
     return this.#closed
   }
@@ -146,13 +146,13 @@ export class Connection<R extends Role> {
   }
 
   #take(line: Buffer): void {
-    const reply = replyOf(line)
+    const reply = parseReply(line)
     if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
     const { id, result, error } = reply
     if (id === null) {
-      // A server that has too many connections has read nothing of this one.
+      // A server with too many connections refuses this one before it reads anything.
       const refused = error?.data.code === 'overloaded'
-      this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error?.message ?? 'a reply to nobody'))
+      this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error?.message ?? 'a reply without an id'))
       return
     }
     const pending = this.#pending.get(id)
@@ -162,14 +162,14 @@ export class Connection<R extends Role> {
     else pending.reject(new CallRefused(error.message, error.data))
   }
 
-  #giveUpOnLate(): void {
+  #enforceTimeout(): void {
     const [oldest] = this.#pending.values()
     if (oldest !== undefined && performance.now() - oldest.askedMs > this.#timeoutMs) {
       this.#fail(lost('no reply in time'))
     }
   }
 
-  /** The one way the connection ends that we did not ask for, and everything pending with it. */
+  /** However the connection ends, it passes here: rejects everything that is pending. */
   #fail(error: ConnectionLost | CallRefused): void {
     this.#lost ??= error
     clearInterval(this.#sweep)
@@ -183,8 +183,8 @@ function lost(reason: string): ConnectionLost {
   return new ConnectionLost(`the connection was lost: ${reason}`, 'unknown')
 }
 
-/** Undefined for what no server of ours would send. */
-function replyOf(line: Buffer): Reply | undefined {
+/** Undefined for a line that no server of ours would send. */
+function parseReply(line: Buffer): Reply | undefined {
   try {
     const reply: Reply = JSON.parse(line.toString())
     return reply.error === undefined || reply.error.data?.code !== undefined ? reply : undefined

@@ -85,6 +85,28 @@ function describeValues(kind: Field['kind'], inner: z.ZodType, choices: readonly
   return `a whole number from ${minValue}${most}`
 }
 
+/** The field as an argument, as help shows it. */
+export function formatArgument({ label, name, list, required, choices }: Field): string {
+  if (list) return `[...${name.replaceAll('_', '-')}]`
+  const shown = choices.length > 0 ? choices.join('|') : label
+  return required ? `<${shown}>` : `[${shown}]`
+}
+
+/** The field as an option, as help shows it. */
+export function formatOption({ label, kind, choices }: Field): string {
+  if (kind === 'flag') return `--${label}`
+  return `--${label} <${choices.length > 0 ? choices.join('|') : label}>`
+}
+
+export function describeField({ about, expected }: Field): string {
+  return expected === undefined ? about : `${about}: ${expected}`
+}
+
+export function describeOption(field: Field): string {
+  const what = field.choices.length > 0 ? field.about : describeField(field)
+  return `${what}${field.list ? '; may be given several times' : ''}${field.required && !field.list ? ' (required)' : ''}`
+}
+
 /** The value of a word; a word that is no value of the field stays as it is, and the contract refuses it. */
 export function parseValue({ kind }: Field, word: string): unknown {
   if (kind === 'money') return parseAmount(word) ?? word

@@ -1,13 +1,13 @@
 /**
- * The client that does not give up: it keeps one connection, makes a new one
- * when that is lost, and sends a call again until it is answered or its time
- * is over. Sending again is harmless: operations that add something carry an
- * idempotency key, the same at every attempt, so that they happen once; the
- * others set a value or only read.
+ * The client that retries: it keeps one connection, makes a new one when that
+ * is lost, and sends a call again until it is answered or its time is up.
+ * Sending again is harmless: operations that add something carry an
+ * idempotency key, the same in every attempt, so they happen once; the others
+ * set a value or only read.
  *
- * What is told in the end is true of all attempts. A call that may have been
- * carried out at one of them, and that no later one settled, rejects with that
- * attempt's error, whose outcome is `unknown`.
+ * The final error is true of all attempts: if one of them may have carried the
+ * call out, and no later one settled it, the call rejects with the error of
+ * that attempt, whose outcome is `unknown`.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -20,33 +20,33 @@ export interface RetryingClientOptions<R extends Role> {
   role: R
   host: string
   port: number
-  /** How long a call may take, with all its attempts. */
+  /** Time limit of a call, with all its attempts. */
   timeoutMs?: number
-  /** How long a connection may take to be made, and an attempt to be answered: longer than the server takes to refuse it. */
+  /** Time limit for connecting, and for the reply to one attempt: longer than the server takes to refuse a call. */
   attemptMs?: number
-  /** Whether a server that was never reached is waited for, as one is that was lost (true). */
+  /** Whether to retry even before the server has been reached for the first time (true). */
   waitForServer?: boolean
-  /** An attempt that came to nothing; another one follows. */
+  /** Called when an attempt has failed and another follows. */
   onRetry?: (error: CallRefused | ConnectionLost) => void
-  /** There is a connection again, after one was lost. */
+  /** Called when there is a connection again after one was lost. */
   onReconnect?: () => void
 }
 
 const TIMEOUT_MS = 15_000
-/** Two attempts that nobody answers fit into the whole time, and the server can refuse what it did not get to. */
+/** Of the whole time: two unanswered attempts fit into it, and the server has time to refuse a call it did not get to. */
 const ATTEMPT_SHARE = 7 / 15
 const RETRY_FIRST_MS = 20
 const RETRY_LONGEST_MS = 1_000
 const KEY_BYTES = 16
-/** Refusals that pass: the same call may well be answered next time. */
+/** Refusals that pass: the same call may be answered next time. */
 const PASSING: readonly ErrorCode[] = ['overloaded', 'timeout', 'shutting_down']
-/** Refusals that come before a call's key is looked at, and so say nothing of its earlier attempts. */
+/** Refusals made before the server looks at the key of a call: they say nothing about its earlier attempts. */
 const BEFORE_KEYS: readonly ErrorCode[] = ['unauthenticated', 'internal']
 
 export class RetryingClient<R extends Role> {
   readonly #options: RetryingClientOptions<R>
   readonly #operations: ReturnType<typeof operationsByName>
-  /** Made, or being made: calls at the same time share the attempt. */
+  /** Connected or connecting: concurrent calls share it. */
   #connection: Promise<Connection<R>> | undefined
   readonly #closing = new AbortController()
   #reached = false
@@ -75,9 +75,9 @@ export class RetryingClient<R extends Role> {
           if (keyed && isRefused(error, BEFORE_KEYS)) throw unsettled
         }
         if (!(error instanceof ConnectionLost || isRefused(error, PASSING))) throw error
-        if (outcomeOf(error) === 'unknown') unsettled = error
+        if (readOutcome(error) === 'unknown') unsettled = error
         const hopeless = this.#closing.signal.aborted || !(this.#reached || (this.#options.waitForServer ?? true))
-        const again = hopeless ? undefined : this.#pause(attempt, retryAfterMs(error), deadlineMs)
+        const again = hopeless ? undefined : this.#pause(attempt, readRetryAfterMs(error), deadlineMs)
         if (again === undefined) throw unsettled ?? error
         this.#options.onRetry?.(error)
         await again
@@ -85,14 +85,14 @@ export class RetryingClient<R extends Role> {
     }
   }
 
-  /** Resolves when what was sent is answered and the connection gone. What is not sent by then, or not again, rejects. */
+  /** Sends nothing more. Resolves when the calls that were sent are answered and the connection is gone; all others reject. */
   async close(): Promise<void> {
     this.#closing.abort()
     const connection = await this.#connection?.catch(() => undefined)
     await connection?.close()
   }
 
-  /** Ends at once, and rejects whatever is under way. */
+  /** Ends at once, and rejects the calls under way. */
   destroy(): void {
     this.#closing.abort()
     this.#connection?.then(
@@ -102,13 +102,13 @@ export class RetryingClient<R extends Role> {
   }
 
   async #attempt<N extends Name<R>>(method: N, params: Arguments<R, N>, deadlineMs: number): Promise<Result<R, N>> {
-    const connection = await by(deadlineMs, this.#connected(), 'none')
-    return await by(deadlineMs, connection.call(method, params), 'unknown')
+    const connection = await withDeadline(deadlineMs, this.#connected(), 'none')
+    return await withDeadline(deadlineMs, connection.call(method, params), 'unknown')
   }
 
   /**
-   * Sleeps before attempt + 1: as long as the server asks, and beyond that
-   * doubling, with full jitter. Undefined when the deadline leaves no time.
+   * Sleeps before attempt + 1: as long as the server asks, and then with full
+   * jitter up to a bound that doubles. Undefined if the deadline leaves no time.
    */
   #pause(attempt: number, leastMs: number, deadlineMs: number): Promise<void> | undefined {
     const waitMs = leastMs + Math.random() * Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
@@ -143,8 +143,8 @@ function withKey<P extends { idempotency_key?: string | undefined }>(params: P):
   return { ...params, idempotency_key: params.idempotency_key ?? randomBytes(KEY_BYTES).toString('base64url') }
 }
 
-/** Rejects at the deadline, whatever becomes of the work. */
-function by<T>(deadlineMs: number, work: Promise<T>, outcome: ConnectionLost['outcome']): Promise<T> {
+/** Rejects at the deadline if the work has not settled; the work goes on. */
+function withDeadline<T>(deadlineMs: number, work: Promise<T>, outcome: ConnectionLost['outcome']): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const expiry = new Promise<never>((_, reject) => {
     const expire = () => reject(new ConnectionLost('the call was not answered in time', outcome))
@@ -157,10 +157,10 @@ function isRefused(error: unknown, codes: readonly ErrorCode[]): error is CallRe
   return error instanceof CallRefused && codes.includes(error.code)
 }
 
-function outcomeOf(error: CallRefused | ConnectionLost): unknown {
+function readOutcome(error: CallRefused | ConnectionLost): unknown {
   return error instanceof ConnectionLost ? error.outcome : error.details.outcome
 }
 
-function retryAfterMs(error: CallRefused | ConnectionLost): number {
+function readRetryAfterMs(error: CallRefused | ConnectionLost): number {
   return error instanceof CallRefused ? Number(error.details.retry_after_ms ?? 0) : 0
 }

@@ -1,4 +1,4 @@
-/** What souk needs and npm does not bring: the packages that have it, by the program that installs them. */
+/** What souk needs and npm does not bring, and the packages that provide it, by the program that installs them. */
 
 export interface Need {
   is: string
@@ -9,7 +9,7 @@ export const NEEDS = {
   server: {
     is: 'the MariaDB server',
     packages: {
-      'apt-get': 'mariadb-server-core mariadb-client-core', // mariadb-install-db calls a program of the client's package
+      'apt-get': 'mariadb-server-core mariadb-client-core', // mariadb-install-db runs a program of the client's package
       brew: 'mariadb',
     },
   },
@@ -23,7 +23,7 @@ export const NEEDS = {
   },
 } as const satisfies Record<string, Need>
 
-/** What to do about a need that is not met, in a line. */
+/** One line of advice for a need that is not met. */
 export function howToInstall({ is, packages }: Need): string {
   const ways = Object.entries(packages).map(([manager, names]) => `${manager} install ${names}`)
   return `install ${is}: ${ways.join(', or ')}`

@@ -1,34 +1,35 @@
 /**
- * How far long work is, on a terminal only: one line in its place, with what is
- * done, how fast, and the time left. It never waits and keeps nobody up; of
- * processes with channels to each other the one on top draws for all.
+ * How far long work is, drawn on a terminal only: one line that is redrawn in
+ * place, with the work done, its rate, and the time left. Drawing never blocks
+ * and keeps no process alive; of processes with channels to each other, the
+ * topmost draws for all.
  */
 
-/** So many, or for so many seconds. */
+/** A number of units, or a duration. */
 export type Total = number | { seconds: number }
 
 export interface Progress {
   /**
-   * Begins a piece of work, shown at once: of so many in all, if that is known,
-   * counted in `unit` (plural). Work that must not be disturbed is not told to
-   * tell how many are done: `done` asks, once a second.
+   * Begins a piece of work and shows it at once: its total, if known, is
+   * counted in `unit` (plural). For hot loops, pass `done`: it is polled once
+   * a second.
    */
   begin(what: string, total?: Total, unit?: string, done?: () => number): void
-  /** So many are done of the piece begun. Drawn at most ten times a second, and when all are. */
+  /** Sets how many units of the piece are done. Drawn at most ten times a second, and when all are done. */
   advance(done: number): void
-  /** The pieces that follow are parts of so many steps, which are drawn before them: `runs 3/30, 0:41 left`. */
+  /** Begins a plan of several steps, which is drawn before the pieces that follow: `runs 3/30, 0:41 left`. */
   plan(what: string, steps: number): void
-  /** One more step of the plan is done; with the last the plan is over. */
+  /** Ends a step of the plan; the last one ends the plan. */
   step(): void
-  /** A line that stays, above what is drawn; also where there is no terminal. */
-  note(line: string): void
-  /** Nothing is under way any more: the line goes, and the plan. */
+  /** Writes text that stays, above what is drawn; without a terminal too. */
+  note(text: string): void
+  /** Ends the piece and the plan, and removes the line. */
   end(): void
 }
 
 const CLEAR = '\r\x1b[K'
 const TICK_MS = 1_000
-/** Between two draws, and the least time that a rate is computed from. */
+/** The least time between two draws, and that a rate is computed from. */
 const BETWEEN_DRAWS_MS = 100
 const USUAL_COLUMNS = 80
 const MOMENT_MS = 50
@@ -40,7 +41,7 @@ interface Work {
   unit: string | undefined
   beganMs: number
   done: number
-  /** When `done` became what it is. */
+  /** When `done` was last set. */
   countedMs: number
 }
 
@@ -56,13 +57,13 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   function draw(): void {
     if (!isDrawn || (current ?? planned) === undefined) return
     drawnMs = performance.now()
-    stream.write(CLEAR + lineOf(planned, current, drawnMs, (stream.columns || USUAL_COLUMNS) - 1))
+    stream.write(CLEAR + formatLine(planned, current, drawnMs, (stream.columns || USUAL_COLUMNS) - 1))
     if (!isShown) process.once('exit', clear)
     isShown = true
   }
 
-  /** From now on once a second, so that nothing drawn just now is drawn again. */
-  function tick(done?: () => number): void {
+  /** Draws once a second from now on. Restarted with each piece, so that nothing is drawn twice in a row. */
+  function startTicking(done?: () => number): void {
     clearInterval(ticks)
     if (!isDrawn) return
     ticks = setInterval(() => {
@@ -74,7 +75,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   return {
     begin(what, total, unit, done) {
       current = newWork(what, total, unit)
-      tick(done)
+      startTicking(done)
       draw()
     },
     advance(done) {
@@ -85,15 +86,15 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     plan(what, steps) {
       planned = newWork(what, steps, undefined)
       current = undefined
-      tick()
+      startTicking()
       draw()
     },
     step() {
       if (planned !== undefined) count(planned, planned.done + 1)
       if (planned?.done === planned?.total) planned = current = undefined
     },
-    note(line) {
-      writeLine(stream, line)
+    note(text) {
+      writeLine(stream, text)
       draw()
     },
     end() {
@@ -106,10 +107,10 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   }
 }
 
-/** The progress of this process, and of those that it holds channels to. */
+/** The progress of this process and of the processes that it holds channels to. */
 export const progress = createProgress(process.stderr)
 
-/** Shows what is waited for, unless that comes in a moment. */
+/** Shows what the work is, unless it ends in a moment. */
 export async function whileWaiting<T>(progress: Progress, what: string, work: Promise<T>): Promise<T> {
   const timer = setTimeout(() => progress.begin(what), MOMENT_MS)
   try {
@@ -120,9 +121,9 @@ export async function whileWaiting<T>(progress: Progress, what: string, work: Pr
   }
 }
 
-/** Writes a line that stays: on a terminal in the place of what is drawn there, by whichever process; that is drawn below it next. */
-export function writeLine(stream: NodeJS.WriteStream, line: string): void {
-  stream.write(`${isTerminal(stream) ? CLEAR : ''}${line}\n`)
+/** Writes a line that stays. On a terminal it replaces the progress that any process has drawn, which is drawn below it next. */
+export function writeLine(stream: NodeJS.WriteStream, text: string): void {
+  stream.write(`${isTerminal(stream) ? CLEAR : ''}${text}\n`)
 }
 
 function isTerminal(stream: NodeJS.WriteStream): boolean {
@@ -140,50 +141,52 @@ function count(work: Work | undefined, done: number): void {
   work.countedMs = performance.now()
 }
 
-/** What is under way is cut where the line is too long, for the figures change and it does not. */
-function lineOf(planned: Work | undefined, current: Work | undefined, nowMs: number, width: number): string {
-  const plan = planned && `${planned.what} ${[countOf(planned), timeOf(planned, nowMs)].filter(Boolean).join(', ')}`
-  const figures = current && [countOf(current), rateOf(current), timeOf(current, nowMs)]
+/** If the line is too long, the name of the work is cut: it does not change, the figures do. */
+function formatLine(planned: Work | undefined, current: Work | undefined, nowMs: number, width: number): string {
+  const plan =
+    planned && `${planned.what} ${[formatCount(planned), formatTime(planned, nowMs)].filter(Boolean).join(', ')}`
+  const figures = current && [formatCount(current), formatRate(current), formatTime(current, nowMs)]
   const others = [plan, ...(figures ?? [])].filter(Boolean)
   const room = width - others.join(SEPARATOR).length - (others.length === 0 ? 0 : SEPARATOR.length)
-  const parts = [plan, current && shortened(current.what, room), ...(figures ?? [])]
+  const parts = [plan, current && shorten(current.what, room), ...(figures ?? [])]
   return parts.filter(Boolean).join(SEPARATOR).slice(0, Math.max(width, 0))
 }
 
-function shortened(text: string, length: number): string {
+function shorten(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, Math.max(length - 1, 0))}…`
 }
 
-function countOf({ total, unit, done }: Work): string {
-  const counted = `${shown(done)}${typeof total === 'number' ? `/${shown(total)}` : ''}`
+function formatCount({ total, unit, done }: Work): string {
+  const counted = `${formatNumber(done)}${typeof total === 'number' ? `/${formatNumber(total)}` : ''}`
   if (unit !== undefined) return `${counted} ${unit}`
   return typeof total === 'number' ? counted : ''
 }
 
-function rateOf({ unit, done, beganMs, countedMs }: Work): string {
+function formatRate({ unit, done, beganMs, countedMs }: Work): string {
   if (unit === undefined || done === 0) return ''
   const perS = (done / Math.max(countedMs - beganMs, BETWEEN_DRAWS_MS)) * 1_000
   return `${perS.toLocaleString('en', { maximumSignificantDigits: 3 })}/s`
 }
 
-/** The time left, or as long as nobody knows it the time passed. */
-function timeOf({ total, done, beganMs, countedMs }: Work, nowMs: number): string {
+/** The time left; while that is unknown, the time passed. */
+function formatTime({ total, done, beganMs, countedMs }: Work, nowMs: number): string {
   const passedMs = nowMs - beganMs
-  if (typeof total === 'object') return `${clock(Math.ceil(total.seconds - passedMs / 1_000))} left`
+  if (typeof total === 'object') return `${formatClock(Math.ceil(total.seconds - passedMs / 1_000))} left`
   if (total !== undefined && done > 0) {
     const leftMs = (Math.max(countedMs - beganMs, BETWEEN_DRAWS_MS) / done) * (total - done)
-    return `${clock(Math.ceil((leftMs - (nowMs - countedMs)) / 1_000))} left`
+    return `${formatClock(Math.ceil((leftMs - (nowMs - countedMs)) / 1_000))} left`
   }
-  return passedMs < TICK_MS ? '' : clock(Math.floor(passedMs / 1_000))
+  return passedMs < TICK_MS ? '' : formatClock(Math.floor(passedMs / 1_000))
 }
 
-function clock(seconds: number): string {
+function formatClock(seconds: number): string {
   const wholeS = Math.max(seconds, 0)
   const twoDigits = (value: number) => String(value).padStart(2, '0')
-  const [hours, minutes] = [Math.floor(wholeS / 3_600), Math.floor(wholeS / 60) % 60]
+  const hours = Math.floor(wholeS / 3_600)
+  const minutes = Math.floor(wholeS / 60) % 60
   return `${hours > 0 ? `${hours}:${twoDigits(minutes)}` : minutes}:${twoDigits(wholeS % 60)}`
 }
 
-function shown(count: number): string {
+function formatNumber(count: number): string {
   return count.toLocaleString('en')
 }

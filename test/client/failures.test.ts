@@ -163,8 +163,8 @@ describe('what can’t be understood', () => {
       'item 1': 'there is no command "item": souk buyer item',
       'status now': '"now" is one word too many: souk status --help',
       'status --__proto__ x': 'there is no option --__proto__: souk status --help',
-      'completion tcsh': 'which shell? bash, zsh, fish: souk completion bash',
-      '': 'who are you, a seller or a buyer?: souk --help',
+      'completion tcsh': 'choose a shell, bash, zsh or fish: souk completion bash',
+      '': 'choose a role, seller or buyer: souk --help',
     }
     for (const [typed, expected] of Object.entries(cases)) assert.equal(await failure(typed, 2), `souk: ${expected}\n`)
     assert.match(await bob.result('--json buyer ping'), /^\{"ok":true,"version":".*"\}\n$/) // options may stand first

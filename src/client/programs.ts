@@ -1,0 +1,114 @@
+/**
+ * What may be typed first: a role, or a program that needs none. The latter
+ * run from here; their code is loaded only when it is needed.
+ */
+
+import { ROLES } from '../contract/operations.ts'
+import { VERSION } from '../process/start.ts'
+import { type CommandSyntax, findNearest, parseArgv } from './argv.ts'
+import {
+  Commands,
+  connectionOptions,
+  HELP_OPTION,
+  JSON_OPTION,
+  portOption,
+  VERSION_OPTION,
+  VERSION_TEXT,
+} from './commands.ts'
+import { UsageError } from './failures.ts'
+import { formatHelp } from './help.ts'
+import { Screen } from './output.ts'
+
+interface Program extends CommandSyntax {
+  about: string
+}
+
+const PORT_OPTIONS = ROLES.map((role) => portOption(`${role}-port`, role))
+
+const PROGRAMS: readonly Program[] = [
+  {
+    word: 'seller',
+    args: [],
+    options: [],
+    about: 'Act as a seller: one command, or a shell; souk seller --help lists the commands',
+  },
+  {
+    word: 'buyer',
+    args: [],
+    options: [],
+    about: 'Act as a buyer: one command, or a shell; souk buyer --help lists the commands',
+  },
+  {
+    word: 'status',
+    args: [],
+    options: [JSON_OPTION, ...connectionOptions(PORT_OPTIONS)],
+    about: 'Show which servers answer and how fast, and who is logged in',
+  },
+  {
+    word: 'completion',
+    args: ['<shell>'],
+    options: [],
+    about: 'Print the script that makes Tab complete commands in bash, zsh or fish',
+  },
+]
+const OPTIONS = [HELP_OPTION, VERSION_OPTION]
+
+/** Runs what is typed without a role; resolves to the exit code. Throws `UsageError`. */
+export async function runProgram(words: readonly string[]): Promise<number> {
+  const hint = (program: CommandSyntax | undefined) => `souk ${program === undefined ? '' : `${program.word} `}--help`
+  const syntax = { commands: PROGRAMS, options: OPTIONS, unknown: toUnknown, hint }
+  const { command: program, args, options, asksFor } = parseArgv<Program>(syntax, words)
+  if (asksFor === 'help') return printText(program === undefined ? formatOverview() : formatProgramHelp(program))
+  if (asksFor === 'version') return printText(VERSION_TEXT)
+  if (program === undefined) throw new UsageError(['choose a role, seller or buyer'], hint(program))
+  if (program.word === 'completion') return (await import('./completion.ts')).printScript(args)
+  const screen = new Screen(options.flag('color') !== false, process.env)
+  return (await import('./status.ts')).showStatus(screen, {
+    json: options.flag('json') === true,
+    host: options.word('host'),
+    ports: { seller: options.word('seller-port'), buyer: options.word('buyer-port') },
+    timeout: options.word('timeout'),
+  })
+}
+
+/** The error for a word that no program has; it may be a command of a role. */
+function toUnknown(word: string): UsageError {
+  const role = ROLES.find((one) => new Commands(one, { inShell: false }).find(word) !== undefined)
+  const names = PROGRAMS.map((program) => program.word)
+  const nearest = role === undefined ? findNearest(word, names) : `${role} ${word}`
+  return new UsageError([`there is no command "${word}"`], `souk ${nearest ?? '--help'}`)
+}
+
+function formatOverview(): string {
+  return formatHelp({
+    title: `souk ${VERSION}, an online marketplace`,
+    examples: [
+      'souk buyer create-account ann "Ann Lee"',
+      'souk buyer',
+      'souk seller display-items-for-sale --json',
+      'souk status',
+    ],
+    usage: 'souk <command> [options]',
+    commands: PROGRAMS.map(({ word, args, about }) => [[word, ...args].join(' '), about]),
+    options: OPTIONS.map(({ usage, about }) => [usage, about]),
+  })
+}
+
+function formatProgramHelp({ word, args, options, about }: Program): string {
+  return formatHelp({
+    title: `${about}.`,
+    examples: word === 'completion' ? ['source <(souk completion bash)'] : [],
+    usage: ['souk', word, ...args].join(' '),
+    options: [...options, HELP_OPTION].map(({ usage, about }) => [usage, about]),
+  })
+}
+
+/** Answers a script of `souk completion`; the words follow "--". */
+export async function completeWords([, ...words]: readonly string[]): Promise<number> {
+  return (await import('./completion.ts')).printCandidates(words, PROGRAMS)
+}
+
+function printText(text: string): number {
+  process.stdout.write(`${text}\n`)
+  return 0
+}
