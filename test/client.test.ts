@@ -1,4 +1,4 @@
-/** souk, one command a process: a whole session of a seller and of a buyer, as people see it and as JSON. */
+/** souk with one command per process: a whole session of a seller and of a buyer, as people see it and as JSON. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
@@ -25,7 +25,7 @@ after(async () => {
 
 const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d`
 
-/** Types lines after each other; each must come to the result beside it. */
+/** Runs one command after the other, and checks the result of each. */
 async function session(role: string, lines: readonly (readonly [typed: string, result: string | RegExp])[]) {
   for (const [typed, expected] of lines) {
     const result = await ann.result(`${role} ${typed}`)
@@ -36,7 +36,7 @@ async function session(role: string, lines: readonly (readonly [typed: string, r
 
 describe('help', () => {
   for (const role of ROLES) {
-    it(`of a ${role} shows examples first, and every command`, async () => {
+    it(`for a ${role} shows examples first, then every command`, async () => {
       const help = await ann.result(`${role} --help`)
       for (const name of operationsByName(role).keys())
         assert.match(help, new RegExp(`^ {2}${name.replaceAll('_', '-')}(, [a-z]+)? {2,}[A-Z]`, 'm'))
@@ -44,7 +44,7 @@ describe('help', () => {
     })
   }
 
-  it('of a command shows its examples, arguments and options, and carries nothing out', async () => {
+  it('for a command shows its examples, arguments and options, and carries nothing out', async () => {
     const help = await ann.result('seller register-item-for-sale Lamp --help')
     for (const part of [
       '$ souk seller register-item-for-sale "Nikon F3"',
@@ -55,7 +55,7 @@ describe('help', () => {
     assert.equal(await ann.result('seller register-item-for-sale Lamp -h'), help)
   })
 
-  it('of the program names the roles, and --version the version', async () => {
+  it('for the program names the roles; --version prints the version', async () => {
     assert.match(
       await ann.result('--help'),
       /^ {2}seller [\s\S]+^ {2}buyer [\s\S]+^ {2}status [\s\S]+^ {2}completion /m,
@@ -65,7 +65,7 @@ describe('help', () => {
 })
 
 describe('a session', () => {
-  it('of a seller works by full names', async () => {
+  it('of a seller works with full names', async () => {
     const input = `${PASSWORD}\n`
     assert.equal(await ann.result('seller create-account ann "Ann Lee"', { input }), 'seller 1\n')
     assert.equal(
@@ -97,7 +97,7 @@ describe('a session', () => {
     ])
   })
 
-  it('of a buyer works by full names', async () => {
+  it('of a buyer works with full names', async () => {
     await session('buyer', [
       ['create-account bob Bob --password-file password', 'buyer 1'],
       ['login bob --password-file password', /^logged in as bob; /],
@@ -146,7 +146,7 @@ describe('a session', () => {
     ])
   })
 
-  it('works by short names, and gives as JSON what the contract says', async () => {
+  it('works with short names, and prints as JSON what the contract says', async () => {
     const lines = {
       seller: [
         'signup ann "Ann Lee" --password-file password',
@@ -174,8 +174,8 @@ describe('a session', () => {
   })
 })
 
-describe('a purchase whose answer is lost on the way', () => {
-  it('is carried out once and answered, and what happened is told beside the result', async () => {
+describe('a purchase whose reply is lost', () => {
+  it('is carried out once and answered, with a note about the lost connection on standard error', async () => {
     const buyers = servers.find(({ role }) => role === 'buyer') as RunningServer
     const link = await FaultyLink.start(buyers.port)
     const eve = new SoukUser([{ role: 'buyer', port: link.port }])

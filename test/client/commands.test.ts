@@ -1,4 +1,4 @@
-/** What somebody types comes to the call that was meant, word for word, or is refused with what to type instead. */
+/** What a person types becomes the call that was meant, word for word, or is refused with a hint. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -40,7 +40,7 @@ describe('a command', () => {
   for (const role of ROLES) {
     const { entries } = new Commands<Role>(role, { inShell: false })
 
-    it(`is there for every operation of a ${role}, by its name in kebab case and a short one of its own`, () => {
+    it(`exists for every operation of a ${role}, under its name in kebab case and a short name of its own`, () => {
       const words = entries.map(({ word }) => word)
       assert.deepEqual(
         words,
@@ -50,7 +50,7 @@ describe('a command', () => {
       assert.equal(new Set(names).size, names.length)
     })
 
-    it(`of a ${role} is typed as the examples of its help show, by either name`, () => {
+    it(`of a ${role} parses the examples of its help, under either name`, () => {
       for (const { operation, word, alias, examples } of entries) {
         for (const example of examples) {
           const words = split(example)
@@ -63,7 +63,7 @@ describe('a command', () => {
     })
   }
 
-  it('takes what needs no name in its order, and all else as options, before and behind it', () => {
+  it('takes positional words in their order, and options anywhere', () => {
     const register = { name: 'Nikon F3', category: 3, price_cents: 24_990, quantity: 2, condition: 'used' }
     const options = '--category 3 --price 249.90 --quantity 2 --condition used --keyword Camera --keyword 35mm'
     const expected = { ...register, keywords: ['camera', '35mm'] }
@@ -88,7 +88,7 @@ describe('a command', () => {
     })
   })
 
-  it('lets no flag take the word behind it', () => {
+  it('never takes the word behind a flag as the value of the flag', () => {
     const given = { limit: 1_000, include_sold_out: true }
     for (const line of [
       '--include-sold-out items',
@@ -102,7 +102,7 @@ describe('a command', () => {
     }
   })
 
-  it('says what its options are', () => {
+  it('returns the options that were given', () => {
     const { options } = parseCommand('seller', 'items --json --all --host h --port 1 --timeout 2.5 --no-color')
     const nothing = { passwordFile: undefined, host: undefined, port: undefined, timeout: undefined }
     const where = { host: 'h', port: '1', timeout: '2.5' }
@@ -114,7 +114,7 @@ describe('a command', () => {
 })
 
 describe('a word', () => {
-  it('stays as it was typed, whatever it looks like', () => {
+  it('reaches the call exactly as it was typed, whatever it looks like', () => {
     const words = ['007', '1e5', '0x10', 'true', 'false', '-5', '.5', 'Infinity', '1_0', 'null', '--', '=a=b']
     for (const word of words) {
       const behind = ['register', ...ITEM, '--keyword', 'x', '--', word]
@@ -129,18 +129,18 @@ describe('a word', () => {
     }
   })
 
-  it('behind "--" is none of the options, though it begins with a dash', () => {
+  it('behind "--" is no option, even if it begins with a dash', () => {
     assert.deepEqual(parseParams('buyer', 'search 3 -- --all -x -- 5').keywords, ['--all', '-x', '--', '5'])
   })
 
-  it('that is empty is an empty text, and not the number 0', () => {
+  it('that is empty is an empty text, not the number 0', () => {
     assert.match(refuse('seller', ['register', '', ...ITEM]).problems.join(), /^name: must have 1 to 32 characters/)
     for (const keyword of [['--keyword', ''], ['--keyword=']])
       assert.match(refuse('seller', ['register', 'x', ...ITEM, ...keyword]).problems.join(), /^keyword: must have 1/)
     assert.match(refuse('buyer', ['item', '']).problems.join(), /^item-id: must be a whole number/)
   })
 
-  it('that is to be a number has digits only', () => {
+  it('that stands for a number must have only digits', () => {
     for (const word of ['1e1', '0x1', '1.0', '1,0', '٣', ' 1', '1 ', 'true', '99999999999999999'])
       assert.deepEqual(refuse('buyer', ['item', word]).problems, ['item-id: must be a whole number from 1'], word)
     assert.deepEqual(refuse('buyer', ['item', '0']).problems, ['item-id: must be a whole number from 1'])
@@ -154,7 +154,7 @@ describe('a word', () => {
 describe('an amount of money', () => {
   const priceOf = (word: string) => parseParams('seller', ['price', '1', word]).price_cents
 
-  it('comes to exact cents', () => {
+  it('becomes exact cents', () => {
     const amounts = { '249.90': 24_990, '249.9': 24_990, 249: 24_900, 0.01: 1, '10000000.00': 1_000_000_000, 0: 0 }
     for (const [amount, cents] of Object.entries(amounts)) assert.equal(priceOf(amount), cents, amount)
     assert.equal(
@@ -163,7 +163,7 @@ describe('an amount of money', () => {
     )
   })
 
-  it('is refused when it is written otherwise, or too much', () => {
+  it('is refused if it is written in another way, or is too large', () => {
     for (const word of ['249.999', '249,90', '1e3', '-1', '.5', '10000000.01', '', '0x10', 'true']) {
       const { problems } = refuse('seller', ['price', '1', word])
       assert.deepEqual(problems, ['price: must be an amount from 0.00 to 10000000.00, like 249.90'], word)
@@ -171,8 +171,8 @@ describe('an amount of money', () => {
   })
 })
 
-describe('what can’t be carried out', () => {
-  it('for an unknown command names the nearest, or the help', () => {
+describe('a usage error', () => {
+  it('for an unknown command suggests the nearest command, or the help', () => {
     const nearest = {
       serch: 'search',
       'get-itm': 'get-item',
@@ -188,7 +188,7 @@ describe('what can’t be carried out', () => {
       assert.deepEqual(refuse('buyer', [word]).problems, [`there is no command "${word}"`])
   })
 
-  it('for an unknown option names it as it was typed, and the nearest', () => {
+  it('for an unknown option names it as it was typed, and suggests the nearest option', () => {
     const help = 'souk buyer get-buyer-purchases --help'
     for (const option of [
       '--limit.x',
@@ -212,7 +212,7 @@ describe('what can’t be carried out', () => {
     assert.deepEqual(refuse('buyer', 'item 1 --all').problems, ['there is no option --all'])
   })
 
-  it('names all that is missing or wrong at once, and the help of the command', () => {
+  it('lists everything that is missing or wrong, and suggests the help of the command', () => {
     assert.deepEqual(refuse('seller', 'register --category x --quantity 0'), {
       problems: [
         'name is missing',
@@ -226,7 +226,7 @@ describe('what can’t be carried out', () => {
     assert.deepEqual(refuse('buyer', 'vote 1 sideways').problems, ['vote: must be up or down'])
   })
 
-  it('is a word too many, an option without its value, or one that is given twice', () => {
+  it('is thrown for a surplus word, an option without its value, and an option given twice', () => {
     assert.deepEqual(refuse('buyer', 'item 1 2').problems, ['"2" is one word too many'])
     assert.deepEqual(refuse('buyer', 'cart 007').problems, ['"007" is one word too many'])
     assert.deepEqual(refuse('seller', 'units 1 -3 -4').problems, ['"-4" is one word too many'])

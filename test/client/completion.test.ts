@@ -1,6 +1,6 @@
 /**
- * Completion in the shells that people use: their own bash, zsh and fish in a
- * terminal, which have read souk's script, and somebody who presses Tab.
+ * Completion in the shells that people use: a real bash, zsh or fish in a
+ * terminal, which has read souk's script, and a person who presses Tab.
  */
 
 import assert from 'node:assert/strict'
@@ -20,7 +20,7 @@ const SHELLS = {
   fish: { args: ['--no-config'], source: 'souk completion fish | source' },
 } as const
 
-/** Beside the prompt nothing of the shells' own is on the screen. */
+/** The only text on the screen that is the shell's own. */
 const PROMPT = 'ready:'
 
 let home: string
@@ -36,7 +36,7 @@ before(() => {
 after(() => rmSync(home, { recursive: true, force: true }))
 afterEach(() => terminal.close())
 
-/** The shell, when it has read the script as often as that. */
+/** Opens the shell, which has then read the script that many times. */
 async function opened(shell: keyof typeof SHELLS, times = 1): Promise<void> {
   const { args, source } = SHELLS[shell]
   const path = `${join(home, 'bin')}:${process.env.PATH}`
@@ -50,7 +50,7 @@ async function opened(shell: keyof typeof SHELLS, times = 1): Promise<void> {
   }
 }
 
-/** Types on an empty line, and presses Tab once that is seen. */
+/** Types on an empty line, and presses Tab when the text is on the screen. */
 async function tab(typed: string): Promise<void> {
   terminal.press('ctrl-e', 'ctrl-u', 'ctrl-l')
   await terminal.shows(new RegExp(`^${PROMPT}$`))
@@ -65,7 +65,7 @@ function escaped(text: string): string {
 
 for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
   describe(`in ${shell}`, () => {
-    it('Tab completes roles, commands, options, their values and files', async () => {
+    it('Tab completes roles, commands, options, values of options, and files', async () => {
       await opened(shell)
       for (const [typed, completed] of [
         ['souk bu', 'souk buyer'],
@@ -81,7 +81,7 @@ for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
       }
     })
 
-    it('Tab shows what there is to choose from', async () => {
+    it('Tab lists the choices', async () => {
       await opened(shell)
       for (const [typed, words] of [
         ['souk seller register-item-for-sale x --condition ', ['new', 'used']],
@@ -96,12 +96,12 @@ for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
       }
     })
 
-    it('reads the script again without a word', async () => {
+    it('the script can be read twice without any output', async () => {
       await opened(shell, 2)
       assert.match(terminal.screen(), new RegExp(`^read-1\n${PROMPT}$`))
     })
 
-    it('carries out nothing of what is being typed', async () => {
+    it('Tab runs nothing of the line that is being typed', async () => {
       await opened(shell)
       for (const typed of [
         'souk buyer search $(touch made) ',

@@ -1,4 +1,4 @@
-/** The client's end of a connection, against servers that do what none of ours does. */
+/** The client's end of a connection, against servers that do what no server of souk does. */
 
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:net'
@@ -9,7 +9,7 @@ describe('a connection', () => {
   let server: Server | undefined
   afterEach(() => server?.close())
 
-  /** A server that answers whatever comes with the same bytes, and may stay when its client has gone. */
+  /** A server that answers everything with the same bytes; with `allowHalfOpen` it never ends its side. Resolves to its port. */
   async function answering(bytes: string, allowHalfOpen = false): Promise<number> {
     const listening = createServer({ allowHalfOpen }, (socket) => {
       socket.on('error', () => {})
@@ -25,31 +25,31 @@ describe('a connection', () => {
     return connection.call('ping', {}).finally(() => connection.close())
   }
 
-  it('fails its calls when what comes is no reply', async () => {
+  it('rejects its calls when the server sends something that is no reply', async () => {
     for (const junk of ['not json\n', '{"jsonrpc":"2.0","id":1,"error":{"message":"x"}}\n', 'null\n']) {
       await assert.rejects(call(await answering(junk)), ConnectionLost, junk)
       server?.close()
     }
   })
 
-  it('fails its calls with what a server says that refuses the connection', async () => {
+  it('rejects its calls with the refusal of a server that refuses the connection', async () => {
     const error = { code: -32011, message: 'too many connections', data: { code: 'overloaded' } }
     const line = `${JSON.stringify({ jsonrpc: '2.0', id: null, error })}\n`
     await assert.rejects(call(await answering(line)), new CallRefused('too many connections', { code: 'overloaded' }))
   })
 
-  it('fails its calls when no reply comes in time, and can’t tell what became of them', async () => {
+  it('rejects its calls with an unknown outcome when no reply comes in time', async () => {
     await assert.rejects(call(await answering('\n'), 100), { message: /no reply in time/, outcome: 'unknown' })
   })
 
-  it('takes no calls when it is closed, and does not wait for ever to be', async () => {
+  it('takes no calls once it is closing, and closes even if the server never does', async () => {
     const connection = await connect<'buyer'>({ host: '127.0.0.1', port: await answering('', true), timeoutMs: 100 })
     const closing = connection.close()
     await assert.rejects(connection.call('ping', {}), { message: /closed/, outcome: 'none' })
     await closing
   })
 
-  it('says where no server listens', async () => {
+  it('names the address where no server listens', async () => {
     const port = await answering('')
     await new Promise((resolve) => server?.close(resolve))
     const message = `no connection to 127.0.0.1:${port}: ECONNREFUSED`

@@ -1,4 +1,4 @@
-/** How commands fail: the exit code by which a script knows, one document as JSON, and what to type next, which works. */
+/** How commands fail: the exit code that scripts read, one document as JSON, and a hint that works. */
 
 import assert from 'node:assert/strict'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -29,7 +29,7 @@ after(async () => {
   await shop?.close()
 })
 
-/** Accepts connections and reads, and that is all; or says the same to everybody. */
+/** A server that accepts connections and reads, but never answers; `says`, if set, is sent to each client. */
 class MuteServer {
   connections = 0
   says = ''
@@ -53,26 +53,26 @@ class MuteServer {
 
 const newItem = async (fields = {}) => (await shop.register(seller, anItem(fields)))[0] as number
 
-/** What a command that fails says, on standard error only. */
+/** The standard error of a command that fails; it must print nothing else. */
 async function failure(typed: string, exitCode: number, run = {}): Promise<string> {
   const ended = await bob.souk(typed, run)
   assert.deepEqual({ typed, exitCode: ended.exitCode, stdout: ended.stdout }, { typed, exitCode, stdout: '' })
   return ended.stderr
 }
 
-/** What a failure says to type next. */
+/** The hint of a failure. */
 function advised(stderr: string): string {
   return /: (souk[^:]*)\n$/.exec(stderr)?.[1] ?? assert.fail(`no advice: ${stderr}`)
 }
 
-/** What is said of the failure is this, and the line that it says to type next works; resolves to that line's result. */
+/** Checks what the command says when it fails, and that its hint works; resolves to the result of the hint. */
 async function advice(typed: string, exitCode: number, expected: string): Promise<string> {
   const stderr = await failure(typed, exitCode)
   assert.equal(stderr, `${expected}\n`)
   return bob.result(advised(stderr))
 }
 
-/** The one document that a failing command prints with --json, on standard output only. */
+/** The error document that a failing command prints with --json; it must print nothing else. */
 async function errorOf(typed: string, exitCode: number, run = {}): Promise<Record<string, unknown>> {
   const ended = await bob.souk(`${typed} --json`, run)
   assert.deepEqual({ typed, exitCode: ended.exitCode, stderr: ended.stderr }, { typed, exitCode, stderr: '' })
@@ -82,7 +82,7 @@ async function errorOf(typed: string, exitCode: number, run = {}): Promise<Recor
 }
 
 describe('a refusal', () => {
-  it('for want of stock says what there is, and the line that takes it', async () => {
+  it('for lack of stock says what is left, and hints at the command that takes it', async () => {
     const item = await newItem({ quantity: 3 })
     const add = `souk buyer add-item-to-cart ${item}`
     assert.equal(
@@ -109,7 +109,7 @@ describe('a refusal', () => {
     assert.deepEqual(await errorOf(`buyer add ${item} 1`, 5), error)
   })
 
-  it('of a cart says what is in it', async () => {
+  it('about the cart says what is in it', async () => {
     const [item, other] = [await newItem(), await newItem()]
     const example = 'souk buyer add-item-to-cart 1 2'
     const empty = await failure('buyer buy', 5)
@@ -125,7 +125,7 @@ describe('a refusal', () => {
     assert.equal((await errorOf('buyer buy', 5)).code, 'cart_empty')
   })
 
-  it('says where to look for what there is not, and for what was purchased', async () => {
+  it('hints at where to look for items, and for purchases', async () => {
     const item = await newItem()
     await advice('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
     await advice(
@@ -143,7 +143,7 @@ describe('a refusal', () => {
     assert.equal(await bob.result(units, { env }), `item ${item}: 0 on sale\n`)
   })
 
-  it('of a user name says how to log in, if it is one’s own', async () => {
+  it('of a user name that is taken hints at how to log in', async () => {
     const input = 'another horse\n'
     const taken = await failure('buyer create-account bob Bob', 5, { input })
     assert.equal(taken, 'souk: the user name bob is taken; if it is yours, log in: souk buyer login bob\n')
@@ -153,8 +153,8 @@ describe('a refusal', () => {
   })
 })
 
-describe('what can’t be understood', () => {
-  it('is told with what to type instead, and nothing is carried out', async () => {
+describe('input that is no command', () => {
+  it('is answered with a hint, and nothing is carried out', async () => {
     const cases = {
       'buyer serch 3': 'there is no command "serch": souk buyer search',
       'buyer cart --limit.x 3': 'there is no option --limit.x: souk buyer display-cart --help',
@@ -173,9 +173,9 @@ describe('what can’t be understood', () => {
   })
 })
 
-describe('who is not logged in', () => {
-  it('is told to, by name when it is known, also when the session has ended on the server', async () => {
-    const eve = new SoukUser([shop.buyers])
+describe('a command without a session', () => {
+  it('hints at login, by name if it is known, also after the session ended on the server', async () => {
+    const eve = new Somebody([shop.buyers])
     assert.deepEqual(await eve.souk('buyer whoami'), {
       ...{ exitCode: 3, stdout: '', stderr: 'souk: you are not logged in: souk buyer login <username>\n' },
     })
@@ -193,7 +193,7 @@ describe('who is not logged in', () => {
 })
 
 describe('a server that can’t be reached', () => {
-  it('where nobody listens is told at once, with what starts one here', async () => {
+  it('because nobody listens is reported at once, with the command that starts one on this machine', async () => {
     const closed = await closedPort()
     const refused = `souk: no connection to 127.0.0.1:${closed}: ECONNREFUSED; start a server: souk-server\n`
     assert.equal(await failure(`buyer ping --port ${closed}`, 6), refused)
@@ -201,7 +201,7 @@ describe('a server that can’t be reached', () => {
     assert.deepEqual(unreachable, { code: 'unreachable', outcome: 'none', next: 'souk-server' })
   })
 
-  it('that accepts and never answers is given up after --timeout, saying what may have been carried out', async () => {
+  it('because it accepts and never answers is given up after --timeout, with a warning that the call may have been carried out', async () => {
     const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
     const began = performance.now()
     const stderr = await failure('buyer ping --timeout 1.2', 6, { env })
@@ -214,7 +214,7 @@ describe('a server that can’t be reached', () => {
     assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
   })
 
-  it('that is no souk is given up too', async () => {
+  it('because it is not souk is given up too', async () => {
     const env = { SOUK_BUYER_PORT: String(mute.port) }
     mute.says = 'HTTP/1.1 400 Bad Request\r\n\r\n'
     const stderr = await failure('buyer ping --timeout 0.5', 6, { env })
@@ -231,7 +231,7 @@ describe('Ctrl-C while nobody answers', () => {
     buyer: ['', 'souk: line 2: interrupted\n'],
   } as const
   for (const [typed, [stdout, stderr]] of Object.entries(cases)) {
-    it(`ends souk ${typed} at once, with 130`, async () => {
+    it(`ends souk ${typed} at once, with exit code 130`, async () => {
       const before = mute.connections
       const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
       const waiting = bob.start(`${typed} --timeout 60`, { env, input: '\nping\nping\n' })
@@ -239,12 +239,12 @@ describe('Ctrl-C while nobody answers', () => {
       await new Promise((resolve) => setTimeout(resolve, 100)) // its call is on the way
       const began = performance.now()
       assert.deepEqual(await waiting.end('SIGINT'), { exitCode: 130, stdout, stderr })
-      assert.ok(performance.now() - began < 5_000, 'it waited for the server')
+      assert.ok(performance.now() - began < 5_000, 'souk waited for the server')
     })
   }
 })
 
-/** Where nobody listens. */
+/** A port on which nobody listens. */
 async function closedPort(): Promise<number> {
   const listener = createServer().listen(0, '127.0.0.1')
   await until('it listens', () => listener.listening)

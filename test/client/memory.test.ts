@@ -1,4 +1,4 @@
-/** What souk finds before it begins: the session that it remembers, for each server and role, and its settings, in their order. */
+/** What souk knows before it makes a call: the session it remembers for each server and role, passwords, and settings by precedence. */
 
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ before(async () => {
 after(() => shop?.close())
 afterEach(() => ann?.leave())
 
-/** A user with an account and a session, as a buyer. */
+/** Logs in a new buyer as `ann`; resolves to the user name. */
 async function loggedIn(): Promise<string> {
   ann = new SoukUser([shop.sellers, shop.buyers])
   accounts += 1
@@ -41,8 +41,8 @@ async function failure(typed: string, exitCode: number, run = {}): Promise<strin
 }
 
 describe('a session', () => {
-  it('is kept for its host, port and role, in a file that only its owner can read, also in a folder that others could', async () => {
-    ann = new SoukUser([shop.sellers, shop.buyers])
+  it('is kept for each host, port and role in a file that only its owner can read, even in a folder that others could read', async () => {
+    ann = new Somebody([shop.sellers, shop.buyers])
     mkdirSync(ann.stateFolder, { recursive: true })
     chmodSync(ann.stateFolder, 0o777)
     await ann.join('buyer', 'zoe')
@@ -59,8 +59,8 @@ describe('a session', () => {
     assert.match(await failure(`buyer whoami --host localhost`, 3), /you are not logged in/)
   })
 
-  it('stands under the home folder where the environment names no other', async () => {
-    ann = new SoukUser([shop.buyers])
+  it('is kept under the home folder unless the environment names another', async () => {
+    ann = new Somebody([shop.buyers])
     const env = { XDG_STATE_HOME: undefined }
     await ann.result('buyer signup hal Hal --password-file password', { env })
     await ann.result('buyer login hal --password-file password', { env })
@@ -71,7 +71,7 @@ describe('a session', () => {
     assert.deepEqual(ann.files, [])
   })
 
-  it('of the environment wins, also over one that begins, and its end leaves the remembered one', async () => {
+  it('of the environment wins even over a new one, and its end leaves the remembered one', async () => {
     const name = await loggedIn()
     const env = { SOUK_SESSION: (await shop.newBuyer()).session }
     const { exitCode, stderr } = await ann.souk(`buyer login ${name} --password-file password`, { env })
@@ -84,7 +84,7 @@ describe('a session', () => {
     assert.equal(await whoIs('buyer whoami', { SOUK_SESSION: '' }), name)
   })
 
-  it('is forgotten at logout, and when the server has ended it', async () => {
+  it('is forgotten at logout, and after the server has ended it', async () => {
     await loggedIn()
     await ann.result('buyer logout')
     assert.deepEqual(ann.files, [])
@@ -95,7 +95,7 @@ describe('a session', () => {
     assert.match(await failure('buyer cart', 3), /you are not logged in/)
   })
 
-  it('stays when a login fails, and gives way to the next', async () => {
+  it('stays when a login fails, and is replaced by the next login', async () => {
     const name = await loggedIn()
     const session = ann.session('buyer')
     assert.equal(
@@ -109,7 +109,7 @@ describe('a session', () => {
     assert.equal(await whoIs(), name)
   })
 
-  it('in a file that makes no sense is none', async () => {
+  it('in a file that makes no sense counts as none', async () => {
     const name = await loggedIn()
     const file = join(ann.stateFolder, fileAt(shop.buyers))
     for (const garbage of ['', 'no json', '7', 'null', '{}', '{"session":7}', '["session"]', '\0']) {
@@ -121,7 +121,7 @@ describe('a session', () => {
     assert.equal(await whoIs(), name)
   })
 
-  it('that can’t be kept is an error that says why', async () => {
+  it('that can’t be kept is reported as an error with the reason', async () => {
     const name = await loggedIn()
     rmSync(ann.stateFolder, { recursive: true })
     writeFileSync(ann.stateFolder, 'in the way')
@@ -155,8 +155,8 @@ describe('a password', () => {
     }
   })
 
-  it('is taken as soon as its line is there, from whoever is slow and goes on', async () => {
-    ann = new SoukUser([shop.buyers])
+  it('on standard input is taken as soon as its line is there, though the writer is slow and never ends', async () => {
+    ann = new Somebody([shop.buyers])
     const signingUp = ann.open('buyer signup slow Slow')
     await sleep(500) // far longer than a program needs to look for it
     signingUp.child.stdin?.write(`${PASSWORD}\n`)
@@ -165,8 +165,8 @@ describe('a password', () => {
 })
 
 describe('settings', () => {
-  it('come from flags, then the environment, then .env, then what they are unless set', async () => {
-    ann = new SoukUser([])
+  it('come from flags, then the environment, then .env, then defaults', async () => {
+    ann = new Somebody([])
     const reached = async (flags: string, env: Record<string, string> = {}) => {
       const { stderr } = await ann.souk(`buyer ping ${flags} --timeout 5`, { env })
       return /no connection to ([\d.]+:\d+)/.exec(stderr)?.[1] ?? stderr
@@ -182,8 +182,8 @@ describe('settings', () => {
     assert.equal(await reached(''), '127.0.0.5:7102')
   })
 
-  it('that are wrong are told all at once, with 2', async () => {
-    ann = new SoukUser([])
+  it('that are wrong are all reported at once, with exit code 2', async () => {
+    ann = new Somebody([])
     const port = 'must be a whole number from 1 to 65535'
     const timeout = 'souk: --timeout: must be seconds, above 0 and at most 3600\n'
     const env = { SOUK_BUYER_PORT: '70000' }

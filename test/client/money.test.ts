@@ -1,4 +1,4 @@
-/** Amounts of money: what people write comes to exact cents, or to nothing. */
+/** Amounts of money: what people type becomes exact cents, or is refused. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -9,7 +9,7 @@ const MOST_CENTS = 1_000_000_000
 const cents = fc.integer({ min: 0, max: MOST_CENTS })
 
 describe('an amount', () => {
-  it('has two decimals, and is read back as the same cents', () => {
+  it('has two decimals, and parses to the same cents', () => {
     const same = (some: number) => {
       assert.match(formatAmount(some), /^\d+\.\d\d$/)
       assert.equal(parseAmount(formatAmount(some)), some)
@@ -17,7 +17,7 @@ describe('an amount', () => {
     fc.assert(fc.property(cents, same), { examples: [[0], [1], [9], [10], [99], [100], [24_990], [MOST_CENTS]] })
   })
 
-  it('comes to exact cents with no, one or two decimals', () => {
+  it('parses to exact cents with no, one or two decimals', () => {
     const whole = fc.nat({ max: MOST_CENTS / 100 })
     const read = (units: number, decimals: number) => {
       assert.equal(parseAmount(String(units)), units * 100)
@@ -27,7 +27,7 @@ describe('an amount', () => {
     fc.assert(fc.property(whole, fc.nat({ max: 9 }), read))
   })
 
-  it('is no number written in any other way', () => {
+  it('is refused when written in any other way', () => {
     const others = ['', ' ', '-1', '+1', '.5', '5.', '1.999', '249,90', '1e3', '0x10', '1_000', '1 000', '1.5 ', '٣']
     for (const other of [...others, 'Infinity', 'NaN', '1\n', '99999999999999'])
       assert.equal(parseAmount(other), undefined)

@@ -1,4 +1,4 @@
-/** Lists as souk prints them: page by page or whole, each entry once and in order, also when a page fails or nobody reads on. */
+/** Lists as souk prints them: page by page or whole, each entry once and in order, even if a page fails or the reader stops. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
@@ -11,7 +11,7 @@ import { openShop, type Shop } from '../support/shop.ts'
 import { documentIn, SoukUser } from '../support/souk.ts'
 
 const CATEGORY = 7
-const MANY = 12_000 // about 2 MB as JSON, many times what lies between a program and its reader
+const MANY = 12_000 // about 2 MB as JSON, many times what fits between a program and its reader
 
 let shop: Shop
 let ann: SoukUser
@@ -38,7 +38,7 @@ const idOf = ({ item_id }: { item_id: number }) => item_id
 const numbersIn = (table: string) => [...table.matchAll(/^ *(\d+) {2}/gm)].map(([, number]) => Number(number))
 const as = ({ session }: AccountSession, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
 
-/** The entries of the list in a document, and its other fields. */
+/** The ids in the list of a document, and the document's other fields. */
 function listed(stdout: string, name = 'items'): { ids: number[]; others: object } {
   const { [name]: entries, ...others } = documentIn(stdout)
   return {
@@ -48,7 +48,7 @@ function listed(stdout: string, name = 'items'): { ids: number[]; others: object
 }
 
 describe('a page', () => {
-  it('says how to go on, which works, up to the last', async () => {
+  it('says how to get the next page, up to the last page', async () => {
     let typed = 'seller items --limit 3'
     const seen: number[][] = []
     for (;;) {
@@ -61,20 +61,20 @@ describe('a page', () => {
     assert.deepEqual(seen, [items.slice(0, 3), items.slice(3, 6), items.slice(6)])
   })
 
-  it('as JSON has the cursor in it, and nothing beside it', async () => {
+  it('as JSON includes the cursor, and prints nothing else', async () => {
     const { ids, others } = listed(await ann.result(`buyer search ${CATEGORY} --limit 2 --json`, as(buyer)))
     assert.deepEqual([ids, Object.keys(others)], [items.slice(0, 2), ['next_cursor']])
   })
 })
 
 describe('a whole list', () => {
-  it('has every entry once, in order, under one heading', async () => {
+  it('shows every entry once, in order, under one heading', async () => {
     const table = await ann.result('seller items --all --limit 3', as(seller))
     assert.deepEqual(numbersIn(table), items)
     assert.equal(table.match(/ITEM/g)?.length, 1)
   })
 
-  it('is one document, as one page of all would be', async () => {
+  it('is one JSON document, the same as a single page with all entries', async () => {
     for (const limit of [2, 7, 100]) {
       const { ids, others } = listed(
         await ann.result(`buyer search ${CATEGORY} --all --json --limit ${limit}`, as(buyer)),
@@ -87,7 +87,7 @@ describe('a whole list', () => {
     assert.deepEqual([ids, others], [purchases, { items_purchased: 3 }])
   })
 
-  it('that is empty says so, and is a document', async () => {
+  it('that is empty says so, and is a document as JSON', async () => {
     assert.equal(await ann.result('buyer search 8 --all', as(buyer)), 'nothing found\n')
     assert.deepEqual(documentIn(await ann.result('buyer search 8 --all --json', as(buyer))), { items: [] })
   })
@@ -103,7 +103,7 @@ describe('a whole list', () => {
     assert.match(stderr, /^souk: the connection was lost: .*\nsouk: connected to .* again\n$/)
   })
 
-  it('that breaks off ends with what went wrong, as one document, or below the table', async () => {
+  it('that breaks off ends with the failure, within one document or below the table', async () => {
     for (const json of [true, false]) {
       const link = await FaultyLink.start(shop.sellers.port)
       const env = { SOUK_SELLER_PORT: String(link.port) }
@@ -122,13 +122,13 @@ describe('a whole list', () => {
     }
   })
 
-  it('that fails at its first page is a document of the failure alone', async () => {
+  it('that fails at its first page is a document with only the failure', async () => {
     const { exitCode, stdout } = await ann.souk('seller items --all --json', as({ id: 0, session: 'no-session' }))
     assert.equal(exitCode, 3)
     assert.deepEqual(Object.keys(documentIn(stdout)), ['error'])
   })
 
-  it('whose reader has had enough ends at once and quietly, and is a whole document however it ends', async () => {
+  it('ends quietly when its reader stops, and is a complete document when it is interrupted', async () => {
     const rich = await shop.newSeller()
     await shop.register(rich, ...Array.from({ length: MANY }, () => anItem({ category: 9 })))
     for (const json of ['', '--json']) {
@@ -151,7 +151,7 @@ describe('a whole list', () => {
   })
 })
 
-describe('a table that is no terminal’s', () => {
+describe('a table outside a terminal', () => {
   const name = 'カメラ👍'.repeat(8)
   const keywords = ['camera', 'lens', 'film', 'flash', 'tripod']
 
@@ -161,7 +161,7 @@ describe('a table that is no terminal’s', () => {
     assert.ok(table.includes(`  ${name}  `) && table.includes(keywords.join(' ')), table)
   })
 
-  it('has colours only where they are asked for', async () => {
+  it('has colours only if they are asked for', async () => {
     const colours = (typed: string, env: object) => ann.souk(typed, as(buyer, env))
     const cases: [object, string, boolean][] = [
       [{}, '', false],

@@ -1,6 +1,6 @@
 /**
- * The client that retries: whatever breaks, a call has one effect and comes to
- * one answer, or rejects in time with what is known of it. Links break at every
+ * The client that retries: whatever breaks, a call has one effect and one
+ * answer, or rejects in time with what is known of it. Links break at every
  * place, servers are killed and restarted under load; the tables tell what
  * happened. One scripted server says what ours says too rarely.
  */
@@ -61,7 +61,7 @@ function clientOf({ port }: { port: number }, timing: Timing = { timeoutMs: PATI
 
 async function linkTo({ port }: { port: number }): Promise<FaultyLink> {
   const link = await FaultyLink.start(port)
-  toClose.unshift(link) // before its clients, which may wait for it
+  toClose.unshift(link) // closed before its clients, which may wait for it
   return link
 }
 
@@ -89,7 +89,7 @@ function itemsIn(category: number): Promise<{ id: number; name: string }[]> {
   return marketplace.sql('product', 'SELECT id, name FROM item WHERE category = ?', [category])
 }
 
-/** The items of a category are those of the log, id by name: each is there, and once. */
+/** Checks that the items of a category are exactly those of the log, which has their ids by name. */
 async function checkItems(category: number, log: ReadonlyMap<string, number>): Promise<void> {
   const items = (await itemsIn(category)).map(({ id, name }) => [name, id])
   assert.deepEqual(items.sort(), [...log].sort(), 'items there, and items that clients were answered')
@@ -149,7 +149,7 @@ describe('a link that breaks while a call is under way', () => {
 })
 
 describe('a link that is silent', () => {
-  it('is given up before the call is, and the call goes over another', async () => {
+  it('is given up before the call is, and the call uses a new connection', async () => {
     const link = await linkTo(sellers)
     const client = clientOf(link, { timeoutMs: PATIENT_MS, attemptMs: 1_000 })
     const log = new Map<string, number>()
@@ -166,7 +166,7 @@ describe('a link that is silent', () => {
     await checkItems(23, log)
   })
 
-  it('for less time than an attempt may take is waited for', async () => {
+  it('for less than the time of an attempt is waited for', async () => {
     const link = await linkTo(sellers)
     const client = clientOf(link)
     link.arm({ to: 'client', after: { bytes: 10 }, does: { delayMs: 300 } })
@@ -176,7 +176,7 @@ describe('a link that is silent', () => {
     assert.equal(link.connections, 1)
   })
 
-  it('holds up no call longer than its time, and the outcome is unknown', async () => {
+  it('holds up no call beyond its time limit, and leaves its outcome unknown', async () => {
     const link = await linkTo(sellers)
     const client = clientOf(link, { timeoutMs: 500, attemptMs: 5_000 })
     link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
@@ -189,14 +189,14 @@ describe('a link that is silent', () => {
 })
 
 describe('equal keys', () => {
-  it('of two clients come to one item, and equal answers', async () => {
+  it('of two clients give one item and equal answers', async () => {
     const clients = [clientOf(sellers), clientOf(sellers)]
     const answers = await Promise.all(clients.map((client) => register(client, 25, 'Lamp', 'one key')))
     assert.deepEqual(answers[0], answers[1])
     await checkItems(25, new Map([['Lamp', answers[0]?.item_id as number]]))
   })
 
-  it('are not given to two calls: each call without one gets 128 random bits', async () => {
+  it('are never made for two calls: each call without a key gets 128 random bits', async () => {
     const client = clientOf(sellers)
     const account = await newAccount()
     for (let call = 0; call < 5; call += 1) {
@@ -213,7 +213,7 @@ describe('equal keys', () => {
   })
 })
 
-/** Clients that register items, several calls at a time each, until told to stop; the first call that fails, fails it. */
+/** Starts clients that register items, each several at a time, until `stop`, which rejects if a call failed. */
 function registerEverywhere(port: number, category: number) {
   const log = new Map<string, number>()
   let stopping = false
@@ -228,7 +228,7 @@ function registerEverywhere(port: number, category: number) {
       }),
     ),
   )
-  working.catch(() => {}) // whoever stops them gets it
+  working.catch(() => {}) // `stop` rejects with it
   return {
     log,
     async stop() {
@@ -238,7 +238,7 @@ function registerEverywhere(port: number, category: number) {
   }
 }
 
-/** Whether nobody listens there. */
+/** Whether the server refuses connections. */
 function isRefused(server: { port: number }): Promise<boolean> {
   return Wire.connect(server).then(
     (wire) => {
@@ -270,7 +270,7 @@ describe('a server under load', () => {
     })
   }
 
-  it('that is killed with -9 when its replies are lost, and started again, leaves one item for each call', async () => {
+  it('that is killed with -9 while its replies are lost, and started again, leaves one item for each call', async () => {
     const server = await marketplace.serve('seller')
     const link = await linkTo(server)
     const { log, stop } = registerEverywhere(link.port, 32)
@@ -286,7 +286,7 @@ describe('a server under load', () => {
     await checkItems(32, log)
   })
 
-  it('that refuses calls as it shuts down, while it answers others, fails none', async () => {
+  it('that refuses calls while it shuts down, and answers others, fails none', async () => {
     const server = await marketplace.serve('seller')
     const link = await linkTo(server)
     const client = clientOf(link)
@@ -307,7 +307,7 @@ describe('a server under load', () => {
 })
 
 describe('a server that is not there', () => {
-  it('makes calls reject in time, and they were never sent', async () => {
+  it('makes calls reject in time, with the outcome none', async () => {
     const client = clientOf({ port: await freePort() }, { timeoutMs: 500 })
     const begunMs = performance.now()
     const error = await failure(register(client, 34, 'Lamp'))
@@ -316,14 +316,14 @@ describe('a server that is not there', () => {
     assert.ok(performance.now() - begunMs < 5_000)
   })
 
-  it('is waited for', async () => {
+  it('is waited for until it is there', async () => {
     const port = await freePort()
     const call = clientOf({ port }).call('ping', {})
     await marketplace.serve('seller', { sellerPort: port })
     assert.equal((await call).ok, true)
   })
 
-  it('any more leaves the outcome of what was sent to it unknown', async () => {
+  it('any more leaves the outcome of calls that were sent to it unknown', async () => {
     const server = await marketplace.serve('seller')
     const link = await linkTo(server)
     const client = clientOf(link, { timeoutMs: 2_000 })
@@ -336,8 +336,8 @@ describe('a server that is not there', () => {
   })
 })
 
-describe('a server that has as many connections as it takes', () => {
-  it('is asked again when it said, until it takes one more', async () => {
+describe('a server with too many connections', () => {
+  it('is asked again when it said, until it accepts one more', async () => {
     const server = await marketplace.serve('seller', { limitConnections: 1 })
     const taken = await Wire.connect(server)
     taken.request(1, 'ping')
@@ -355,7 +355,7 @@ describe('a refusal', () => {
   let scripted: Server | undefined
   afterEach(() => scripted?.close())
 
-  /** A server that refuses each request with the next refusal, and when none is left answers; and when it was asked. */
+  /** A server that refuses one request with each of these refusals, and then answers; `askedMs` says when it was asked. */
   async function refusing(...refusals: Refusal[]) {
     const askedMs: number[] = []
     const answer = (socket: Socket, line: string) => {
@@ -374,7 +374,7 @@ describe('a refusal', () => {
     return { port: (listening.address() as { port: number }).port, askedMs }
   }
 
-  it('for overload is asked again no sooner than the server said', async () => {
+  it('for overload leads to another attempt no sooner than the server said', async () => {
     const details = { retry_after_ms: 400 }
     const { port, askedMs } = await refusing({ code: 'overloaded', message: 'too much', details })
     await clientOf({ port }).call('ping', {})
@@ -383,14 +383,14 @@ describe('a refusal', () => {
     assert.ok(second - first >= 398, `asked again after ${second - first} ms`) // timers may be early by a fraction
   })
 
-  it('for overload longer than the call may take is told at once', async () => {
+  it('for overload that outlasts the call is final at once', async () => {
     const details = { retry_after_ms: 50_000 }
     const { port } = await refusing({ code: 'overloaded', message: 'too much', details })
     const error = await failure(clientOf({ port }, { timeoutMs: 40_000 }).call('ping', {}))
     assert.ok(error instanceof CallRefused && error.code === 'overloaded')
   })
 
-  it('that passes is asked again', async () => {
+  it('that passes leads to another attempt', async () => {
     const { port, askedMs } = await refusing(
       { code: 'timeout', message: 'late', details: { outcome: 'unknown' } },
       { code: 'shutting_down', message: 'going' },
@@ -400,7 +400,7 @@ describe('a refusal', () => {
     assert.equal(askedMs.length, 4)
   })
 
-  it('behind an attempt of unknown outcome does not hide it, unless it settles it', async () => {
+  it('does not hide the unknown outcome of an earlier attempt, unless it settles it', async () => {
     const unknown: Refusal = { code: 'timeout', message: 'late', details: { outcome: 'unknown' } }
     const cases = [
       [{ code: 'overloaded', message: 'too much', details: { retry_after_ms: 50_000 } }, 'timeout'],
@@ -420,7 +420,7 @@ describe('a refusal', () => {
     assert.ok(error instanceof CallRefused && error.code === 'unauthenticated', 'reading again does no harm')
   })
 
-  it('that will be the same next time is told at once', async () => {
+  it('that would be the same next time is final at once', async () => {
     const link = await linkTo(sellers)
     const client = clientOf(link)
     const { session } = ann
@@ -438,7 +438,7 @@ describe('a refusal', () => {
 })
 
 describe('a client', () => {
-  it('connects when it is first called, once for all calls', async () => {
+  it('connects at its first call, once for all calls', async () => {
     const link = await linkTo(sellers)
     const client = clientOf(link)
     assert.equal(link.connections, 0)
@@ -447,7 +447,7 @@ describe('a client', () => {
     assert.equal(link.connections, 1)
   })
 
-  it('that is closed has its calls answered, makes no more, and leaves no connection', async () => {
+  it('that is closed gets its calls answered, makes no more, and leaves no connection', async () => {
     const server = await marketplace.serve('seller')
     const client = clientOf(server)
     await client.call('ping', {})
@@ -470,7 +470,7 @@ describe('a client', () => {
       assert.ok((await call) instanceof ConnectionLost)
       assert.ok((await failure(client.call('ping', {}))) instanceof ConnectionLost)
     }
-    assert.ok(performance.now() - begunMs < PATIENT_MS / 2, 'calls went on as if their client were open')
+    assert.ok(performance.now() - begunMs < PATIENT_MS / 2, 'calls continued after their client was closed')
     assert.equal(link.connections, 1)
     await until('no connection is left', () => openConnections(sellers) === 0)
   })

@@ -1,4 +1,4 @@
-/** Commands on standard input, one a line: what is understood, where it stops, and what it comes to. */
+/** Scripts, which are commands on standard input, one a line: what is understood, where they stop, and their exit codes. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
@@ -24,7 +24,7 @@ after(async () => {
   await shop?.close()
 })
 
-/** What lines of standard input come to. */
+/** Runs these lines as a script. */
 function script(lines: readonly string[], options = '') {
   return bob.souk(`buyer ${options}`, { input: lines.join('\n') })
 }
@@ -36,7 +36,7 @@ const documentsIn = (stdout: string) =>
     .map((line) => JSON.parse(line))
 
 describe('a script', () => {
-  it('is carried out line by line, with comments, empty lines, quotes, either name, and whole command lines', async () => {
+  it('is carried out line by line, with comments, empty lines, quotes, short names and whole command lines', async () => {
     const lines = [
       '# what Bob buys',
       '',
@@ -70,18 +70,18 @@ describe('a script', () => {
     }
   })
 
-  it('of nothing comes to nothing', async () => {
+  it('without commands does nothing', async () => {
     for (const lines of [[], ['', '# nothing', '']])
       assert.deepEqual(await script(lines), { exitCode: 0, stdout: '', stderr: '' })
   })
 
-  it('stops at the first command that fails, with its exit code, and names the line', async () => {
+  it('stops at the first command that fails, with its exit code, and says on which line it is', async () => {
     const { exitCode, stdout, stderr } = await script(['# one', 'clear', '', 'item 999999', 'ping'])
     assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
     assert.equal(stderr, 'souk: line 4: no such item; look for one: search-items 3 camera lens\n')
   })
 
-  it('goes on when it is told to, and ends with the exit code of the first that failed', async () => {
+  it('goes on with --keep-going, and ends with the exit code of the first command that failed', async () => {
     const lines = [
       'item 999999',
       'serch 3',
@@ -108,7 +108,7 @@ describe('a script', () => {
     ])
   })
 
-  it('stops at what is no command, with 2', async () => {
+  it('stops at a line that is no command, with exit code 2', async () => {
     for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
       const { exitCode, stdout, stderr } = await script(['', line, 'clear'])
       assert.deepEqual({ line, exitCode, stdout }, { line, exitCode: 2, stdout: '' })
@@ -116,8 +116,8 @@ describe('a script', () => {
     }
   })
 
-  it('logs in with a password file, and goes on with that session', async () => {
-    const eve = new SoukUser([shop.buyers])
+  it('logs in with a password file, and uses that session from then on', async () => {
+    const eve = new Somebody([shop.buyers])
     const lines = [
       'signup eve Eve --password-file password',
       'login eve --password-file password',
@@ -132,7 +132,7 @@ describe('a script', () => {
     await eve.leave()
   })
 
-  it('gives one document a command as JSON, also for those that fail', async () => {
+  it('prints one JSON document for each command, also for those that fail', async () => {
     const lines = [
       'clear',
       `add ${item} 1`,
@@ -169,26 +169,26 @@ describe('a script', () => {
     assert.match(stdout, /: 3 in the cart\n$/)
   })
 
-  it('that has failed ends, also when more lines might come', async () => {
+  it('that fails ends even though more lines might come', async () => {
     const running = bob.open('buyer')
     running.child.stdin?.write('item x\n')
     const { exitCode, stderr } = await running.ended
     assert.deepEqual([exitCode, stderr], [2, 'souk: line 1: item-id: must be a whole number from 1: get-item --help\n'])
   })
 
-  it('ends with exit, as the shell does, and has its help and status', async () => {
+  it('has the shell’s exit, help and status', async () => {
     const { exitCode, stdout } = await script(['help item', 'status', 'exit', 'clear'])
     assert.equal(exitCode, 0)
     assert.match(stdout, /^Show one item\.\n[\s\S]*\nROLE .*\nseller .*\nbuyer .*\n$/)
   })
 
-  it('says as JSON on which line it failed, also where that asks for JSON alone', async () => {
+  it('says in its JSON on which line it failed, even if only that line asks for JSON', async () => {
     const { stdout } = await script(['', 'item x --json'])
     const message = 'item-id: must be a whole number from 1'
     assert.deepEqual(documentIn(stdout), { error: { line: 2, code: 'usage', message, next: 'get-item --help' } })
   })
 
-  it('that waits for its next line ends with Ctrl-C, with 130', async () => {
+  it('that waits for its next line ends at Ctrl-C, with exit code 130', async () => {
     const running = bob.open('buyer')
     running.child.stdin?.write('clear\n')
     await running.says(/the cart is empty/)

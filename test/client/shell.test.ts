@@ -31,10 +31,10 @@ before(async () => {
 })
 after(() => marketplace.close())
 
-/** Somebody at a terminal, with a state folder of their own. */
+/** A person at a terminal, with a state folder of their own. */
 interface Person {
   state: string
-  /** A program of souk with these words. */
+  /** Starts souk with these words. */
   open(words: readonly string[], columns?: number): Terminal
   /** A link to a server, which can break. */
   linkTo(server: RunningServer): Promise<FaultyLink>
@@ -67,7 +67,7 @@ function enter(terminal: Terminal, line: string): void {
   terminal.press('enter')
 }
 
-/** What the line comes to: all that stands below it when the prompt is there again. */
+/** Enters a command; resolves to what stands below it when the prompt is there again. */
 async function answer(terminal: Terminal, line: string): Promise<string> {
   terminal.press('ctrl-l')
   await terminal.shows(/^\S+>$/)
@@ -79,7 +79,7 @@ async function answer(terminal: Terminal, line: string): Promise<string> {
   return answered
 }
 
-/** A shell, and the person's account, in which it is logged in. */
+/** Opens a shell, opens an account for the person, and logs in. */
 async function loggedIn(
   someone: Person,
   role: Role,
@@ -96,7 +96,7 @@ async function loggedIn(
   return shell
 }
 
-/** What the shell has kept of what was typed. */
+/** The history that the shell has kept. */
 function historyOf({ state }: Person): string {
   const folder = join(state, 'souk')
   const [name = ''] = readdirSync(folder).filter((file) => file.startsWith('history-'))
@@ -110,7 +110,7 @@ beforeEach(() => {
 afterEach(() => ann.close())
 
 describe('a person in the shell', () => {
-  it('signs up, logs in, works in it and in others, and logs out; the password is never shown', async () => {
+  it('signs up, logs in, works there and in other terminals, and logs out, without the password being shown', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/^souk \d.*, as a buyer at 127\.0\.0\.1:\d+\nhelp .*\nbuyer>$/)
     enter(shell, 'create-account ann "Ann Lee"')
@@ -139,7 +139,7 @@ describe('a person in the shell', () => {
     for (const terminal of [shell, second, oneShot]) assert.doesNotMatch(terminal.raw, /hunter2/)
   })
 
-  it('is told when the two passwords of a new account differ, and when a password is wrong', async () => {
+  it('is told that the two passwords of a new account differ, and that a password is wrong', async () => {
     const shell = await loggedIn(ann, 'buyer', 'differs')
     enter(shell, 'signup other Other')
     await shell.shows(/New password:$/)
@@ -154,7 +154,7 @@ describe('a person in the shell', () => {
     assert.doesNotMatch(shell.raw, /hunter2/)
   })
 
-  it('reads help of all commands and of one, and how the servers are', async () => {
+  it('can ask for help about all commands and about one, and for the status of the servers', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     assert.match(await answer(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
@@ -166,14 +166,14 @@ describe('a person in the shell', () => {
     )
   })
 
-  it('reads in status of the servers that the shell talks to, wherever they are', async () => {
+  it('sees in the status the server that the shell talks to, wherever it is', async () => {
     const link = await ann.linkTo(buyer)
     const shell = ann.open(['buyer', '--port', String(link.port)])
     await shell.shows(/buyer>$/)
     assert.match(await answer(shell, 'status'), new RegExp(`^buyer +127.0.0.1:${link.port} +souk`, 'm'))
   })
 
-  it('leaves with exit, quit and Ctrl-D, with code 0', async () => {
+  it('leaves with exit, quit and Ctrl-D, with exit code 0', async () => {
     for (const leave of ['exit\r', 'quit\r', '\x04']) {
       const shell = ann.open(['seller'])
       await shell.shows(/seller>$/)
@@ -182,13 +182,13 @@ describe('a person in the shell', () => {
     }
   })
 
-  it('leaves while it still learns how long the session lasts', async () => {
+  it('can leave while the shell still asks how long the session lasts', async () => {
     const shell = await loggedIn(ann, 'buyer', 'leaves')
     shell.type('whoami\rexit\r')
     assert.equal(await shell.ended, 0)
   })
 
-  it('pastes several lines, which are carried out in order', async () => {
+  it('can paste several commands, which are carried out in order', async () => {
     const shell = await loggedIn(ann, 'buyer', 'pastes')
     shell.type('add 1 1\nget-item 2\nping\nwhoami\ncart\n')
     const order = [/no such item/, /no such item/, /^souk \d/, /pastes \(Ann Lee\)/, /the cart is empty/].map(
@@ -199,7 +199,7 @@ describe('a person in the shell', () => {
 })
 
 describe('Tab', () => {
-  /** Types, and presses Tab once that is seen: what comes in one piece counts as pasted, also its Tabs. */
+  /** Types, and presses Tab when the text is on the screen: in one piece it would count as pasted, with its Tabs. */
   async function tab(shell: Terminal, typed: string, ...times: readonly 1[]): Promise<void> {
     shell.press('ctrl-u', 'ctrl-l')
     await shell.shows(/^\S+>$/)
@@ -228,7 +228,7 @@ describe('Tab', () => {
     }
   })
 
-  it('shows what may stand there when it is pressed twice', async () => {
+  it('lists the choices when it is pressed twice', async () => {
     const shell = ann.open(['seller'])
     await shell.shows(/seller>$/)
     await tab(shell, 'register x --condition ', 1)
@@ -237,7 +237,7 @@ describe('Tab', () => {
     await shell.shows(/^login +logout\n+seller> log$/m)
   })
 
-  it('completes the vote, and the numbers of items that were seen in an answer', async () => {
+  it('completes the vote, and the numbers of items that were in a result', async () => {
     const merchant = await loggedIn(ann, 'seller', 'tabs')
     const registered = await answer(merchant, 'register Seen --category 77 --price 1 --quantity 1 --condition new')
     const [, id] = /item (\d+)/.exec(registered) as unknown as [string, string]
@@ -258,7 +258,7 @@ describe('Tab', () => {
     await customer.shows(new RegExp(`> add ${id} 1$`))
   })
 
-  it('does nothing where a password is asked for, and changes nothing of it', async () => {
+  it('does nothing at a password prompt, and does not change the password', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     enter(shell, 'signup secret Secret')
@@ -280,8 +280,8 @@ describe('Tab', () => {
   })
 })
 
-describe('lines of before', () => {
-  it('come back by Up, also in another shell, and are in a file that only its owner can read', async () => {
+describe('the history', () => {
+  it('brings input back with Up, also in another shell, from a file that only its owner can read', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     await answer(shell, 'ping')
@@ -305,7 +305,7 @@ describe('lines of before', () => {
     await second.shows(/> ping$/)
   })
 
-  it('are all that is lost where they can’t be kept, and that is told once', async () => {
+  it('is the only loss if it can’t be kept, which the shell says once', async () => {
     const env = { XDG_STATE_HOME: '/dev/null', SOUK_BUYER_PORT: String(buyer.port) }
     const started = { command: process.execPath, args: [SOUK, 'buyer'], cwd: marketplace.home, env }
     const shell = openTerminal({ ...started, columns: 120, rows: 40 })
@@ -315,7 +315,7 @@ describe('lines of before', () => {
     assert.equal(shell.raw.match(/the history is not kept: ENOTDIR/g)?.length, 1)
   })
 
-  it('have no password in them, however it was typed', async () => {
+  it('never contains a password, however it was typed', async () => {
     const shell = await loggedIn(ann, 'buyer', 'secretive')
     const wrong = [
       `login ann ${PASSWORD}`,
@@ -343,7 +343,7 @@ describe('lines of before', () => {
 })
 
 describe('Ctrl-C', () => {
-  it('drops a line that was begun, however long it is', async () => {
+  it('drops the command that was begun, however long it is', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     shell.type('search 3')
@@ -358,7 +358,7 @@ describe('Ctrl-C', () => {
     assert.match(await answer(shell, 'ping'), /^souk \d/)
   })
 
-  it('gives up the shell that waits for its server', async () => {
+  it('ends a shell that waits for its server', async () => {
     const link = await ann.linkTo(buyer)
     link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
     const shell = ann.open(['buyer', '--port', String(link.port)])
@@ -366,10 +366,10 @@ describe('Ctrl-C', () => {
     const beganMs = performance.now()
     shell.press('ctrl-c')
     assert.equal(await shell.ended, 130)
-    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 15 s, it would be
+    assert.ok(performance.now() - beganMs < 5_000, 'souk waited for a server that hangs') // else it would wait for 15 s
   })
 
-  it('gives up a new password, when nothing can have been carried out', async () => {
+  it('gives up a new password, without a warning that something may have been carried out', async () => {
     const oneShot = ann.open(['buyer', 'signup', 'nobody', 'Nobody'])
     await oneShot.shows(/^New password:$/)
     oneShot.press('ctrl-c')
@@ -377,7 +377,7 @@ describe('Ctrl-C', () => {
     assert.equal(oneShot.screen(), 'New password:\nsouk: interrupted')
   })
 
-  it('gives up a password, of which nothing is seen', async () => {
+  it('gives up a password, of which nothing is shown', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     enter(shell, 'login ann')
@@ -389,7 +389,7 @@ describe('Ctrl-C', () => {
     assert.doesNotMatch(shell.raw, /hunter2/)
   })
 
-  it('gives up a call that nobody answers: it may have been carried out; the next one is', async () => {
+  it('gives up a call that is not answered, warns that it may have been carried out, and lets the next one through', async () => {
     const merchant = await loggedIn(ann, 'seller', 'gives-up')
     const link = await ann.linkTo(seller)
     writeFileSync(
@@ -412,13 +412,13 @@ describe('Ctrl-C', () => {
     const beganMs = performance.now()
     enter(shell, 'exit')
     assert.equal(await shell.ended, 0)
-    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for') // for 7 s, it would be
+    assert.ok(performance.now() - beganMs < 5_000, 'souk waited for a server that hangs') // else it would wait for 7 s
     assert.equal(await answer(merchant, 'items'), 'no items')
   })
 })
 
 describe('a server that goes away', () => {
-  it('and is back when the next command comes: the shell says that it is connected again', async () => {
+  it('and is back before the next command makes the shell say that it is connected again', async () => {
     let server = await marketplace.serve('buyer')
     const { port } = server
     const shell = ann.open(['buyer', '--port', String(port)], 120)
@@ -440,7 +440,7 @@ describe('a server that goes away', () => {
     await shell.shows(/again\nsouk \d.*\nbuyer>$/)
   })
 
-  it('for longer than a command may take: that fails, and the shell goes on', async () => {
+  it('for longer than a command may take makes the command fail, but not the shell', async () => {
     const server = await marketplace.serve('buyer')
     const shell = ann.open(['buyer', '--port', String(server.port), '--timeout', '2'], 120)
     await shell.shows(/buyer>$/)
@@ -451,7 +451,7 @@ describe('a server that goes away', () => {
     assert.match(await answer(shell, 'ping'), /again\nsouk \d.*$/)
   })
 
-  it('before the shell begins: it says what to do, and ends', async () => {
+  it('before the shell begins makes it say what to do, and end', async () => {
     const server = await marketplace.serve('buyer')
     await server.program.end()
     const shell = ann.open(['buyer', '--port', String(server.port)], 120)
@@ -459,7 +459,7 @@ describe('a server that goes away', () => {
     assert.match(shell.screen(), /^souk: no connection to .*: ECONNREFUSED; start a server: souk-server$/)
   })
 
-  it('is waited for by a command on a terminal, which says so and then takes it back', async () => {
+  it('makes a command on a terminal say that it waits, until the answer comes', async () => {
     const link = await ann.linkTo(buyer)
     link.arm({ to: 'client', after: { bytes: 0 }, does: { delayMs: 1_500 } })
     const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
@@ -468,7 +468,7 @@ describe('a server that goes away', () => {
     assert.match(oneShot.screen(), /^souk \d\S+$/)
   })
 
-  it('and a command is given up by Ctrl-C at once', async () => {
+  it('does not keep Ctrl-C from ending a command at once', async () => {
     const link = await ann.linkTo(buyer)
     link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
     const oneShot = ann.open(['buyer', '--port', String(link.port), 'ping'])
@@ -476,7 +476,7 @@ describe('a server that goes away', () => {
     const beganMs = performance.now()
     oneShot.press('ctrl-c')
     assert.equal(await oneShot.ended, 130)
-    assert.ok(performance.now() - beganMs < 5_000, 'what hangs is waited for')
+    assert.ok(performance.now() - beganMs < 5_000, 'souk waited for a server that hangs')
     assert.match(oneShot.screen(), /^(\^C)?souk: interrupted$/)
   })
 })
@@ -487,7 +487,7 @@ describe('a session that is not used', { concurrency: true }, () => {
     server = await marketplace.serve('buyer', { sessionIdleS: 6 })
   })
 
-  it('ends, and not later because a shell is there: it warns, says so, and what to type', async (t) => {
+  it('ends no later because of the shell, which warns, then says so and hints at login', async (t) => {
     const someone = person()
     t.after(() => someone.close())
     const shell = await loggedIn(someone, 'buyer', 'idle', 80, server)
@@ -500,7 +500,7 @@ describe('a session that is not used', { concurrency: true }, () => {
     assert.equal(await answer(shell, 'cart'), 'souk: you are not logged in: login <username>')
   })
 
-  it('is told of above what is being typed, and goes on when it is used', async (t) => {
+  it('is warned of above the input, and lives on when it is used', async (t) => {
     const someone = person()
     t.after(() => someone.close())
     const shell = await loggedIn(someone, 'buyer', 'typing', 80, server)
@@ -522,7 +522,7 @@ describe('a list in the shell', () => {
   const cyrillic = 'Фотоаппарат «Зенит» — с чехлом'
   const keywords = ['カメラカメラレフ', 'abcdefgh', 'bcdefghi', 'cdefghij', 'defghijk']
 
-  it('fits the terminal, in columns or upright, whatever its width becomes', async () => {
+  it('fits the terminal, as a table or as lines, whatever the width becomes', async () => {
     const merchant = await loggedIn(ann, 'seller', 'fits', 200)
     const given = [
       '--category 5 --price 249.90 --quantity 20 --condition used',
@@ -554,15 +554,15 @@ describe('a list in the shell', () => {
     assert.equal(upright.filter((line) => line === 'PRICE      249.90').length, 3)
   })
 
-  /** What stands between two columns of the terminal. */
+  /** The part of a line between two columns of the terminal. */
   function cells(line: string, start: number, end: number): string {
     const places = [...line].flatMap((character) => (widthOf(character).width === 2 ? [character, ''] : [character]))
     return places.slice(start, end).join('')
   }
 })
 
-describe('commands from standard input', () => {
-  it('are carried out without a prompt, also on a terminal', async () => {
+describe('a script', () => {
+  it('is carried out without a prompt, even if its output is a terminal', async () => {
     const env = `XDG_STATE_HOME=${ann.state} SOUK_BUYER_PORT=${buyer.port}`
     const script = `printf 'ping\\nping\\n' | ${env} ${process.execPath} ${SOUK} buyer`
     const terminal = openTerminal({ command: 'sh', args: ['-c', script], cwd: marketplace.home })

@@ -1,4 +1,4 @@
-/** Tables fit the terminal, however wide characters are; where there is none, nothing is cut. */
+/** Tables fit the terminal, however wide characters are; without one, nothing is cut. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -21,7 +21,7 @@ function formatAll(rows: readonly (readonly string[])[], width: number | undefin
 const widths = (lines: readonly string[]) => lines.map((line) => measure(line).width)
 
 describe('a table', () => {
-  it('has columns as wide as they need to be, numbers at the right, and no blanks at the end of a line', () => {
+  it('has columns as wide as their cells, numbers at the right, and no blanks at the end of a line', () => {
     const rows = [
       ['1', 'Lamp', '9.50', 'light'],
       ['12345', 'Nikon F3', '249.90', ''],
@@ -30,12 +30,12 @@ describe('a table', () => {
     for (const width of [undefined, 200, 80, 33]) assert.deepEqual(formatAll(rows, width), expected)
   })
 
-  it('cuts nothing where there is no terminal', () => {
+  it('cuts nothing without a terminal', () => {
     const [, row] = formatAll([['1', 'a'.repeat(500), '1.00', 'b'.repeat(500)]], undefined)
     assert.equal(row, `   1  ${'a'.repeat(500)}   1.00  ${'b'.repeat(500)}`)
   })
 
-  it('cuts the widest of the columns that may shrink, until it fits', () => {
+  it('cuts the widest of the columns that may shrink until it fits', () => {
     const row = ['1', 'n'.repeat(60), '249.90', 'k'.repeat(20)]
     const [head = '', cut = ''] = formatAll([row], 80)
     assert.equal(cut, `   1  ${'n'.repeat(43)}…  249.90  ${'k'.repeat(20)}`)
@@ -45,7 +45,7 @@ describe('a table', () => {
     assert.deepEqual(formatAll([row], 200)[1], `   1  ${'n'.repeat(60)}  249.90  ${'k'.repeat(20)}`)
   })
 
-  it('shows each row as lines of its own where even that does not fit', () => {
+  it('shows each row as several lines if even that does not fit', () => {
     const rows = [
       ['1', 'Nikon F3', '249.90', 'camera lens film'],
       ['2', 'Lamp', '9.50', ''],
@@ -54,7 +54,7 @@ describe('a table', () => {
     assert.deepEqual(formatAll(rows, 19), [...expected, 'ITEM      2', 'NAME      Lamp', 'PRICE     9.50', ''])
   })
 
-  it('keeps columns in line under wide characters, also when it cuts them', () => {
+  it('keeps columns aligned below wide characters, even when it cuts them', () => {
     const rows = [
       ['1', 'カメラ', '1.00', 'a'],
       ['2', '👩‍👩‍👧 fun', '2.00', 'b'],
@@ -71,7 +71,7 @@ describe('a table', () => {
     for (const width of widths(others)) assert.ok(width <= 40)
   })
 
-  it('cuts no character in two, and none too few', () => {
+  it('cuts no character in two, and no more characters than it must', () => {
     const shown = (name: string) => new Table([{ title: 'A', shrinks: true }], 8).format([[name]], plain)[1]
     assert.equal(shown('𠮷𠮷𠮷𠮷𠮷'), '𠮷𠮷𠮷…')
     assert.equal(shown('жук👍👍👍👍'), 'жук👍👍…')
@@ -91,7 +91,7 @@ describe('a table', () => {
     fc.assert(fc.property(rows, rows, fc.constantFrom(20, 40, 80, 200), fits))
   })
 
-  it('dresses its heading, once', () => {
+  it('styles its heading, and shows it once', () => {
     const table = new Table([{ title: 'A' }], 80)
     assert.deepEqual(
       table.format([['1']], (text) => `<${text}>`),
@@ -104,14 +104,14 @@ describe('a table', () => {
   })
 })
 
-describe('what others have written', () => {
-  it('neither steers the terminal nor turns its lines around', () => {
+describe('text that others have written', () => {
+  it('can neither steer the terminal nor reverse its text', () => {
     assert.equal(printable('a\x1b[2Jb\r\n\t\x7f\x9bc'), 'a?[2Jb?????c')
     assert.equal(printable('\u202egnp.exe\u202c \u2066x\u2069 \u2028\u2029'), '?gnp.exe? ?x? ??')
     assert.deepEqual(formatAll([['1', 'a\x1b[31mb', '1.00', '\u202e']], 80)[1], '   1  a?[31mb   1.00  ?')
   })
 
-  it('stays as it is otherwise', () => {
+  it('is otherwise shown as it is', () => {
     for (const text of ['Ünïcode カメラ 👩‍👩‍👧', 'שלום', 'a\u200db']) assert.equal(printable(text), text)
   })
 })

@@ -1,7 +1,7 @@
 /**
  * The codec, fed raw bytes: the same stream must give the same lines however
- * it was cut, and whatever stands in a line gives a request or a refusal,
- * never an exception and never an echo.
+ * it is cut; any line must give a request or a refusal, never an exception and
+ * never an echo of itself.
  */
 
 import assert from 'node:assert/strict'
@@ -23,7 +23,7 @@ import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 
 const LIMIT_BYTES = 16
 
-/** All that a decoder gives for these chunks: whole lines, then what is left at the end of the stream. */
+/** Everything that a decoder returns for these chunks: whole lines, then the rest at the end of the stream. */
 function decode(chunks: readonly Buffer[], limitBytes = LIMIT_BYTES) {
   const decoder = new LineDecoder(limitBytes)
   const lines: string[] = []
@@ -77,7 +77,7 @@ describe('a line decoder', () => {
     })
   }
 
-  it('gives the same lines whatever the chunks are', () => {
+  it('gives the same lines however the bytes are cut', () => {
     const byte = fc.constantFrom(...Buffer.from('ab\n\r\0\xff', 'latin1'))
     fc.assert(
       fc.property(fc.array(fc.array(byte, { maxLength: 24 }), { maxLength: 12 }), (pieces) => {
@@ -88,7 +88,7 @@ describe('a line decoder', () => {
     )
   })
 
-  it('keeps the lines that nobody has pulled yet when more comes', () => {
+  it('keeps lines that have not been pulled when more bytes come', () => {
     const decoder = new LineDecoder(LIMIT_BYTES)
     decoder.push(Buffer.from('a\nb\nc'))
     assert.equal(decoder.next()?.toString(), 'a')
@@ -98,7 +98,7 @@ describe('a line decoder', () => {
     assert.equal(decoder.unfinished, false)
   })
 
-  it('says whether a line is begun', () => {
+  it('says whether a line has begun', () => {
     const decoder = new LineDecoder(LIMIT_BYTES)
     decoder.push(Buffer.from('a\nb'))
     decoder.next()
@@ -169,7 +169,7 @@ describe('decodeRequest', () => {
     })
   }
 
-  it('reads ids of every kind allowed', () => {
+  it('accepts ids of every allowed kind', () => {
     const ids = [0, 1, -1, 9007199254740991, '', 'a', '😀', null]
     for (const id of ids) {
       assert.deepEqual(decodeRequest(Buffer.from(encodeRequest(id, 'ping', {}).trimEnd())), {
@@ -182,17 +182,17 @@ describe('decodeRequest', () => {
     assert.ok(!('refusal' in negativeZero) && negativeZero.id === 0)
   })
 
-  it('takes a request without id for a notification', () => {
+  it('treats a request without an id as a notification', () => {
     const notification = decodeRequest(Buffer.from('{"jsonrpc":"2.0","method":"ping"}'))
     assert.deepEqual(notification, { id: undefined, method: 'ping', params: {} })
   })
 
-  it('takes the last of two fields with one name', () => {
+  it('uses the last of two fields with the same name', () => {
     const read = decodeRequest(Buffer.from('{"jsonrpc":"2.0","id":1,"id":2,"method":"a","method":"b"}'))
     assert.deepEqual(read, { id: 2, method: 'b', params: {} })
   })
 
-  it('hands on names that mean something to objects, and changes no prototype', () => {
+  it('passes on names that have a meaning for objects, and changes no prototype', () => {
     for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
       const line = `{"jsonrpc":"2.0","id":1,"method":"${name}","params":{"${name}":{"polluted":true}},"${name}":{"polluted":true}}`
       const read = decodeRequest(Buffer.from(line))
@@ -204,7 +204,7 @@ describe('decodeRequest', () => {
     assert.ok(!('polluted' in {}))
   })
 
-  it('gives a request or a refusal for any bytes, never an exception', () => {
+  it('returns a request or a refusal for any bytes, and never throws', () => {
     const bytes = fc.uint8Array({ maxLength: 64 }).map((array) => Buffer.from(array))
     const json = fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value)))
     const nearly = fc
@@ -235,7 +235,7 @@ describe('decodeRequest', () => {
 })
 
 describe('the encoders', () => {
-  it('write one line each, which decodes to what was encoded', () => {
+  it('write one line for each message, which decodes to what was encoded', () => {
     const anyText = fc.string({ unit: 'binary' })
     fc.assert(
       fc.property(
@@ -257,7 +257,7 @@ describe('the encoders', () => {
     assert.equal(encodeResult(null, '[]'), '{"jsonrpc":"2.0","id":null,"result":[]}\n')
   })
 
-  it('write long results in slices of 500 entries, and of them all the same bytes', () => {
+  it('write long results in slices of 500 entries that together are the same bytes', () => {
     const entry = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.record({ name: fc.string(), keywords: fc.array(fc.string()) }),
@@ -296,7 +296,7 @@ describe('the encoders', () => {
     assert.deepEqual(JSON.parse(encodeNotification('shutting_down')), { jsonrpc: '2.0', method: 'shutting_down' })
   })
 
-  it('have a number of its own for every error code', () => {
+  it('use a different number for every error code', () => {
     const numbers = Object.values(ERROR_NUMBERS)
     assert.equal(new Set(numbers).size, numbers.length)
   })

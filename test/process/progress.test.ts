@@ -1,4 +1,4 @@
-/** Progress as a person sees it: in a real terminal, of a piece of code that works, and of souk-server and souk-load. */
+/** Progress as a person sees it in a real terminal: of a piece of code, of souk-server and of souk-load. */
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -21,7 +21,7 @@ afterEach(async () => {
   terminal = undefined
 })
 
-/** Node's arguments for work that has a `progress`, and a `sleep` that takes milliseconds. */
+/** Node's arguments for a script that has `progress`, and `sleep`, which takes milliseconds. */
 function working(script: string): string[] {
   const imports = `import { createProgress } from '${MODULE}'; import { setTimeout as sleep } from 'node:timers/promises';`
   return [...NODE, '--input-type=module', '-e', `${imports} const progress = createProgress(process.stderr); ${script}`]
@@ -32,7 +32,7 @@ function work(script: string, columns = 80, env: Record<string, string> = {}): T
   return terminal
 }
 
-/** All that the line was, one after the other. */
+/** Everything that the line has shown, in order. */
 function drawn({ raw }: Terminal): string[] {
   return raw.split('\r\x1b[K').filter((line) => line !== '' && !line.endsWith('\n'))
 }
@@ -42,7 +42,7 @@ const FORTY_OF_A_HUNDRED = `
   await sleep(300); progress.advance(40_000); await sleep(100_000)`
 
 describe('progress on a terminal', () => {
-  it('shows what is done, how fast, and the time left', async () => {
+  it('shows the work done, its rate, and the time left', async () => {
     const { shows } = work(`
       progress.begin('filling the catalogue', 100_000, 'items')
       await sleep(3_000); progress.advance(90_000); await sleep(100_000)`)
@@ -54,14 +54,14 @@ describe('progress on a terminal', () => {
     assert.ok(Math.abs(Number(leftS) - 10_000 / rate) <= 1.5, `${leftS} s at ${rate}/s`)
   })
 
-  it('fits a narrow terminal: what is done is cut, not the figures', async () => {
+  it('fits a narrow terminal by cutting the name of the work, not the figures', async () => {
     await work(FORTY_OF_A_HUNDRED, 60).shows(/^filling .*… · 40,000\/100,000 items · [\d,]+\/s · 0:0\d left$/)
     assert.ok(drawn(terminal as Terminal).every((line) => line.length < 60))
     await terminal?.close()
     await work(FORTY_OF_A_HUNDRED, 20).shows(/^… · 40,000\/100,000$/)
   })
 
-  it('shows the time that has passed, or the time left of a span, which go on without being told', async () => {
+  it('shows the time passed, or the time left of a known duration, and updates it by itself', async () => {
     await work(`progress.begin('waiting'); await sleep(100_000)`).shows(/^waiting · 0:0[2-9]$/)
     await terminal?.close()
     await work(`progress.begin('waiting', { seconds: 63 }); await sleep(100_000)`).shows(
@@ -69,7 +69,7 @@ describe('progress on a terminal', () => {
     )
   })
 
-  it('is drawn at most ten times a second, however often it is told', async () => {
+  it('is drawn at most ten times a second, however often it advances', async () => {
     const { ended } = work(`
       progress.begin('working', 1e9, 'items')
       const beganMs = performance.now()
@@ -80,13 +80,13 @@ describe('progress on a terminal', () => {
     assert.ok(draws > 2 && draws <= 17, String(draws))
   })
 
-  it('is drawn when all are done, however soon that is', async () => {
+  it('is drawn when all units are done, however soon that is', async () => {
     await work(`progress.begin('working', 3, 'items'); for (const done of [1, 2, 3]) progress.advance(done)`).ended
     const counts = drawn(terminal as Terminal).map((line) => /\d\/3 items/.exec(line)?.[0])
     assert.deepEqual([counts[0], counts.at(-1)], ['0/3 items', '3/3 items'])
   })
 
-  it('asks work that must not be disturbed once a second', async () => {
+  it('polls `done` once a second if it is given', async () => {
     const { ended } = work(`
       let asked = 0
       progress.begin('running', 1000, 'calls', () => { asked += 1; return asked * 100 })
@@ -97,7 +97,7 @@ describe('progress on a terminal', () => {
     assert.deepEqual(counts, ['0', '100', '200', '300'].slice(0, counts.length))
   })
 
-  it('shows the steps of a plan before the piece under way, until the last is done', async () => {
+  it('shows the steps of a plan before the current piece, until the last is done', async () => {
     const { shows } = work(`
       progress.plan('runs', 2)
       progress.begin('one'); await sleep(500); progress.step()
@@ -110,7 +110,7 @@ describe('progress on a terminal', () => {
     await shows(/^three/m)
   })
 
-  it('keeps notes above what is drawn, and leaves nothing else behind', async () => {
+  it('keeps notes above the line, and leaves nothing else behind', async () => {
     const { pid, shows, ended, screen } = work(`
       process.once('SIGUSR2', () => process.exit())
       progress.begin('working'); progress.note('a note that stays'); progress.begin('more'); await sleep(100_000)`)
@@ -120,12 +120,12 @@ describe('progress on a terminal', () => {
     assert.equal(screen(), 'a note that stays')
   })
 
-  it('keeps nobody up', { timeout: 30_000 }, async () => {
+  it('keeps no process alive', { timeout: 30_000 }, async () => {
     assert.equal(await work(`progress.begin('working')`).ended, 0)
     assert.equal(terminal?.screen(), '')
   })
 
-  it('is drawn by a parent, in whose place a child with a channel to it writes its lines', async () => {
+  it('is drawn by the parent, below the lines that a child with a channel to it writes', async () => {
     const child = `
       import { createProgress, writeLine } from '${MODULE}'
       createProgress(process.stderr).begin('what the child does'); writeLine(process.stdout, 'a line'); process.disconnect()`
@@ -140,16 +140,16 @@ describe('progress on a terminal', () => {
   })
 })
 
-describe('progress elsewhere', () => {
+describe('progress without a line to draw on', () => {
   const script = `progress.begin('working', 10, 'items'); progress.plan('runs', 3); progress.advance(1); progress.step()
     progress.note('a note'); await sleep(1_500); progress.advance(2); progress.end()`
 
-  it('is only its notes: without a terminal', () => {
+  it('is only its notes when there is no terminal', () => {
     const { stdout, stderr } = spawnSync(process.execPath, working(script), { encoding: 'utf8' })
     assert.deepEqual([stdout, stderr], ['', 'a note\n'])
   })
 
-  it('and on a terminal that can’t go back in a line', async () => {
+  it('is only its notes on a terminal that can’t redraw a line', async () => {
     await work(script, 80, { TERM: 'dumb' }).ended
     assert.equal(terminal?.raw, 'a note\r\n')
   })
@@ -175,7 +175,7 @@ describe('on a terminal', () => {
     return terminal
   }
 
-  it('souk-server shows how it starts, and what it waits for when it stops', async () => {
+  it('souk-server shows the steps of its start, and what it waits for when it stops', async () => {
     const { shows, press, screen, ended } = start('souk-server')
     const [, port] = await shows(/^seller server accepts connections on 127\.0\.0\.1:(\d+)$/m)
     await shows(/^souk is ready$/m)
@@ -203,7 +203,7 @@ describe('on a terminal', () => {
     assert.ok(drawn(terminal as Terminal).includes('stopping the private database'))
   })
 
-  it('souk-server hears Ctrl-C while it makes its database, and leaves nothing running', async () => {
+  it('souk-server stops at Ctrl-C while it makes its database, and leaves nothing running', async () => {
     const { shows, press, screen, ended } = start('souk-server')
     await shows(/^making the private database/)
     press('ctrl-c')
@@ -213,7 +213,7 @@ describe('on a terminal', () => {
     assert.deepEqual(findProcesses(home), [])
   })
 
-  it('souk-load shows what it prepares and how far its runs are, and when Ctrl-C is heard', async () => {
+  it('souk-load shows what it prepares, how far its runs are, and that it stops after Ctrl-C', async () => {
     const { shows, press, ended } = start('souk-load', 'run', '--clients', '2', '--seconds', '2.5', '--runs', '50')
     await shows(/^runs 1\/50, \d+:\d\d left · souk, all, 2 clients · [\d,]+ calls · [\d,]+\/s · 0:0\d left$/m)
     const lines = drawn(terminal as Terminal)

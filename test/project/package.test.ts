@@ -1,7 +1,7 @@
 /**
- * souk as others get it: packed, installed by npm into an empty folder, and
- * run there by its links, on the Node that runs the tests and on Node 24. What
- * is packed is a copy of the clone, whose own compiled programs may be in use.
+ * souk as its users get it: packed, installed by npm into an empty folder, and
+ * run there through its links, on the Node that runs the tests and on Node 24.
+ * A copy of the clone is packed: its own compiled programs may be in use.
  */
 
 import assert from 'node:assert/strict'
@@ -66,14 +66,14 @@ function filesIn(top: string, ending = ''): string[] {
 }
 
 describe('the package', () => {
-  it('has the compiled programs of today, what they read, and nothing else', () => {
+  it('contains freshly compiled programs, the files they read, and nothing else', () => {
     const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
     const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
     assert.deepEqual(filesIn(installed).sort(), [...BESIDE_PROGRAMS, ...programs, souk, ...baseline].sort())
   })
 
-  it('imports only its own files, its dependencies and what is built into Node', () => {
+  it('imports only its own files, its dependencies and built-in modules of Node', () => {
     for (const name of filesIn(join(installed, 'dist'))) {
       const path = join(installed, 'dist', name)
       const imports = readFileSync(path, 'utf8').matchAll(
@@ -101,7 +101,7 @@ function bringNode(version: number): string {
 const NODES = { [process.version]: () => dirname(process.execPath), v24: () => bringNode(24) }
 
 for (const [version, bring] of Object.entries(NODES)) {
-  describe(`installed on Node ${version}`, () => {
+  describe(`the package installed on Node ${version}`, () => {
     let home: string
     let path: string
 
@@ -121,7 +121,7 @@ for (const [version, bring] of Object.entries(NODES)) {
       return spawnSync(program(name), rest, { cwd: home, env, input, encoding: 'utf8' })
     }
 
-    it('every program runs, and on that Node', () => {
+    it('runs every program on that Node', () => {
       for (const name of ['souk', 'souk-server', 'souk-load']) {
         const { status, stdout, stderr } = run(name, ['--version'])
         assert.equal(status, 0, stderr)
@@ -129,12 +129,12 @@ for (const [version, bring] of Object.entries(NODES)) {
       }
     })
 
-    it('souk-server keeps its database where a user’s data belongs', () => {
+    it('keeps the database of souk-server where a user’s data belongs', () => {
       const { stdout } = run('souk-server', ['--show-settings'])
       assert.match(stdout, new RegExp(`^SOUK_HOME=${home}/.local/share/souk$`, 'm'))
     })
 
-    it('souk-server serves a purchase made with souk, and ends with 0 on SIGTERM', async () => {
+    it('lets souk make a purchase at souk-server, which ends with 0 on SIGTERM', async () => {
       const environment = { PATH: path, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' }
       const server = new ServerProgram(home, [], environment, [program('souk-server')])
       await server.says(/souk is ready\n/)
@@ -169,7 +169,7 @@ for (const [version, bring] of Object.entries(NODES)) {
     })
 
     for (const target of ['souk', 'threads']) {
-      it(`souk-load measures ${target}`, () => {
+      it(`lets souk-load measure ${target}`, () => {
         const scenario = ['--scenario', 'get_seller_rating', '--clients', '2', '--seconds', '0.5', '--runs', '1']
         const { status, stdout, stderr } = run('souk-load', ['run', '--target', target, ...scenario], {
           SOUK_HOME: home,

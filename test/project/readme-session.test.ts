@@ -1,6 +1,6 @@
 /**
- * The session that the README shows is a real one: what it types is typed here
- * in a terminal, and what it shows is what comes.
+ * The session in the README is a real one: what it types is typed here in a
+ * terminal, which must then show what the README shows.
  */
 
 import assert from 'node:assert/strict'
@@ -16,11 +16,11 @@ import { openTerminal, type Terminal } from '../support/terminal.ts'
 const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const PATIENCE_MS = 20_000
 const PASSWORD = 'correct horse'
-/** What somebody types stands behind one of these, or unseen behind one of those. */
+/** What a person types stands behind a prompt, or unseen behind a hidden one. */
 const PROMPT = /^(\$|(?:\w+@)?(?:buyer|seller)>) (.*)$/
 const HIDDEN = /^(New password|Once more|Password):$/
 
-/** The README's blocks of one section, each as its lines. */
+/** The code blocks of one section of the README, each as its lines. */
 function blocksOf(section: string): string[][] {
   const [, text = ''] = readFileSync(root('README.md'), 'utf8').split(`\n## ${section}\n`)
   const [lines = ''] = text.split('\n## ')
@@ -49,7 +49,7 @@ describe('the session in the README', () => {
     rmSync(home, { recursive: true, force: true })
   })
 
-  /** What is on the screen, as if the servers had the usual ports. */
+  /** The text on the screen, with the usual ports instead of the real ones. */
   const seen = () => terminal.screen().replaceAll(`:${ports.seller}`, ':7101').replaceAll(`:${ports.buyer}`, ':7102')
 
   async function comes(expected: string): Promise<void> {
@@ -58,7 +58,7 @@ describe('the session in the README', () => {
     assert.equal(seen(), expected)
   }
 
-  test('is what comes when it is typed', async () => {
+  test('is what a terminal shows when it is typed', async () => {
     const [session = []] = blocksOf('A session')
     terminal = openTerminal({
       ...{ command: 'bash', args: ['--norc', '--noprofile'], cwd: home, columns: 200, rows: 100 },
@@ -78,7 +78,7 @@ describe('the session in the README', () => {
     }
   })
 
-  test('is what a server answers to lines of its own', async () => {
+  test('is what a server replies on the wire', async () => {
     const [, exchanges = []] = blocksOf('A session')
     assert.ok(exchanges.length > 2)
     const wire = await Wire.connect({ port: ports.buyer })

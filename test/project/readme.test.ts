@@ -1,4 +1,4 @@
-/** What the project says of itself is true: its files exist, its results are those of the study, the study's page is its record's. */
+/** What the project says about itself is true: the files exist, and every page of results matches its record. */
 
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { isMarket, loadRecord } from '../../src/loadgen/record.ts'
 const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const readme = readFileSync(root('README.md'), 'utf8')
 
-/** The pages that the records named in a text come to, together. */
+/** The pages rendered from all records that a text names. */
 function pagesOfRecordsIn(text: string): string {
   const names = new Set(text.match(/(study|market)-[\d-]+\.json/g))
   assert.ok(names.size > 0, 'no record is named')
@@ -23,13 +23,13 @@ function pagesOfRecordsIn(text: string): string {
 }
 
 describe('the README', () => {
-  test('names no file that is not there', () => {
+  test('links only to files that exist', () => {
     const paths = [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, path = '']) => path)
     assert.ok(paths.length > 20)
     for (const path of paths) assert.ok(existsSync(root(path)), path)
   })
 
-  test('shows figures of the records it names, word for word', () => {
+  test('shows the figures of the records it names, word for word', () => {
     const [, section = ''] = readme.split('## The study')
     const rows = (section.split('\n## ')[0] ?? '').split('\n').filter((line) => line.startsWith('|'))
     const page = pagesOfRecordsIn(section)
