@@ -26,7 +26,7 @@ after(async () => {
 const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d`
 
 /** Runs one command after the other, and checks the result of each. */
-async function session(role: string, lines: readonly (readonly [typed: string, result: string | RegExp])[]) {
+async function checkSession(role: string, lines: readonly (readonly [typed: string, result: string | RegExp])[]) {
   for (const [typed, expected] of lines) {
     const result = await ann.result(`${role} ${typed}`)
     if (typeof expected === 'string') assert.equal(result, `${expected}\n`, typed)
@@ -73,7 +73,7 @@ describe('a session', () => {
       'logged in as ann; the session ends when it is not used for 5 min\n',
     )
     const options = '--category 3 --price 249.90 --quantity 2 --condition used --keyword camera --keyword 007'
-    await session('seller', [
+    await checkSession('seller', [
       ['display-items-for-sale', 'no items'],
       [`register-item-for-sale "Nikon F3" ${options}`, 'item 1: 2 × Nikon F3 on sale at 249.90'],
       [
@@ -98,7 +98,7 @@ describe('a session', () => {
   })
 
   it('of a buyer works with full names', async () => {
-    await session('buyer', [
+    await checkSession('buyer', [
       ['create-account bob Bob --password-file password', 'buyer 1'],
       ['login bob --password-file password', /^logged in as bob; /],
       [

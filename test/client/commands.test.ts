@@ -152,11 +152,11 @@ describe('a word', () => {
 })
 
 describe('an amount of money', () => {
-  const priceOf = (word: string) => parseParams('seller', ['price', '1', word]).price_cents
+  const parsePrice = (word: string) => parseParams('seller', ['price', '1', word]).price_cents
 
   it('becomes exact cents', () => {
     const amounts = { '249.90': 24_990, '249.9': 24_990, 249: 24_900, 0.01: 1, '10000000.00': 1_000_000_000, 0: 0 }
-    for (const [amount, cents] of Object.entries(amounts)) assert.equal(priceOf(amount), cents, amount)
+    for (const [amount, cents] of Object.entries(amounts)) assert.equal(parsePrice(amount), cents, amount)
     assert.equal(
       parseParams('seller', ['register', 'x', ...ITEM.with(3, '--price=249.90').toSpliced(2, 1)]).price_cents,
       24_990,

@@ -37,7 +37,7 @@ after(() => rmSync(home, { recursive: true, force: true }))
 afterEach(() => terminal.close())
 
 /** Opens the shell, which has then read the script that many times. */
-async function opened(shell: keyof typeof SHELLS, times = 1): Promise<void> {
+async function openShell(shell: keyof typeof SHELLS, times = 1): Promise<void> {
   const { args, source } = SHELLS[shell]
   const path = `${join(home, 'bin')}:${process.env.PATH}`
   const env = { PATH: path, HOME: home, LANG: 'C.UTF-8', PS1: `${PROMPT} `, fish_greeting: '' }
@@ -55,18 +55,18 @@ async function tab(typed: string): Promise<void> {
   terminal.press('ctrl-e', 'ctrl-u', 'ctrl-l')
   await terminal.shows(new RegExp(`^${PROMPT}$`))
   terminal.type(typed)
-  await terminal.shows(new RegExp(`^${PROMPT} ${escaped(typed.trimEnd())}$`))
+  await terminal.shows(new RegExp(`^${PROMPT} ${escapeRegExp(typed.trimEnd())}$`))
   terminal.press('tab')
 }
 
-function escaped(text: string): string {
+function escapeRegExp(text: string): string {
   return text.replace(/[^\w ]/g, '\\$&')
 }
 
 for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
   describe(`in ${shell}`, () => {
     it('Tab completes roles, commands, options, values of options, and files', async () => {
-      await opened(shell)
+      await openShell(shell)
       for (const [typed, completed] of [
         ['souk bu', 'souk buyer'],
         ['souk buyer sea', 'souk buyer search-items'],
@@ -77,12 +77,12 @@ for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
         ['souk buyer login ann --password-file p', 'souk buyer login ann --password-file password.txt'],
       ] as const) {
         await tab(typed)
-        await terminal.shows(new RegExp(`^${PROMPT} ${escaped(completed)}$`))
+        await terminal.shows(new RegExp(`^${PROMPT} ${escapeRegExp(completed)}$`))
       }
     })
 
     it('Tab lists the choices', async () => {
-      await opened(shell)
+      await openShell(shell)
       for (const [typed, words] of [
         ['souk seller register-item-for-sale x --condition ', ['new', 'used']],
         ['souk completion ', ['bash', 'fish', 'zsh']],
@@ -97,12 +97,12 @@ for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[]) {
     })
 
     it('the script can be read twice without any output', async () => {
-      await opened(shell, 2)
+      await openShell(shell, 2)
       assert.match(terminal.screen(), new RegExp(`^read-1\n${PROMPT}$`))
     })
 
     it('Tab runs nothing of the line that is being typed', async () => {
-      await opened(shell)
+      await openShell(shell)
       for (const typed of [
         'souk buyer search $(touch made) ',
         'souk buyer cart > password.txt ',

@@ -51,29 +51,29 @@ class MuteServer {
   }
 }
 
-const newItem = async (fields = {}) => (await shop.register(seller, anItem(fields)))[0] as number
+const registerItem = async (fields = {}) => (await shop.register(seller, anItem(fields)))[0] as number
 
 /** The standard error of a command that fails; it must print nothing else. */
-async function failure(typed: string, exitCode: number, run = {}): Promise<string> {
+async function runFailing(typed: string, exitCode: number, run = {}): Promise<string> {
   const ended = await bob.souk(typed, run)
   assert.deepEqual({ typed, exitCode: ended.exitCode, stdout: ended.stdout }, { typed, exitCode, stdout: '' })
   return ended.stderr
 }
 
 /** The hint of a failure. */
-function advised(stderr: string): string {
+function readHint(stderr: string): string {
   return /: (souk[^:]*)\n$/.exec(stderr)?.[1] ?? assert.fail(`no advice: ${stderr}`)
 }
 
 /** Checks what the command says when it fails, and that its hint works; resolves to the result of the hint. */
-async function advice(typed: string, exitCode: number, expected: string): Promise<string> {
-  const stderr = await failure(typed, exitCode)
+async function checkHint(typed: string, exitCode: number, expected: string): Promise<string> {
+  const stderr = await runFailing(typed, exitCode)
   assert.equal(stderr, `${expected}\n`)
-  return bob.result(advised(stderr))
+  return bob.result(readHint(stderr))
 }
 
 /** The error document that a failing command prints with --json; it must print nothing else. */
-async function errorOf(typed: string, exitCode: number, run = {}): Promise<Record<string, unknown>> {
+async function runFailingAsJson(typed: string, exitCode: number, run = {}): Promise<Record<string, unknown>> {
   const ended = await bob.souk(`${typed} --json`, run)
   assert.deepEqual({ typed, exitCode: ended.exitCode, stderr: ended.stderr }, { typed, exitCode, stderr: '' })
   const { error, ...others } = documentIn(ended.stdout)
@@ -83,73 +83,73 @@ async function errorOf(typed: string, exitCode: number, run = {}): Promise<Recor
 
 describe('a refusal', () => {
   it('for lack of stock says what is left, and hints at the command that takes it', async () => {
-    const item = await newItem({ quantity: 3 })
+    const item = await registerItem({ quantity: 3 })
     const add = `souk buyer add-item-to-cart ${item}`
     assert.equal(
-      await advice(`buyer add ${item} 5`, 5, `souk: 3 in stock, you asked for 5: ${add} 3`),
+      await checkHint(`buyer add ${item} 5`, 5, `souk: 3 in stock, you asked for 5: ${add} 3`),
       `item ${item}: 3 in the cart\n`,
     )
     await bob.result(`buyer remove ${item} 1`)
     assert.equal(
-      await advice(`buyer add ${item} 2`, 5, `souk: 3 in stock, the cart has 2, you asked for 2 more: ${add} 1`),
+      await checkHint(`buyer add ${item} 2`, 5, `souk: 3 in stock, the cart has 2, you asked for 2 more: ${add} 1`),
       `item ${item}: 3 in the cart\n`,
     )
     const full = 'souk: 3 in stock, the cart has 3, you asked for 1 more: souk buyer display-cart'
-    await advice(`buyer add ${item} 1`, 5, full)
+    await checkHint(`buyer add ${item} 1`, 5, full)
     await shop.seller.call('update_units_for_sale', { session: seller.session, item_id: item, change: -2 })
-    await advice(
+    await checkHint(
       'buyer buy',
       5,
       `souk: item ${item}: 1 in stock, the cart has 3: souk buyer remove-item-from-cart ${item} 2`,
     )
     await bob.result('buyer buy')
-    assert.equal(await failure(`buyer add ${item} 1`, 5), `souk: item ${item} is sold out\n`)
+    assert.equal(await runFailing(`buyer add ${item} 1`, 5), `souk: item ${item} is sold out\n`)
     const short = { item_id: item, requested: 1, available: 0 }
     const error = { ...short, items: [short], code: 'out_of_stock', message: `item ${item} is sold out` }
-    assert.deepEqual(await errorOf(`buyer add ${item} 1`, 5), error)
+    assert.deepEqual(await runFailingAsJson(`buyer add ${item} 1`, 5), error)
   })
 
   it('about the cart says what is in it', async () => {
-    const [item, other] = [await newItem(), await newItem()]
+    const [item, other] = [await registerItem(), await registerItem()]
     const example = 'souk buyer add-item-to-cart 1 2'
-    const empty = await failure('buyer buy', 5)
+    const empty = await runFailing('buyer buy', 5)
     assert.equal(empty, `souk: the cart is empty; put something into it: ${example}\n`)
     await bob.result(`buyer add ${item} 2`)
-    await advice(`buyer remove ${other} 1`, 5, `souk: item ${other} is not in the cart: souk buyer display-cart`)
+    await checkHint(`buyer remove ${other} 1`, 5, `souk: item ${other} is not in the cart: souk buyer display-cart`)
     const remove = `souk buyer remove-item-from-cart ${item} 2`
     assert.equal(
-      await advice(`buyer remove ${item} 3`, 5, `souk: the cart has 2 of item ${item}: ${remove}`),
+      await checkHint(`buyer remove ${item} 3`, 5, `souk: the cart has 2 of item ${item}: ${remove}`),
       `item ${item}: 0 in the cart\n`,
     )
-    assert.equal((await errorOf(`buyer remove ${other} 1`, 5)).code, 'not_in_cart')
-    assert.equal((await errorOf('buyer buy', 5)).code, 'cart_empty')
+    assert.equal((await runFailingAsJson(`buyer remove ${other} 1`, 5)).code, 'not_in_cart')
+    assert.equal((await runFailingAsJson('buyer buy', 5)).code, 'cart_empty')
   })
 
   it('hints at where to look for items, and for purchases', async () => {
-    const item = await newItem()
-    await advice('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
-    await advice(
+    const item = await registerItem()
+    await checkHint('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
+    await checkHint(
       `buyer vote ${item} up`,
       5,
       'souk: only what you purchased can be voted on: souk buyer get-buyer-purchases',
     )
-    assert.equal((await errorOf(`buyer vote ${item} up`, 5)).code, 'not_purchased')
-    assert.deepEqual(await errorOf('buyer rating 999999', 4), { code: 'not_found', message: 'no such seller' })
+    assert.equal((await runFailingAsJson(`buyer vote ${item} up`, 5)).code, 'not_purchased')
+    assert.deepEqual(await runFailingAsJson('buyer rating 999999', 4), { code: 'not_found', message: 'no such seller' })
     const env = { SOUK_SESSION: seller.session }
-    assert.match(await failure('seller price 999999 1', 4, { env }), /: souk seller display-items-for-sale\n$/)
+    assert.match(await runFailing('seller price 999999 1', 4, { env }), /: souk seller display-items-for-sale\n$/)
     const units = `souk seller update-units-for-sale ${item} -3`
-    const short = await failure(`seller units ${item} -4`, 5, { env })
+    const short = await runFailing(`seller units ${item} -4`, 5, { env })
     assert.equal(short, `souk: item ${item} has 3 on sale, you asked to remove 4: ${units}\n`)
     assert.equal(await bob.result(units, { env }), `item ${item}: 0 on sale\n`)
   })
 
   it('of a user name that is taken hints at how to log in', async () => {
     const input = 'another horse\n'
-    const taken = await failure('buyer create-account bob Bob', 5, { input })
+    const taken = await runFailing('buyer create-account bob Bob', 5, { input })
     assert.equal(taken, 'souk: the user name bob is taken; if it is yours, log in: souk buyer login bob\n')
-    await bob.result(`${advised(taken)} --password-file password`)
-    assert.equal((await errorOf('buyer create-account bob Bob', 5, { input })).code, 'username_taken')
-    assert.equal(await failure('buyer login bob', 3, { input }), 'souk: wrong user name or password\n')
+    await bob.result(`${readHint(taken)} --password-file password`)
+    assert.equal((await runFailingAsJson('buyer create-account bob Bob', 5, { input })).code, 'username_taken')
+    assert.equal(await runFailing('buyer login bob', 3, { input }), 'souk: wrong user name or password\n')
   })
 })
 
@@ -166,10 +166,11 @@ describe('input that is no command', () => {
       'completion tcsh': 'choose a shell, bash, zsh or fish: souk completion bash',
       '': 'choose a role, seller or buyer: souk --help',
     }
-    for (const [typed, expected] of Object.entries(cases)) assert.equal(await failure(typed, 2), `souk: ${expected}\n`)
+    for (const [typed, expected] of Object.entries(cases))
+      assert.equal(await runFailing(typed, 2), `souk: ${expected}\n`)
     assert.match(await bob.result('--json buyer ping'), /^\{"ok":true,"version":".*"\}\n$/) // options may stand first
     assert.equal(await bob.result('help buyer item'), await bob.result('buyer item --help'))
-    for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await errorOf(typed, 2)).code, 'usage')
+    for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await runFailingAsJson(typed, 2)).code, 'usage')
   })
 })
 
@@ -186,7 +187,7 @@ describe('a command without a session', () => {
     const { exitCode, stderr } = await eve.souk('buyer whoami')
     assert.deepEqual([exitCode, stderr], [3, 'souk: the session has ended: souk buyer login eve\n'])
     assert.deepEqual(eve.files, [])
-    await eve.result(`${advised(stderr)} --password-file password`)
+    await eve.result(`${readHint(stderr)} --password-file password`)
     await eve.result('buyer whoami')
     await eve.leave()
   })
@@ -194,30 +195,30 @@ describe('a command without a session', () => {
 
 describe('a server that can’t be reached', () => {
   it('because nobody listens is reported at once, with the command that starts one on this machine', async () => {
-    const closed = await closedPort()
+    const closed = await findClosedPort()
     const refused = `souk: no connection to 127.0.0.1:${closed}: ECONNREFUSED; start a server: souk-server\n`
-    assert.equal(await failure(`buyer ping --port ${closed}`, 6), refused)
-    const { message: _, ...unreachable } = await errorOf(`buyer ping --port ${closed}`, 6)
+    assert.equal(await runFailing(`buyer ping --port ${closed}`, 6), refused)
+    const { message: _, ...unreachable } = await runFailingAsJson(`buyer ping --port ${closed}`, 6)
     assert.deepEqual(unreachable, { code: 'unreachable', outcome: 'none', next: 'souk-server' })
   })
 
   it('because it accepts and never answers is given up after --timeout, with a warning that the call may have been carried out', async () => {
     const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
     const began = performance.now()
-    const stderr = await failure('buyer ping --timeout 1.2', 6, { env })
+    const stderr = await runFailing('buyer ping --timeout 1.2', 6, { env })
     assert.ok(performance.now() - began >= 1_200)
     assert.match(stderr, /^souk: the call was not answered in time: souk status\n$/m)
     const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.5 --json', { env })
     const { outcome, next } = documentIn(stdout).error as Record<string, unknown>
     assert.deepEqual([exitCode, outcome, next], [6, 'unknown', 'souk buyer get-buyer-purchases'])
-    const account = await failure('buyer signup zoe Zoe --password-file password --timeout 0.5', 6, { env })
+    const account = await runFailing('buyer signup zoe Zoe --password-file password --timeout 0.5', 6, { env })
     assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
   })
 
   it('because it is not souk is given up too', async () => {
     const env = { SOUK_BUYER_PORT: String(mute.port) }
     mute.says = 'HTTP/1.1 400 Bad Request\r\n\r\n'
-    const stderr = await failure('buyer ping --timeout 0.5', 6, { env })
+    const stderr = await runFailing('buyer ping --timeout 0.5', 6, { env })
     mute.says = ''
     assert.match(stderr, /^souk: the connection was lost: .*; trying again, for 0.5 s at most\n/)
   })
@@ -245,7 +246,7 @@ describe('Ctrl-C while nobody answers', () => {
 })
 
 /** A port on which nobody listens. */
-async function closedPort(): Promise<number> {
+async function findClosedPort(): Promise<number> {
   const listener = createServer().listen(0, '127.0.0.1')
   await until('it listens', () => listener.listening)
   const { port } = listener.address() as { port: number }

@@ -21,20 +21,20 @@ after(() => shop?.close())
 afterEach(() => ann?.leave())
 
 /** Logs in a new buyer as `ann`; resolves to the user name. */
-async function loggedIn(): Promise<string> {
-  ann = new SoukUser([shop.sellers, shop.buyers])
+async function logIn(): Promise<string> {
+  ann = new Somebody([shop.sellers, shop.buyers])
   accounts += 1
   await ann.join('buyer', `ann-${accounts}`)
   return `ann-${accounts}`
 }
 
-const fileAt = ({ port }: { port: number }, role = 'buyer') => `session-${role}-127.0.0.1-${port}`
+const nameSessionFile = ({ port }: { port: number }, role = 'buyer') => `session-${role}-127.0.0.1-${port}`
 
-async function whoIs(typed = 'buyer whoami', env: Record<string, string | undefined> = {}): Promise<unknown> {
+async function askUsername(typed = 'buyer whoami', env: Record<string, string | undefined> = {}): Promise<unknown> {
   return documentIn(await ann.result(`${typed} --json`, { env })).username
 }
 
-async function failure(typed: string, exitCode: number, run = {}): Promise<string> {
+async function runFailing(typed: string, exitCode: number, run = {}): Promise<string> {
   const ended = await ann.souk(typed, run)
   assert.deepEqual({ typed, exitCode: ended.exitCode, stdout: ended.stdout }, { typed, exitCode, stdout: '' })
   return ended.stderr
@@ -48,15 +48,15 @@ describe('a session', () => {
     await ann.join('buyer', 'zoe')
     await ann.join('seller', 'zed')
     await ann.result(`buyer login zoe --port ${other.port} --password-file password`)
-    const files = [fileAt(shop.buyers), fileAt(other), fileAt(shop.sellers, 'seller')]
+    const files = [nameSessionFile(shop.buyers), nameSessionFile(other), nameSessionFile(shop.sellers, 'seller')]
     assert.deepEqual(ann.files, files.toSorted())
     assert.equal(statSync(ann.stateFolder).mode & 0o777, 0o700)
     for (const file of files) assert.equal(statSync(join(ann.stateFolder, file)).mode & 0o777, 0o600)
     await ann.result(`buyer logout --port ${other.port}`)
-    assert.deepEqual(ann.files, [fileAt(shop.buyers), fileAt(shop.sellers, 'seller')].toSorted())
-    assert.equal(await whoIs(), 'zoe')
-    assert.equal(await whoIs('seller whoami'), 'zed')
-    assert.match(await failure(`buyer whoami --host localhost`, 3), /you are not logged in/)
+    assert.deepEqual(ann.files, [nameSessionFile(shop.buyers), nameSessionFile(shop.sellers, 'seller')].toSorted())
+    assert.equal(await askUsername(), 'zoe')
+    assert.equal(await askUsername('seller whoami'), 'zed')
+    assert.match(await runFailing(`buyer whoami --host localhost`, 3), /you are not logged in/)
   })
 
   it('is kept under the home folder unless the environment names another', async () => {
@@ -64,76 +64,76 @@ describe('a session', () => {
     const env = { XDG_STATE_HOME: undefined }
     await ann.result('buyer signup hal Hal --password-file password', { env })
     await ann.result('buyer login hal --password-file password', { env })
-    const file = join(ann.home, '.local', 'state', 'souk', fileAt(shop.buyers))
+    const file = join(ann.home, '.local', 'state', 'souk', nameSessionFile(shop.buyers))
     assert.equal(statSync(file).mode & 0o777, 0o600)
-    assert.equal(await whoIs('buyer whoami', env), 'hal')
-    assert.equal(await whoIs('buyer whoami', { XDG_STATE_HOME: '' }), 'hal')
+    assert.equal(await askUsername('buyer whoami', env), 'hal')
+    assert.equal(await askUsername('buyer whoami', { XDG_STATE_HOME: '' }), 'hal')
     assert.deepEqual(ann.files, [])
   })
 
   it('of the environment wins even over a new one, and its end leaves the remembered one', async () => {
-    const name = await loggedIn()
+    const name = await logIn()
     const env = { SOUK_SESSION: (await shop.newBuyer()).session }
     const { exitCode, stderr } = await ann.souk(`buyer login ${name} --password-file password`, { env })
     assert.equal(exitCode, 0, stderr)
     assert.equal(stderr, 'souk: SOUK_SESSION is set: commands keep using it, not the new session\n')
     await ann.result('buyer clear', { env })
     await ann.result('buyer logout', { env })
-    assert.match(await failure('buyer clear', 3, { env }), /the session has ended/)
-    assert.equal(await whoIs(), name)
-    assert.equal(await whoIs('buyer whoami', { SOUK_SESSION: '' }), name)
+    assert.match(await runFailing('buyer clear', 3, { env }), /the session has ended/)
+    assert.equal(await askUsername(), name)
+    assert.equal(await askUsername('buyer whoami', { SOUK_SESSION: '' }), name)
   })
 
   it('is forgotten at logout, and after the server has ended it', async () => {
-    await loggedIn()
+    await logIn()
     await ann.result('buyer logout')
     assert.deepEqual(ann.files, [])
-    const name = await loggedIn()
+    const name = await logIn()
     await shop.buyer.call('logout', { session: ann.session('buyer') })
-    assert.equal(await failure('buyer cart', 3), `souk: the session has ended: souk buyer login ${name}\n`)
+    assert.equal(await runFailing('buyer cart', 3), `souk: the session has ended: souk buyer login ${name}\n`)
     assert.deepEqual(ann.files, [])
-    assert.match(await failure('buyer cart', 3), /you are not logged in/)
+    assert.match(await runFailing('buyer cart', 3), /you are not logged in/)
   })
 
   it('stays when a login fails, and is replaced by the next login', async () => {
-    const name = await loggedIn()
+    const name = await logIn()
     const session = ann.session('buyer')
     assert.equal(
-      await failure(`buyer login ${name}`, 3, { input: 'wrong horse\n' }),
+      await runFailing(`buyer login ${name}`, 3, { input: 'wrong horse\n' }),
       'souk: wrong user name or password\n',
     )
-    await failure('buyer login', 2, { input: 'wrong horse\n' })
+    await runFailing('buyer login', 2, { input: 'wrong horse\n' })
     assert.equal(ann.session('buyer'), session)
     await ann.result(`buyer login ${name} --password-file password`)
     assert.notEqual(ann.session('buyer'), session)
-    assert.equal(await whoIs(), name)
+    assert.equal(await askUsername(), name)
   })
 
   it('in a file that makes no sense counts as none', async () => {
-    const name = await loggedIn()
-    const file = join(ann.stateFolder, fileAt(shop.buyers))
+    const name = await logIn()
+    const file = join(ann.stateFolder, nameSessionFile(shop.buyers))
     for (const garbage of ['', 'no json', '7', 'null', '{}', '{"session":7}', '["session"]', '\0']) {
       writeFileSync(file, garbage)
       const expected = 'souk: you are not logged in: souk buyer login <username>\n'
-      assert.equal(await failure('buyer cart', 3), expected, garbage)
+      assert.equal(await runFailing('buyer cart', 3), expected, garbage)
     }
     await ann.result(`buyer login ${name} --password-file password`)
-    assert.equal(await whoIs(), name)
+    assert.equal(await askUsername(), name)
   })
 
   it('that can’t be kept is reported as an error with the reason', async () => {
-    const name = await loggedIn()
+    const name = await logIn()
     rmSync(ann.stateFolder, { recursive: true })
     writeFileSync(ann.stateFolder, 'in the way')
-    const stderr = await failure(`buyer login ${name} --password-file password`, 1)
+    const stderr = await runFailing(`buyer login ${name} --password-file password`, 1)
     assert.match(stderr, /^souk: E[A-Z]+: .*state\/souk'\n$/)
-    assert.match(await failure('buyer cart', 3), /you are not logged in/)
+    assert.match(await runFailing('buyer cart', 3), /you are not logged in/)
     const { exitCode, stdout } = await ann.souk(`buyer login ${name} --password-file password --json`)
     assert.deepEqual([exitCode, (documentIn(stdout).error as { code: string }).code], [1, 'system'])
   })
 })
 
-async function outcomeOf({ ended }: RunningSouk): Promise<Partial<Ended>> {
+async function awaitEnd({ ended }: RunningSouk): Promise<Partial<Ended>> {
   const { exitCode, stderr } = await ended
   return { exitCode, stderr }
 }
@@ -142,16 +142,19 @@ describe('a password', () => {
   it('is the first line of a file or of standard input, and never an argument', async () => {
     ann = new SoukUser([shop.buyers])
     const missing = 'souk: the password is missing: give --password-file <file>, or standard input\n'
-    assert.equal(await failure('buyer login ann', 2), missing)
-    assert.equal(await failure('buyer login ann', 2, { input: '\ncorrect horse\n' }), missing)
+    assert.equal(await runFailing('buyer login ann', 2), missing)
+    assert.equal(await runFailing('buyer login ann', 2, { input: '\ncorrect horse\n' }), missing)
     assert.match(
-      await failure('buyer login ann --password-file nowhere', 2),
+      await runFailing('buyer login ann --password-file nowhere', 2),
       /^souk: --password-file: ENOENT: .*nowhere/,
     )
     writeFileSync(join(ann.home, 'empty'), '\n')
-    assert.match(await failure('buyer login ann --password-file empty', 2), /^souk: --password-file: empty is empty\n$/)
+    assert.match(
+      await runFailing('buyer login ann --password-file empty', 2),
+      /^souk: --password-file: empty is empty\n$/,
+    )
     for (const flag of ['--password x', '--password=x', '-p x']) {
-      assert.match(await failure(`buyer login ann ${flag}`, 2), /^souk: there is no option -/)
+      assert.match(await runFailing(`buyer login ann ${flag}`, 2), /^souk: there is no option -/)
     }
   })
 
@@ -160,26 +163,26 @@ describe('a password', () => {
     const signingUp = ann.open('buyer signup slow Slow')
     await sleep(500) // far longer than a program needs to look for it
     signingUp.child.stdin?.write(`${PASSWORD}\n`)
-    assert.deepEqual(await outcomeOf(signingUp), { exitCode: 0, stderr: '' })
+    assert.deepEqual(await awaitEnd(signingUp), { exitCode: 0, stderr: '' })
   })
 })
 
 describe('settings', () => {
   it('come from flags, then the environment, then .env, then defaults', async () => {
     ann = new Somebody([])
-    const reached = async (flags: string, env: Record<string, string> = {}) => {
+    const findAddress = async (flags: string, env: Record<string, string> = {}) => {
       const { stderr } = await ann.souk(`buyer ping ${flags} --timeout 5`, { env })
       return /no connection to ([\d.]+:\d+)/.exec(stderr)?.[1] ?? stderr
     }
     const given = { SOUK_HOST: '127.0.0.2', SOUK_BUYER_PORT: '2' }
-    assert.equal(await reached('', given), '127.0.0.2:2')
+    assert.equal(await findAddress('', given), '127.0.0.2:2')
     writeFileSync(join(ann.home, '.env'), 'SOUK_HOST=127.0.0.3\nSOUK_BUYER_PORT=3\n')
-    assert.equal(await reached(''), '127.0.0.3:3')
-    assert.equal(await reached('', given), '127.0.0.2:2')
-    assert.equal(await reached('--host 127.0.0.4', given), '127.0.0.4:2')
-    assert.equal(await reached('--port=4', given), '127.0.0.2:4')
+    assert.equal(await findAddress(''), '127.0.0.3:3')
+    assert.equal(await findAddress('', given), '127.0.0.2:2')
+    assert.equal(await findAddress('--host 127.0.0.4', given), '127.0.0.4:2')
+    assert.equal(await findAddress('--port=4', given), '127.0.0.2:4')
     writeFileSync(join(ann.home, '.env'), 'SOUK_HOST=127.0.0.5\n')
-    assert.equal(await reached(''), '127.0.0.5:7102')
+    assert.equal(await findAddress(''), '127.0.0.5:7102')
   })
 
   it('that are wrong are all reported at once, with exit code 2', async () => {
@@ -187,8 +190,8 @@ describe('settings', () => {
     const port = 'must be a whole number from 1 to 65535'
     const timeout = 'souk: --timeout: must be seconds, above 0 and at most 3600\n'
     const env = { SOUK_BUYER_PORT: '70000' }
-    assert.equal(await failure('buyer ping --timeout 0', 2, { env }), `souk: SOUK_BUYER_PORT: ${port}\n${timeout}`)
-    assert.equal(await failure('buyer --port 1.5 --timeout x', 2, { env }), `souk: --port: ${port}\n${timeout}`)
+    assert.equal(await runFailing('buyer ping --timeout 0', 2, { env }), `souk: SOUK_BUYER_PORT: ${port}\n${timeout}`)
+    assert.equal(await runFailing('buyer --port 1.5 --timeout x', 2, { env }), `souk: --port: ${port}\n${timeout}`)
     const { exitCode, stdout } = await ann.souk('buyer ping --port 0 --timeout 3601 --json')
     assert.equal(exitCode, 2)
     const message = `--port: ${port}\n${timeout.slice('souk: '.length, -1)}`

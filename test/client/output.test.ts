@@ -26,20 +26,20 @@ before(async () => {
   seller = await shop.newSeller()
   buyer = await shop.newBuyer()
   for (let count = 0; count < 7; count += 1) await shop.register(seller, anItem({ category: CATEGORY }))
-  items = (await shop.seller.call('display_items_for_sale', { session: seller.session })).items.map(idOf)
+  items = (await shop.seller.call('display_items_for_sale', { session: seller.session })).items.map(toId)
 })
 after(async () => {
   await ann?.leave()
   await shop?.close()
 })
 
-const idOf = ({ item_id }: { item_id: number }) => item_id
+const toId = ({ item_id }: { item_id: number }) => item_id
 /** The numbers in the first column of a table. */
-const numbersIn = (table: string) => [...table.matchAll(/^ *(\d+) {2}/gm)].map(([, number]) => Number(number))
-const as = ({ session }: AccountSession, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
+const readNumbers = (table: string) => [...table.matchAll(/^ *(\d+) {2}/gm)].map(([, number]) => Number(number))
+const as = ({ session }: Party, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
 
 /** The ids in the list of a document, and the document's other fields. */
-function listed(stdout: string, name = 'items'): { ids: number[]; others: object } {
+function parseList(stdout: string, name = 'items'): { ids: number[]; others: object } {
   const { [name]: entries, ...others } = documentIn(stdout)
   return {
     ids: (entries as { item_id: number; purchase_id?: number }[]).map((entry) => entry.purchase_id ?? entry.item_id),
@@ -53,7 +53,7 @@ describe('a page', () => {
     const seen: number[][] = []
     for (;;) {
       const { stdout, stderr } = await ann.souk(typed, as(seller))
-      seen.push(numbersIn(stdout))
+      seen.push(readNumbers(stdout))
       if (stderr === '') break
       assert.match(stderr, /^there is more: add --all, or --cursor \d+\n$/)
       typed = `seller items --limit 3 ${/--cursor \d+/.exec(stderr)?.[0]}`
@@ -62,7 +62,7 @@ describe('a page', () => {
   })
 
   it('as JSON includes the cursor, and prints nothing else', async () => {
-    const { ids, others } = listed(await ann.result(`buyer search ${CATEGORY} --limit 2 --json`, as(buyer)))
+    const { ids, others } = parseList(await ann.result(`buyer search ${CATEGORY} --limit 2 --json`, as(buyer)))
     assert.deepEqual([ids, Object.keys(others)], [items.slice(0, 2), ['next_cursor']])
   })
 })
@@ -70,20 +70,23 @@ describe('a page', () => {
 describe('a whole list', () => {
   it('shows every entry once, in order, under one heading', async () => {
     const table = await ann.result('seller items --all --limit 3', as(seller))
-    assert.deepEqual(numbersIn(table), items)
+    assert.deepEqual(readNumbers(table), items)
     assert.equal(table.match(/ITEM/g)?.length, 1)
   })
 
   it('is one JSON document, the same as a single page with all entries', async () => {
     for (const limit of [2, 7, 100]) {
-      const { ids, others } = listed(
+      const { ids, others } = parseList(
         await ann.result(`buyer search ${CATEGORY} --all --json --limit ${limit}`, as(buyer)),
       )
       assert.deepEqual([ids, others], [items, {}])
     }
     const purchases: number[] = []
     for (const item of items.slice(0, 3)) purchases.unshift((await shop.purchase(buyer, [item, 1])).purchase_id)
-    const { ids, others } = listed(await ann.result('buyer purchases --all --json --limit 1', as(buyer)), 'purchases')
+    const { ids, others } = parseList(
+      await ann.result('buyer purchases --all --json --limit 1', as(buyer)),
+      'purchases',
+    )
     assert.deepEqual([ids, others], [purchases, { items_purchased: 3 }])
   })
 
@@ -99,7 +102,7 @@ describe('a whole list', () => {
     const { exitCode, stdout, stderr } = await ann.souk('seller items --all --limit 2 --json', as(seller, env))
     await link.close()
     assert.equal(exitCode, 0, stderr)
-    assert.deepEqual([link.connections, listed(stdout)], [2, { ids: items, others: {} }])
+    assert.deepEqual([link.connections, parseList(stdout)], [2, { ids: items, others: {} }])
     assert.match(stderr, /^souk: the connection was lost: .*\nsouk: connected to .* again\n$/)
   })
 
@@ -116,8 +119,8 @@ describe('a whole list', () => {
       assert.equal(exitCode, 6)
       const [message = ''] = /the connection was lost: \w+/.exec(json ? stdout : stderr) ?? []
       const error = { code: 'unreachable', outcome: 'unknown', message, next: 'souk status' }
-      if (json) assert.deepEqual(listed(stdout), { ids: items.slice(0, 4), others: { error } })
-      else assert.deepEqual(numbersIn(stdout), items.slice(0, 4))
+      if (json) assert.deepEqual(parseList(stdout), { ids: items.slice(0, 4), others: { error } })
+      else assert.deepEqual(readNumbers(stdout), items.slice(0, 4))
       assert.equal(stderr.endsWith(`souk: ${message}: souk status\n`), !json)
     }
   })
@@ -147,7 +150,7 @@ describe('a whole list', () => {
     assert.equal(exitCode, 130)
     assert.equal((documentIn(cut).error as { code: string }).code, 'interrupted')
     const all = await ann.result('seller items --all --limit 500', as(rich))
-    assert.equal(new Set(numbersIn(all)).size, MANY)
+    assert.equal(new Set(readNumbers(all)).size, MANY)
   })
 })
 

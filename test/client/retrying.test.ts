@@ -35,7 +35,7 @@ let toClose: { close(): unknown }[] = []
 before(async () => {
   marketplace = await startTestMarketplace()
   sellers = await marketplace.serve('seller', { sessionMemoryMs: 0 })
-  ann = await newAccount()
+  ann = await openNewAccount()
 })
 afterEach(async () => {
   await Promise.all(toClose.map((one) => one.close()))
@@ -43,7 +43,7 @@ afterEach(async () => {
 })
 after(() => marketplace?.close())
 
-async function newAccount(): Promise<OpenAccount> {
+async function openNewAccount(): Promise<OpenAccount> {
   const caller = await Caller.connect(sellers)
   const account = await openAccount(caller)
   await caller.close()
@@ -53,27 +53,27 @@ async function newAccount(): Promise<OpenAccount> {
 type Timing = Pick<RetryingClientOptions<Role>, 'timeoutMs' | 'attemptMs'>
 
 /** A client of whatever listens on that port, closed after the test. */
-function clientOf({ port }: { port: number }, timing: Timing = { timeoutMs: PATIENT_MS }): RetryingClient<'seller'> {
+function openClient({ port }: { port: number }, timing: Timing = { timeoutMs: PATIENT_MS }): RetryingClient<'seller'> {
   const client = new RetryingClient({ role: 'seller', host: '127.0.0.1', port, ...timing })
   toClose.push(client)
   return client
 }
 
-async function linkTo({ port }: { port: number }): Promise<FaultyLink> {
+async function openLink({ port }: { port: number }): Promise<FaultyLink> {
   const link = await FaultyLink.start(port)
   toClose.unshift(link) // closed before its clients, which may wait for it
   return link
 }
 
 /** A port on which nobody listens. */
-async function freePort(): Promise<number> {
+async function findFreePort(): Promise<number> {
   const link = await FaultyLink.start(0)
   await link.close()
   return link.port
 }
 
 /** The error that a call rejects with. */
-async function failure(call: Promise<unknown>): Promise<unknown> {
+async function catchError(call: Promise<unknown>): Promise<unknown> {
   return call.then(
     (result) => assert.fail(`not rejected: ${JSON.stringify(result)}`),
     (error) => error,
@@ -85,13 +85,13 @@ function register(client: RetryingClient<'seller'>, category: number, name: stri
   return client.call('register_item_for_sale', { session: ann.session, ...key, ...anItem({ name, category }) })
 }
 
-function itemsIn(category: number): Promise<{ id: number; name: string }[]> {
+function readItems(category: number): Promise<{ id: number; name: string }[]> {
   return marketplace.sql('product', 'SELECT id, name FROM item WHERE category = ?', [category])
 }
 
 /** Checks that the items of a category are exactly those of the log, which has their ids by name. */
 async function checkItems(category: number, log: ReadonlyMap<string, number>): Promise<void> {
-  const items = (await itemsIn(category)).map(({ id, name }) => [name, id])
+  const items = (await readItems(category)).map(({ id, name }) => [name, id])
   assert.deepEqual(items.sort(), [...log].sort(), 'items there, and items that clients were answered')
 }
 
@@ -101,8 +101,8 @@ describe('a link that breaks while a call is under way', () => {
     ['client', 'the reply', 1, 21],
   ] as const) {
     it(`after any byte of ${about} leaves one item for each call`, async () => {
-      const link = await linkTo(sellers)
-      const client = clientOf(link)
+      const link = await openLink(sellers)
+      const client = openClient(link)
       const log = new Map<string, number>()
       let bytes = 0
       do {
@@ -119,8 +119,8 @@ describe('a link that breaks while a call is under way', () => {
   }
 
   it('with many calls on it leaves one item for each, over one new connection', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link)
+    const link = await openLink(sellers)
+    const client = openClient(link)
     const log = new Map<string, number>()
     link.arm({ to: 'client', after: { lines: 10 }, does: 'reset' })
     const names = Array.from({ length: 50 }, (_, number) => `Lamp ${number}`)
@@ -131,8 +131,8 @@ describe('a link that breaks while a call is under way', () => {
   })
 
   it('opens an account and ends a session as if it had not broken', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link)
+    const link = await openLink(sellers)
+    const client = openClient(link)
     const beforeReply: Fault = { to: 'client', after: { bytes: 0 }, does: 'reset' }
     const credentials = { username: 'bea', password: 'correct horse' }
     link.arm(beforeReply)
@@ -143,15 +143,15 @@ describe('a link that breaks while a call is under way', () => {
     link.arm(beforeReply)
     assert.deepEqual(await client.call('logout', { session }), { ok: true })
     assert.ok(!link.armed)
-    const again = await failure(client.call('logout', { session }))
+    const again = await catchError(client.call('logout', { session }))
     assert.ok(again instanceof CallRefused && again.code === 'unauthenticated')
   })
 })
 
 describe('a link that is silent', () => {
   it('is given up before the call is, and the call uses a new connection', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link, { timeoutMs: PATIENT_MS, attemptMs: 1_000 })
+    const link = await openLink(sellers)
+    const client = openClient(link, { timeoutMs: PATIENT_MS, attemptMs: 1_000 })
     const log = new Map<string, number>()
     for (const [name, fault] of [
       ['request', { to: 'server', after: { bytes: 100 }, does: 'silence' }],
@@ -167,8 +167,8 @@ describe('a link that is silent', () => {
   })
 
   it('for less than the time of an attempt is waited for', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link)
+    const link = await openLink(sellers)
+    const client = openClient(link)
     link.arm({ to: 'client', after: { bytes: 10 }, does: { delayMs: 300 } })
     const begunMs = performance.now()
     await client.call('ping', {})
@@ -177,11 +177,11 @@ describe('a link that is silent', () => {
   })
 
   it('holds up no call beyond its time limit, and leaves its outcome unknown', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link, { timeoutMs: 500, attemptMs: 5_000 })
+    const link = await openLink(sellers)
+    const client = openClient(link, { timeoutMs: 500, attemptMs: 5_000 })
     link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
     const begunMs = performance.now()
-    const error = await failure(register(client, 24, 'Lamp'))
+    const error = await catchError(register(client, 24, 'Lamp'))
     assert.ok(error instanceof ConnectionLost && error.outcome === 'unknown')
     assert.ok(performance.now() - begunMs < 4_000, 'as long as an attempt may take')
     await link.close()
@@ -190,15 +190,15 @@ describe('a link that is silent', () => {
 
 describe('equal keys', () => {
   it('of two clients give one item and equal answers', async () => {
-    const clients = [clientOf(sellers), clientOf(sellers)]
+    const clients = [openClient(sellers), openClient(sellers)]
     const answers = await Promise.all(clients.map((client) => register(client, 25, 'Lamp', 'one key')))
     assert.deepEqual(answers[0], answers[1])
     await checkItems(25, new Map([['Lamp', answers[0]?.item_id as number]]))
   })
 
   it('are never made for two calls: each call without a key gets 128 random bits', async () => {
-    const client = clientOf(sellers)
-    const account = await newAccount()
+    const client = openClient(sellers)
+    const account = await openNewAccount()
     for (let call = 0; call < 5; call += 1) {
       await client.call('register_item_for_sale', { session: account.session, ...anItem() })
     }
@@ -217,7 +217,7 @@ describe('equal keys', () => {
 function registerEverywhere(port: number, category: number) {
   const log = new Map<string, number>()
   let stopping = false
-  const clients = Array.from({ length: 8 }, () => clientOf({ port }))
+  const clients = Array.from({ length: 8 }, () => openClient({ port }))
   const working = Promise.all(
     clients.flatMap((client, number) =>
       Array.from({ length: 4 }, async (_, loop) => {
@@ -239,7 +239,7 @@ function registerEverywhere(port: number, category: number) {
 }
 
 /** Whether the server refuses connections. */
-function isRefused(server: { port: number }): Promise<boolean> {
+function refusesConnections(server: { port: number }): Promise<boolean> {
   return Wire.connect(server).then(
     (wire) => {
       wire.destroy()
@@ -272,11 +272,11 @@ describe('a server under load', () => {
 
   it('that is killed with -9 while its replies are lost, and started again, leaves one item for each call', async () => {
     const server = await marketplace.serve('seller')
-    const link = await linkTo(server)
+    const link = await openLink(server)
     const { log, stop } = registerEverywhere(link.port, 32)
     await until('the clients get on', () => log.size > 200)
     link.cut('silence')
-    await until('there are items that no client knows of', async () => (await itemsIn(32)).length > log.size)
+    await until('there are items that no client knows of', async () => (await readItems(32)).length > log.size)
     await server.program.end('SIGKILL')
     link.cut('reset')
     await marketplace.serve('seller', { sellerPort: server.port })
@@ -288,15 +288,15 @@ describe('a server under load', () => {
 
   it('that refuses calls while it shuts down, and answers others, fails none', async () => {
     const server = await marketplace.serve('seller')
-    const link = await linkTo(server)
-    const client = clientOf(link)
+    const link = await openLink(server)
+    const client = openClient(link)
     await client.call('ping', {})
     const calls = await withConnection(marketplace.urls.product, async (connection) => {
       await connection.query('LOCK TABLES item WRITE')
       const begun = register(client, 33, 'Lamp')
       await until('it is under way', () => link.lines.server === 2)
       void server.program.end()
-      await until('the server takes no connections', () => isRefused(server))
+      await until('the server takes no connections', () => refusesConnections(server))
       const refused = client.call('ping', {})
       await until('it was refused', () => link.lines.client > 1)
       return [begun, refused]
@@ -308,27 +308,27 @@ describe('a server under load', () => {
 
 describe('a server that is not there', () => {
   it('makes calls reject in time, with the outcome none', async () => {
-    const client = clientOf({ port: await freePort() }, { timeoutMs: 500 })
+    const client = openClient({ port: await findFreePort() }, { timeoutMs: 500 })
     const begunMs = performance.now()
-    const error = await failure(register(client, 34, 'Lamp'))
+    const error = await catchError(register(client, 34, 'Lamp'))
     assert.ok(error instanceof ConnectionLost && error.outcome === 'none')
     assert.match(error.message, /ECONNREFUSED/)
     assert.ok(performance.now() - begunMs < 5_000)
   })
 
   it('is waited for until it is there', async () => {
-    const port = await freePort()
-    const call = clientOf({ port }).call('ping', {})
+    const port = await findFreePort()
+    const call = openClient({ port }).call('ping', {})
     await marketplace.serve('seller', { sellerPort: port })
     assert.equal((await call).ok, true)
   })
 
   it('any more leaves the outcome of calls that were sent to it unknown', async () => {
     const server = await marketplace.serve('seller')
-    const link = await linkTo(server)
-    const client = clientOf(link, { timeoutMs: 2_000 })
+    const link = await openLink(server)
+    const client = openClient(link, { timeoutMs: 2_000 })
     link.arm({ to: 'client', after: { bytes: 0 }, does: 'silence' })
-    const call = failure(register(client, 35, 'Lamp'))
+    const call = catchError(register(client, 35, 'Lamp'))
     await until('it was answered', () => !link.armed)
     await Promise.all([server.program.end('SIGKILL'), link.close()])
     const error = await call
@@ -342,8 +342,8 @@ describe('a server with too many connections', () => {
     const taken = await Wire.connect(server)
     taken.request(1, 'ping')
     await taken.reply()
-    const link = await linkTo(server)
-    const call = clientOf(link).call('ping', {})
+    const link = await openLink(server)
+    const call = openClient(link).call('ping', {})
     await until('a connection was refused', () => link.lines.client === 1)
     taken.end()
     assert.equal((await call).ok, true)
@@ -356,7 +356,7 @@ describe('a refusal', () => {
   afterEach(() => scripted?.close())
 
   /** A server that refuses one request with each of these refusals, and then answers; `askedMs` says when it was asked. */
-  async function refusing(...refusals: Refusal[]) {
+  async function serveRefusals(...refusals: Refusal[]) {
     const askedMs: number[] = []
     const answer = (socket: Socket, line: string) => {
       askedMs.push(performance.now())
@@ -376,8 +376,8 @@ describe('a refusal', () => {
 
   it('for overload leads to another attempt no sooner than the server said', async () => {
     const details = { retry_after_ms: 400 }
-    const { port, askedMs } = await refusing({ code: 'overloaded', message: 'too much', details })
-    await clientOf({ port }).call('ping', {})
+    const { port, askedMs } = await serveRefusals({ code: 'overloaded', message: 'too much', details })
+    await openClient({ port }).call('ping', {})
     const [first = 0, second = 0] = askedMs
     assert.equal(askedMs.length, 2)
     assert.ok(second - first >= 398, `asked again after ${second - first} ms`) // timers may be early by a fraction
@@ -385,18 +385,18 @@ describe('a refusal', () => {
 
   it('for overload that outlasts the call is final at once', async () => {
     const details = { retry_after_ms: 50_000 }
-    const { port } = await refusing({ code: 'overloaded', message: 'too much', details })
-    const error = await failure(clientOf({ port }, { timeoutMs: 40_000 }).call('ping', {}))
+    const { port } = await serveRefusals({ code: 'overloaded', message: 'too much', details })
+    const error = await catchError(openClient({ port }, { timeoutMs: 40_000 }).call('ping', {}))
     assert.ok(error instanceof CallRefused && error.code === 'overloaded')
   })
 
   it('that passes leads to another attempt', async () => {
-    const { port, askedMs } = await refusing(
+    const { port, askedMs } = await serveRefusals(
       { code: 'timeout', message: 'late', details: { outcome: 'unknown' } },
       { code: 'shutting_down', message: 'going' },
       { code: 'timeout', message: 'late', details: { outcome: 'none' } },
     )
-    await clientOf({ port }).call('ping', {})
+    await openClient({ port }).call('ping', {})
     assert.equal(askedMs.length, 4)
   })
 
@@ -409,20 +409,20 @@ describe('a refusal', () => {
       [{ code: 'idempotency_mismatch', message: 'other parameters' }, 'idempotency_mismatch'],
     ] as const satisfies [Refusal, string][]
     for (const [refusal, told] of cases) {
-      const { port } = await refusing(unknown, refusal)
-      const error = await failure(register(clientOf({ port }, { timeoutMs: 40_000 }), 36, 'Lamp'))
+      const { port } = await serveRefusals(unknown, refusal)
+      const error = await catchError(register(openClient({ port }, { timeoutMs: 40_000 }), 36, 'Lamp'))
       assert.ok(error instanceof CallRefused)
       assert.equal(error.code, told, refusal.code)
       scripted?.close()
     }
-    const { port } = await refusing(unknown, { code: 'unauthenticated', message: 'log in first' })
-    const error = await failure(clientOf({ port }).call('get_seller_rating', { session: 'x' }))
+    const { port } = await serveRefusals(unknown, { code: 'unauthenticated', message: 'log in first' })
+    const error = await catchError(openClient({ port }).call('get_seller_rating', { session: 'x' }))
     assert.ok(error instanceof CallRefused && error.code === 'unauthenticated', 'reading again does no harm')
   })
 
   it('that would be the same next time is final at once', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link)
+    const link = await openLink(sellers)
+    const client = openClient(link)
     const { session } = ann
     const calls = [
       ['invalid_params', () => client.call('register_item_for_sale', { session, ...anItem({ quantity: 0 }) })],
@@ -430,7 +430,7 @@ describe('a refusal', () => {
       ['unauthenticated', () => client.call('logout', { session: 'nobody' })],
     ] as const
     for (const [index, [code, call]] of calls.entries()) {
-      const error = await failure(call())
+      const error = await catchError(call())
       assert.ok(error instanceof CallRefused && error.code === code)
       assert.equal(link.lines.server, index + 1)
     }
@@ -439,8 +439,8 @@ describe('a refusal', () => {
 
 describe('a client', () => {
   it('connects at its first call, once for all calls', async () => {
-    const link = await linkTo(sellers)
-    const client = clientOf(link)
+    const link = await openLink(sellers)
+    const client = openClient(link)
     assert.equal(link.connections, 0)
     await Promise.all(Array.from({ length: 50 }, () => client.call('whoami', { session: ann.session })))
     await client.call('ping', {})
@@ -449,26 +449,26 @@ describe('a client', () => {
 
   it('that is closed gets its calls answered, makes no more, and leaves no connection', async () => {
     const server = await marketplace.serve('seller')
-    const client = clientOf(server)
+    const client = openClient(server)
     await client.call('ping', {})
     const begun = register(client, 37, 'Lamp')
     await new Promise(setImmediate)
     await client.close()
     assert.ok((await begun).item_id > 0)
-    const error = await failure(client.call('ping', {}))
+    const error = await catchError(client.call('ping', {}))
     assert.ok(error instanceof ConnectionLost && error.outcome === 'none')
     assert.equal(openConnections(server), 0)
   })
 
   it('that is closed before or while it connects, or between two attempts, makes no more attempts', async () => {
-    const link = await linkTo(sellers)
+    const link = await openLink(sellers)
     const begunMs = performance.now()
-    for (const port of [link.port, await freePort()]) {
-      const client = clientOf({ port })
-      const call = failure(client.call('ping', {}))
+    for (const port of [link.port, await findFreePort()]) {
+      const client = openClient({ port })
+      const call = catchError(client.call('ping', {}))
       await client.close()
       assert.ok((await call) instanceof ConnectionLost)
-      assert.ok((await failure(client.call('ping', {}))) instanceof ConnectionLost)
+      assert.ok((await catchError(client.call('ping', {}))) instanceof ConnectionLost)
     }
     assert.ok(performance.now() - begunMs < PATIENT_MS / 2, 'calls continued after their client was closed')
     assert.equal(link.connections, 1)

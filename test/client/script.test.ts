@@ -25,11 +25,11 @@ after(async () => {
 })
 
 /** Runs these lines as a script. */
-function script(lines: readonly string[], options = '') {
+function runScript(lines: readonly string[], options = '') {
   return bob.souk(`buyer ${options}`, { input: lines.join('\n') })
 }
 
-const documentsIn = (stdout: string) =>
+const parseDocuments = (stdout: string) =>
   stdout
     .trimEnd()
     .split('\n')
@@ -72,11 +72,11 @@ describe('a script', () => {
 
   it('without commands does nothing', async () => {
     for (const lines of [[], ['', '# nothing', '']])
-      assert.deepEqual(await script(lines), { exitCode: 0, stdout: '', stderr: '' })
+      assert.deepEqual(await runScript(lines), { exitCode: 0, stdout: '', stderr: '' })
   })
 
   it('stops at the first command that fails, with its exit code, and says on which line it is', async () => {
-    const { exitCode, stdout, stderr } = await script(['# one', 'clear', '', 'item 999999', 'ping'])
+    const { exitCode, stdout, stderr } = await runScript(['# one', 'clear', '', 'item 999999', 'ping'])
     assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
     assert.equal(stderr, 'souk: line 4: no such item; look for one: search-items 3 camera lens\n')
   })
@@ -93,7 +93,7 @@ describe('a script', () => {
       'souk seller items',
       'clear',
     ]
-    const { exitCode, stdout, stderr } = await script(lines, '--keep-going')
+    const { exitCode, stdout, stderr } = await runScript(lines, '--keep-going')
     assert.deepEqual({ exitCode, stdout }, { exitCode: 4, stdout: 'the cart is empty\n' })
     assert.deepEqual(stderr.split('\n'), [
       'souk: line 1: no such item; look for one: search-items 3 camera lens',
@@ -110,7 +110,7 @@ describe('a script', () => {
 
   it('stops at a line that is no command, with exit code 2', async () => {
     for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
-      const { exitCode, stdout, stderr } = await script(['', line, 'clear'])
+      const { exitCode, stdout, stderr } = await runScript(['', line, 'clear'])
       assert.deepEqual({ line, exitCode, stdout }, { line, exitCode: 2, stdout: '' })
       assert.match(stderr, /^souk: line 2: /)
     }
@@ -143,9 +143,9 @@ describe('a script', () => {
       'cart --json',
       'login bob',
     ]
-    const { exitCode, stdout, stderr } = await script(lines, '--json --keep-going')
+    const { exitCode, stdout, stderr } = await runScript(lines, '--json --keep-going')
     assert.deepEqual({ exitCode, stderr }, { exitCode: 4, stderr: '' })
-    const documents = documentsIn(stdout)
+    const documents = parseDocuments(stdout)
     assert.deepEqual(documents.slice(0, 2), [{ ok: true }, { quantity: 1 }])
     assert.deepEqual(
       documents.map(({ error }) => error?.code),
@@ -153,7 +153,7 @@ describe('a script', () => {
     )
     assert.equal(documents[4].items[0].item_id, item)
     assert.equal(documents[5].lines[0].available, 50)
-    const one = await script(['clear', 'cart --json', 'clear'])
+    const one = await runScript(['clear', 'cart --json', 'clear'])
     assert.equal(one.stdout, 'the cart is empty\n{"lines":[]}\nthe cart is empty\n')
   })
 
@@ -177,13 +177,13 @@ describe('a script', () => {
   })
 
   it('has the shell’s exit, help and status', async () => {
-    const { exitCode, stdout } = await script(['help item', 'status', 'exit', 'clear'])
+    const { exitCode, stdout } = await runScript(['help item', 'status', 'exit', 'clear'])
     assert.equal(exitCode, 0)
     assert.match(stdout, /^Show one item\.\n[\s\S]*\nROLE .*\nseller .*\nbuyer .*\n$/)
   })
 
   it('says in its JSON on which line it failed, even if only that line asks for JSON', async () => {
-    const { stdout } = await script(['', 'item x --json'])
+    const { stdout } = await runScript(['', 'item x --json'])
     const message = 'item-id: must be a whole number from 1'
     assert.deepEqual(documentIn(stdout), { error: { line: 2, code: 'usage', message, next: 'get-item --help' } })
   })

@@ -41,7 +41,7 @@ interface Person {
   close(): Promise<void>
 }
 
-function person(): Person {
+function createPerson(): Person {
   const state = mkdtempSync(join(marketplace.home, 'state-'))
   const opened: (Terminal | FaultyLink)[] = []
   const env = { XDG_STATE_HOME: state, SOUK_SELLER_PORT: String(seller.port), SOUK_BUYER_PORT: String(buyer.port) }
@@ -68,7 +68,7 @@ function enter(terminal: Terminal, line: string): void {
 }
 
 /** Enters a command; resolves to what stands below it when the prompt is there again. */
-async function answer(terminal: Terminal, line: string): Promise<string> {
+async function run(terminal: Terminal, line: string): Promise<string> {
   terminal.press('ctrl-l')
   await terminal.shows(/^\S+>$/)
   enter(terminal, line)
@@ -80,7 +80,7 @@ async function answer(terminal: Terminal, line: string): Promise<string> {
 }
 
 /** Opens a shell, opens an account for the person, and logs in. */
-async function loggedIn(
+async function openLoggedIn(
   someone: Person,
   role: Role,
   username: string,
@@ -97,7 +97,7 @@ async function loggedIn(
 }
 
 /** The history that the shell has kept. */
-function historyOf({ state }: Person): string {
+function readHistory({ state }: Person): string {
   const folder = join(state, 'souk')
   const [name = ''] = readdirSync(folder).filter((file) => file.startsWith('history-'))
   return readFileSync(join(folder, name), 'utf8')
@@ -105,7 +105,7 @@ function historyOf({ state }: Person): string {
 
 let ann: Person
 beforeEach(() => {
-  ann = person()
+  ann = createPerson()
 })
 afterEach(() => ann.close())
 
@@ -123,24 +123,24 @@ describe('a person in the shell', () => {
     await shell.shows(/^Password:$/m)
     enter(shell, PASSWORD)
     await shell.shows(/^logged in as ann;.*\nann@buyer>$/m)
-    assert.match(await answer(shell, 'search 3'), /^nothing found$/)
+    assert.match(await run(shell, 'search 3'), /^nothing found$/)
 
     const second = ann.open(['buyer'])
     await second.shows(/\nann@buyer>$/)
-    assert.match(await answer(second, 'whoami'), /^ann \(Ann Lee\), number \d+;/)
+    assert.match(await run(second, 'whoami'), /^ann \(Ann Lee\), number \d+;/)
     const oneShot = ann.open(['buyer', 'cart'])
     assert.equal(await oneShot.ended, 0)
     assert.equal(oneShot.screen(), 'the cart is empty')
 
-    assert.equal(await answer(shell, 'logout'), 'logged out')
+    assert.equal(await run(shell, 'logout'), 'logged out')
     await shell.shows(/\nbuyer>$/)
-    assert.match(await answer(second, 'cart'), /^souk: you are not logged in: login <username>$/)
+    assert.match(await run(second, 'cart'), /^souk: you are not logged in: login <username>$/)
     await second.shows(/\nbuyer>$/)
     for (const terminal of [shell, second, oneShot]) assert.doesNotMatch(terminal.raw, /hunter2/)
   })
 
   it('is told that the two passwords of a new account differ, and that a password is wrong', async () => {
-    const shell = await loggedIn(ann, 'buyer', 'differs')
+    const shell = await openLoggedIn(ann, 'buyer', 'differs')
     enter(shell, 'signup other Other')
     await shell.shows(/New password:$/)
     enter(shell, PASSWORD)
@@ -157,20 +157,17 @@ describe('a person in the shell', () => {
   it('can ask for help about all commands and about one, and for the status of the servers', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
-    assert.match(await answer(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
-    assert.match(await answer(shell, 'help search'), /^ {2}\$ search-items <category> \[\.\.\.keywords\]/m)
-    assert.match(await answer(shell, 'help serach'), /^souk: there is no command "serach": search$/)
-    assert.match(
-      await answer(shell, 'status'),
-      new RegExp(`^seller .*:${seller.port} .*\nbuyer .*:${buyer.port} .*`, 'm'),
-    )
+    assert.match(await run(shell, 'help'), /search-items, search +Find items[\s\S]*make-purchase, buy/)
+    assert.match(await run(shell, 'help search'), /^ {2}\$ search-items <category> \[\.\.\.keywords\]/m)
+    assert.match(await run(shell, 'help serach'), /^souk: there is no command "serach": search$/)
+    assert.match(await run(shell, 'status'), new RegExp(`^seller .*:${seller.port} .*\nbuyer .*:${buyer.port} .*`, 'm'))
   })
 
   it('sees in the status the server that the shell talks to, wherever it is', async () => {
     const link = await ann.linkTo(buyer)
     const shell = ann.open(['buyer', '--port', String(link.port)])
     await shell.shows(/buyer>$/)
-    assert.match(await answer(shell, 'status'), new RegExp(`^buyer +127.0.0.1:${link.port} +souk`, 'm'))
+    assert.match(await run(shell, 'status'), new RegExp(`^buyer +127.0.0.1:${link.port} +souk`, 'm'))
   })
 
   it('leaves with exit, quit and Ctrl-D, with exit code 0', async () => {
@@ -183,13 +180,13 @@ describe('a person in the shell', () => {
   })
 
   it('can leave while the shell still asks how long the session lasts', async () => {
-    const shell = await loggedIn(ann, 'buyer', 'leaves')
+    const shell = await openLoggedIn(ann, 'buyer', 'leaves')
     shell.type('whoami\rexit\r')
     assert.equal(await shell.ended, 0)
   })
 
   it('can paste several commands, which are carried out in order', async () => {
-    const shell = await loggedIn(ann, 'buyer', 'pastes')
+    const shell = await openLoggedIn(ann, 'buyer', 'pastes')
     shell.type('add 1 1\nget-item 2\nping\nwhoami\ncart\n')
     const order = [/no such item/, /no such item/, /^souk \d/, /pastes \(Ann Lee\)/, /the cart is empty/].map(
       ({ source }) => source,
@@ -238,8 +235,8 @@ describe('Tab', () => {
   })
 
   it('completes the vote, and the numbers of items that were in a result', async () => {
-    const merchant = await loggedIn(ann, 'seller', 'tabs')
-    const registered = await answer(merchant, 'register Seen --category 77 --price 1 --quantity 1 --condition new')
+    const merchant = await openLoggedIn(ann, 'seller', 'tabs')
+    const registered = await run(merchant, 'register Seen --category 77 --price 1 --quantity 1 --condition new')
     const [, id] = /item (\d+)/.exec(registered) as unknown as [string, string]
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
@@ -251,8 +248,8 @@ describe('Tab', () => {
     await shell.shows(/> item !$/)
     shell.press('ctrl-u')
 
-    const customer = await loggedIn(ann, 'buyer', 'tabs')
-    assert.match(await answer(customer, 'search 77'), /Seen/)
+    const customer = await openLoggedIn(ann, 'buyer', 'tabs')
+    assert.match(await run(customer, 'search 77'), /Seen/)
     await tab(customer, 'add ')
     customer.type('1')
     await customer.shows(new RegExp(`> add ${id} 1$`))
@@ -284,15 +281,15 @@ describe('the history', () => {
   it('brings input back with Up, also in another shell, from a file that only its owner can read', async () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
-    await answer(shell, 'ping')
-    await answer(shell, 'serach 3 camera')
-    await answer(shell, 'get-seller-rating')
+    await run(shell, 'ping')
+    await run(shell, 'serach 3 camera')
+    await run(shell, 'get-seller-rating')
     shell.press('up')
     await shell.shows(/> get-seller-rating$/)
     shell.press('up')
     await shell.shows(/> serach 3 camera$/)
     shell.press('ctrl-u')
-    assert.match(await answer(shell, 'search 3 camera'), /not logged in/)
+    assert.match(await run(shell, 'search 3 camera'), /not logged in/)
     const [name = ''] = readdirSync(join(ann.state, 'souk'))
     assert.equal(name, `history-buyer-127.0.0.1-${buyer.port}`)
     assert.equal(statSync(join(ann.state, 'souk')).mode & 0o777, 0o700)
@@ -316,7 +313,7 @@ describe('the history', () => {
   })
 
   it('never contains a password, however it was typed', async () => {
-    const shell = await loggedIn(ann, 'buyer', 'secretive')
+    const shell = await openLoggedIn(ann, 'buyer', 'secretive')
     const wrong = [
       `login ann ${PASSWORD}`,
       `lgoin ann ${PASSWORD}`,
@@ -325,7 +322,7 @@ describe('the history', () => {
       `login ann "${PASSWORD}`,
       `signup ann Ann ${PASSWORD}`,
     ]
-    for (const line of wrong) assert.match(await answer(shell, line), /^souk: /)
+    for (const line of wrong) assert.match(await run(shell, line), /^souk: /)
     enter(shell, 'login secretive')
     await shell.shows(/Password:$/)
     enter(shell, PASSWORD)
@@ -338,7 +335,7 @@ describe('the history', () => {
     await second.shows(/secretive@buyer>$/)
     second.press('up')
     await second.shows(/> login secretive$/)
-    assert.doesNotMatch(historyOf(ann), /hunter2/)
+    assert.doesNotMatch(readHistory(ann), /hunter2/)
   })
 })
 
@@ -355,7 +352,7 @@ describe('Ctrl-C', () => {
     await shell.shows(/x{47}$/)
     shell.press('ctrl-c')
     await shell.shows(/^buyer> search 3\^C\nbuyer> x{73}\nx{80}\nx{47}\^C\nbuyer>$/m)
-    assert.match(await answer(shell, 'ping'), /^souk \d/)
+    assert.match(await run(shell, 'ping'), /^souk \d/)
   })
 
   it('ends a shell that waits for its server', async () => {
@@ -385,12 +382,12 @@ describe('Ctrl-C', () => {
     shell.type(PASSWORD)
     shell.press('ctrl-c')
     await shell.shows(/Password:\nsouk: interrupted\nbuyer>$/)
-    assert.match(await answer(shell, 'ping'), /^souk \d/)
+    assert.match(await run(shell, 'ping'), /^souk \d/)
     assert.doesNotMatch(shell.raw, /hunter2/)
   })
 
   it('gives up a call that is not answered, warns that it may have been carried out, and lets the next one through', async () => {
-    const merchant = await loggedIn(ann, 'seller', 'gives-up')
+    const merchant = await openLoggedIn(ann, 'seller', 'gives-up')
     const link = await ann.linkTo(seller)
     writeFileSync(
       join(ann.state, 'souk', `session-seller-127.0.0.1-${link.port}`),
@@ -403,7 +400,7 @@ describe('Ctrl-C', () => {
     await shell.shows(new RegExp(`^waiting for 127.0.0.1:${link.port}`, 'm'))
     shell.press('ctrl-c')
     await shell.shows(/^souk: interrupted; it may have been carried out: display-items-for-sale\ngives-up@seller>$/m)
-    assert.equal(await answer(shell, 'display-items-for-sale'), 'no items')
+    assert.equal(await run(shell, 'display-items-for-sale'), 'no items')
     link.cut('silence')
     enter(shell, 'items')
     await shell.shows(/^waiting for/m)
@@ -413,7 +410,7 @@ describe('Ctrl-C', () => {
     enter(shell, 'exit')
     assert.equal(await shell.ended, 0)
     assert.ok(performance.now() - beganMs < 5_000, 'souk waited for a server that hangs') // else it would wait for 7 s
-    assert.equal(await answer(merchant, 'items'), 'no items')
+    assert.equal(await run(merchant, 'items'), 'no items')
   })
 })
 
@@ -426,10 +423,10 @@ describe('a server that goes away', () => {
     await server.program.end()
     server = await marketplace.serve('buyer', { buyerPort: port })
     assert.match(
-      await answer(shell, 'ping'),
+      await run(shell, 'ping'),
       new RegExp(`^souk: connected to 127\\.0\\.0\\.1:${port} again\\nsouk \\d.*$`),
     )
-    assert.match(await answer(shell, 'ping'), /^souk \d.*$/)
+    assert.match(await run(shell, 'ping'), /^souk \d.*$/)
 
     process.kill(server.program.pid, 'SIGSTOP')
     enter(shell, 'ping')
@@ -445,10 +442,10 @@ describe('a server that goes away', () => {
     const shell = ann.open(['buyer', '--port', String(server.port), '--timeout', '2'], 120)
     await shell.shows(/buyer>$/)
     await server.program.end()
-    const told = await answer(shell, 'ping')
+    const told = await run(shell, 'ping')
     assert.match(told, /^souk: .*ECONNREFUSED; trying again, for 2 s at most\nsouk: .*; start a server: souk-server$/)
     await marketplace.serve('buyer', { buyerPort: server.port })
-    assert.match(await answer(shell, 'ping'), /again\nsouk \d.*$/)
+    assert.match(await run(shell, 'ping'), /again\nsouk \d.*$/)
   })
 
   it('before the shell begins makes it say what to do, and end', async () => {
@@ -488,29 +485,29 @@ describe('a session that is not used', { concurrency: true }, () => {
   })
 
   it('ends no later because of the shell, which warns, then says so and hints at login', async (t) => {
-    const someone = person()
+    const someone = createPerson()
     t.after(() => someone.close())
-    const shell = await loggedIn(someone, 'buyer', 'idle', 80, server)
+    const shell = await openLoggedIn(someone, 'buyer', 'idle', 80, server)
     await shell.shows(/^souk: the session ends in 2 s, unless it is used\nidle@buyer>$/m)
     await shell.shows(/^souk: the session has ended: login idle\nbuyer>$/m)
     const left =
       "SELECT 1 FROM session JOIN buyer ON buyer.id = account_id WHERE username = 'idle' AND role = 'buyer' AND expires_at > UNIX_TIMESTAMP()"
     await until('the session has ended', async () => (await marketplace.sql('customer', left)).length === 0)
-    assert.equal(await answer(shell, 'cart'), 'souk: the session has ended: login idle')
-    assert.equal(await answer(shell, 'cart'), 'souk: you are not logged in: login <username>')
+    assert.equal(await run(shell, 'cart'), 'souk: the session has ended: login idle')
+    assert.equal(await run(shell, 'cart'), 'souk: you are not logged in: login <username>')
   })
 
   it('is warned of above the input, and lives on when it is used', async (t) => {
-    const someone = person()
+    const someone = createPerson()
     t.after(() => someone.close())
-    const shell = await loggedIn(someone, 'buyer', 'typing', 80, server)
+    const shell = await openLoggedIn(someone, 'buyer', 'typing', 80, server)
     shell.type(`search 3 ${'x'.repeat(100)}`)
     await shell.shows(/ 6 s\nsouk: the session ends in 2 s, unless it is used\ntyping@buyer> search 3 x{57}\nx{43}$/)
     shell.type('y')
     await shell.shows(/ 6 s\nsouk: .* is used\ntyping@buyer> search 3 x{57}\nx{43}y$/)
     shell.press('ctrl-u')
     const endsMs = performance.now() + 2_000
-    assert.match(await answer(shell, 'cart'), /empty$/)
+    assert.match(await run(shell, 'cart'), /empty$/)
     while (performance.now() < endsMs) await sleep(50)
     assert.equal(shell.screen(), 'typing@buyer> cart\nthe cart is empty\ntyping@buyer>')
     await shell.shows(/souk: the session ends in 2 s/)
@@ -523,7 +520,7 @@ describe('a list in the shell', () => {
   const keywords = ['カメラカメラレフ', 'abcdefgh', 'bcdefghi', 'cdefghij', 'defghijk']
 
   it('fits the terminal, as a table or as lines, whatever the width becomes', async () => {
-    const merchant = await loggedIn(ann, 'seller', 'fits', 200)
+    const merchant = await openLoggedIn(ann, 'seller', 'fits', 200)
     const given = [
       '--category 5 --price 249.90 --quantity 20 --condition used',
       ...keywords.map((word) => `--keyword ${word}`),
@@ -532,7 +529,7 @@ describe('a list in the shell', () => {
     await merchant.shows(/N{32} on sale/)
     for (const columns of [200, 80]) {
       merchant.resize(columns, 40)
-      const [heading = '', ...rows] = (await answer(merchant, 'items')).split('\n')
+      const [heading = '', ...rows] = (await run(merchant, 'items')).split('\n')
       assert.equal(rows.length, 3, rows.join('\n'))
       for (const line of [heading, ...rows]) assert.ok(widthOf(line).width <= columns, line)
       for (const [title, cell] of [
@@ -541,21 +538,21 @@ describe('a list in the shell', () => {
         ['KEYWORDS', /./],
       ] as const) {
         const [start, end] = [heading.indexOf(title), heading.indexOf(title) + title.length]
-        for (const row of rows) assert.match(cells(row, title === 'PRICE' ? start - 1 : start, end), cell)
+        for (const row of rows) assert.match(sliceColumns(row, title === 'PRICE' ? start - 1 : start, end), cell)
       }
       for (const row of rows) assert.equal(row.includes('…'), columns === 80)
       if (columns === 200)
         for (const text of [wide, cyrillic, 'N'.repeat(32), keywords.join(' ')]) assert.ok(rows.join().includes(text))
     }
     merchant.resize(40, 40)
-    const upright = (await answer(merchant, 'items')).split('\n')
+    const upright = (await run(merchant, 'items')).split('\n')
     for (const line of upright) assert.ok(widthOf(line).width <= 40, line)
     assert.equal(upright.filter((line) => /^NAME {7}\S/.test(line)).length, 3)
     assert.equal(upright.filter((line) => line === 'PRICE      249.90').length, 3)
   })
 
   /** The part of a line between two columns of the terminal. */
-  function cells(line: string, start: number, end: number): string {
+  function sliceColumns(line: string, start: number, end: number): string {
     const places = [...line].flatMap((character) => (widthOf(character).width === 2 ? [character, ''] : [character]))
     return places.slice(start, end).join('')
   }

@@ -18,7 +18,7 @@ function formatAll(rows: readonly (readonly string[])[], width: number | undefin
   return new Table(COLUMNS, width).format(rows, plain)
 }
 
-const widths = (lines: readonly string[]) => lines.map((line) => measure(line).width)
+const measureAll = (lines: readonly string[]) => lines.map((line) => measure(line).width)
 
 describe('a table', () => {
   it('has columns as wide as their cells, numbers at the right, and no blanks at the end of a line', () => {
@@ -62,13 +62,13 @@ describe('a table', () => {
       ['4', 'カメラ'.repeat(20), '4.00', 'd'],
     ]
     const [head = '', ...others] = formatAll(rows, 40)
-    const columnOf = (line: string, text: string) => measure(line.slice(0, line.lastIndexOf(text))).width
+    const findColumn = (line: string, text: string) => measure(line.slice(0, line.lastIndexOf(text))).width
     assert.deepEqual(
-      others.map((line, index) => columnOf(line, 'abcd'[index] as string)),
-      others.map(() => columnOf(head, 'KEYWORDS')),
+      others.map((line, index) => findColumn(line, 'abcd'[index] as string)),
+      others.map(() => findColumn(head, 'KEYWORDS')),
     )
     assert.match(others[3] ?? '', /カ?… /)
-    for (const width of widths(others)) assert.ok(width <= 40)
+    for (const width of measureAll(others)) assert.ok(width <= 40)
   })
 
   it('cuts no character in two, and no more characters than it must', () => {

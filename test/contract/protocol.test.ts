@@ -113,7 +113,7 @@ describe('a line decoder', () => {
 /** Something no refusal may repeat. */
 const CANARY = 'canary'
 
-function refusalOf(line: string | Buffer): Malformed {
+function decodeRefusal(line: string | Buffer): Malformed {
   const request = decodeRequest(Buffer.from(line))
   assert.ok('refusal' in request, `a refusal was expected for ${line.toString().slice(0, 80)}`)
   assert.ok(!JSON.stringify(request.refusal).includes(CANARY), 'a refusal repeats what the line said')
@@ -163,7 +163,7 @@ const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: Re
 describe('decodeRequest', () => {
   for (const { about, line, code, id = null } of refusals) {
     it(`refuses ${about} as ${code}`, () => {
-      const malformed = refusalOf(line)
+      const malformed = decodeRefusal(line)
       assert.equal(malformed.refusal.code, code)
       assert.equal(malformed.id, id)
     })

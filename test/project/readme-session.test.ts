@@ -21,7 +21,7 @@ const PROMPT = /^(\$|(?:\w+@)?(?:buyer|seller)>) (.*)$/
 const HIDDEN = /^(New password|Once more|Password):$/
 
 /** The code blocks of one section of the README, each as its lines. */
-function blocksOf(section: string): string[][] {
+function readBlocks(section: string): string[][] {
   const [, text = ''] = readFileSync(root('README.md'), 'utf8').split(`\n## ${section}\n`)
   const [lines = ''] = text.split('\n## ')
   const blocks = lines.split(/\n(?! {4})/).map((block) => block.split('\n').filter((line) => line.startsWith('    ')))
@@ -50,16 +50,17 @@ describe('the session in the README', () => {
   })
 
   /** The text on the screen, with the usual ports instead of the real ones. */
-  const seen = () => terminal.screen().replaceAll(`:${ports.seller}`, ':7101').replaceAll(`:${ports.buyer}`, ':7102')
+  const readScreen = () =>
+    terminal.screen().replaceAll(`:${ports.seller}`, ':7101').replaceAll(`:${ports.buyer}`, ':7102')
 
-  async function comes(expected: string): Promise<void> {
+  async function awaitScreen(expected: string): Promise<void> {
     const untilMs = performance.now() + PATIENCE_MS
-    while (seen() !== expected && performance.now() < untilMs) await sleep(10)
-    assert.equal(seen(), expected)
+    while (readScreen() !== expected && performance.now() < untilMs) await sleep(10)
+    assert.equal(readScreen(), expected)
   }
 
   test('is what a terminal shows when it is typed', async () => {
-    const [session = []] = blocksOf('A session')
+    const [session = []] = readBlocks('A session')
     terminal = openTerminal({
       ...{ command: 'bash', args: ['--norc', '--noprofile'], cwd: home, columns: 200, rows: 100 },
       env: {
@@ -71,7 +72,7 @@ describe('the session in the README', () => {
     for (const line of [...session, '$ ']) {
       const [, prompt, words = ''] = PROMPT.exec(line) ?? []
       const isHidden = HIDDEN.test(line)
-      if (prompt !== undefined || isHidden) await comes([...shown, prompt ?? line].join('\n'))
+      if (prompt !== undefined || isHidden) await awaitScreen([...shown, prompt ?? line].join('\n'))
       if (prompt !== undefined) terminal.type(`${words}\r`)
       if (isHidden) terminal.type(`${PASSWORD}\r`)
       shown.push(line)
@@ -79,7 +80,7 @@ describe('the session in the README', () => {
   })
 
   test('is what a server replies on the wire', async () => {
-    const [, exchanges = []] = blocksOf('A session')
+    const [, exchanges = []] = readBlocks('A session')
     assert.ok(exchanges.length > 2)
     const wire = await Wire.connect({ port: ports.buyer })
     let [shown, real] = ['', '']
