@@ -26,8 +26,8 @@ after(async () => {
 const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d`
 
 /** Runs one command after the other, and checks the result of each. */
-async function checkSession(role: string, lines: readonly (readonly [typed: string, result: string | RegExp])[]) {
-  for (const [typed, expected] of lines) {
+async function checkSession(role: string, commands: readonly (readonly [typed: string, result: string | RegExp])[]) {
+  for (const [typed, expected] of commands) {
     const result = await ann.result(`${role} ${typed}`)
     if (typeof expected === 'string') assert.equal(result, `${expected}\n`, typed)
     else assert.match(result, expected, typed)
@@ -147,28 +147,47 @@ describe('a session', () => {
   })
 
   it('works with short names, and prints as JSON what the contract says', async () => {
-    const lines = {
+    const inputs = {
       seller: [
         'signup ann "Ann Lee" --password-file password',
         'login ann --password-file password',
         'register Film --category 4 --price 0.01 --quantity 9 --condition new --keyword film',
-        ...['price 1 240', 'units 1 5', 'items', 'rating', 'whoami', 'ping', 'logout'],
+        'price 1 240',
+        'units 1 5',
+        'items',
+        'rating',
+        'whoami',
+        'ping',
+        'logout',
       ],
       buyer: [
-        ...['signup bob Bob --password-file password', 'login bob --password-file password', 'search 3', 'item 1'],
-        ...['clear', 'add 1 2', 'remove 1 1', 'save', 'cart', 'buy', 'purchases', 'vote 1 down', 'rating 1'],
-        ...['whoami', 'ping', 'logout'],
+        'signup bob Bob --password-file password',
+        'login bob --password-file password',
+        'search 3',
+        'item 1',
+        'clear',
+        'add 1 2',
+        'remove 1 1',
+        'save',
+        'cart',
+        'buy',
+        'purchases',
+        'vote 1 down',
+        'rating 1',
+        'whoami',
+        'ping',
+        'logout',
       ],
     }
     for (const role of ROLES) {
-      const documents = (await ann.result(`${role} --json`, { input: lines[role].join('\n') })).trim().split('\n')
+      const documents = (await ann.result(`${role} --json`, { input: inputs[role].join('\n') })).trim().split('\n')
       const commands = new Commands<Role>(role, { inShell: false })
-      const called = lines[role].map((line) => commands.find(line.split(' ')[0])?.operation)
+      const called = inputs[role].map((input) => commands.find(input.split(' ')[0])?.operation)
       assert.deepEqual(called.toSorted(), [...operationsByName(role).keys()].toSorted())
       for (const [index, operation] of called.entries()) {
         const { result } = operationsByName(role).get(String(operation)) as { result: z.ZodObject }
-        const told = operation === 'login' ? result.omit({ session: true }) : result
-        told.parse(JSON.parse(documents[index] ?? ''))
+        const printed = operation === 'login' ? result.omit({ session: true }) : result
+        printed.parse(JSON.parse(documents[index] ?? ''))
       }
     }
   })

@@ -84,7 +84,9 @@ describe('a command', () => {
     assert.deepEqual(parseParams('buyer', 'search 3'), { category: 3, keywords: [], limit: 20 })
     assert.deepEqual(parseParams('buyer', 'vote 1 down'), { item_id: 1, vote: 'down' })
     assert.deepEqual(parseParams('seller', 'items --limit 5 --cursor 17 --include-sold-out'), {
-      ...{ limit: 5, cursor: '17', include_sold_out: true },
+      limit: 5,
+      cursor: '17',
+      include_sold_out: true,
     })
   })
 

@@ -178,7 +178,9 @@ describe('a command without a session', () => {
   it('hints at login, by name if it is known, also after the session ended on the server', async () => {
     const eve = new Somebody([shop.buyers])
     assert.deepEqual(await eve.souk('buyer whoami'), {
-      ...{ exitCode: 3, stdout: '', stderr: 'souk: you are not logged in: souk buyer login <username>\n' },
+      exitCode: 3,
+      stdout: '',
+      stderr: 'souk: you are not logged in: souk buyer login <username>\n',
     })
     await eve.join('buyer', 'eve')
     await shop.marketplace.sql('customer', 'DELETE FROM session WHERE token_hash = ?', [

@@ -62,21 +62,21 @@ function createPerson(): Person {
   }
 }
 
-function enter(terminal: Terminal, line: string): void {
-  terminal.type(line)
+function enter(terminal: Terminal, input: string): void {
+  terminal.type(input)
   terminal.press('enter')
 }
 
 /** Enters a command; resolves to what stands below it when the prompt is there again. */
-async function run(terminal: Terminal, line: string): Promise<string> {
+async function run(terminal: Terminal, input: string): Promise<string> {
   terminal.press('ctrl-l')
   await terminal.shows(/^\S+>$/)
-  enter(terminal, line)
-  const typed = line.replace(/[^\w ]/g, '\\$&')
-  const [, answered = ''] = await terminal.shows(
+  enter(terminal, input)
+  const typed = input.replace(/[^\w ]/g, '\\$&')
+  const [, output = ''] = await terminal.shows(
     new RegExp(`^\\S+> ${typed}\\n([\\s\\S]*?)\\n?(?:\\S+@)?(?:seller|buyer)>$`),
   )
-  return answered
+  return output
 }
 
 /** Opens a shell, opens an account for the person, and logs in. */

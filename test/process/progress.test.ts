@@ -182,7 +182,10 @@ describe('on a terminal', () => {
     assert.equal(screen().split('\n').length, 3, screen())
     const steps = [...new Set(drawn(terminal as Terminal).map((line) => line.split(' · ')[0]))]
     assert.deepEqual(steps, [
-      ...['starting', 'making the private database', 'starting the private database', 'creating databases'],
+      'starting',
+      'making the private database',
+      'starting the private database',
+      'creating databases',
       'starting the servers',
     ])
 

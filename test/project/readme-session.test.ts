@@ -62,10 +62,17 @@ describe('the session in the README', () => {
   test('is what a terminal shows when it is typed', async () => {
     const [session = []] = readBlocks('A session')
     terminal = openTerminal({
-      ...{ command: 'bash', args: ['--norc', '--noprofile'], cwd: home, columns: 200, rows: 100 },
+      command: 'bash',
+      args: ['--norc', '--noprofile'],
+      cwd: home,
+      columns: 200,
+      rows: 100,
       env: {
-        ...{ PS1: '$ ', HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}` },
-        ...{ SOUK_SELLER_PORT: String(ports.seller), SOUK_BUYER_PORT: String(ports.buyer) },
+        PS1: '$ ',
+        HOME: home,
+        PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+        SOUK_SELLER_PORT: String(ports.seller),
+        SOUK_BUYER_PORT: String(ports.buyer),
       },
     })
     const shown: string[] = []
