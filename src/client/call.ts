@@ -19,8 +19,8 @@ export async function carryOut(context: Context, command: Command<Role>): Promis
   const printer = new ResultPrinter(screen, { role: commands.role, operation, params }, options.json)
   const session = memory.session?.session
   try {
-    const complete = { ...params, ...(await readCredentials(context, command)) }
-    await (options.all ? callForAllPages : callOnce)(context, command, complete, printer)
+    const allParams = { ...params, ...(await readCredentials(context, command)) }
+    await (options.all ? callForAllPages : callOnce)(context, command, allParams, printer)
     return undefined
   } catch (error) {
     const failure = context.explain(error, command)

@@ -76,7 +76,7 @@ function isColorful(stream: NodeJS.WriteStream, { FORCE_COLOR, NO_COLOR, TERM }:
   return stream.isTTY === true && !NO_COLOR && TERM !== 'dumb'
 }
 
-/** Where a result comes from. */
+/** The call that a result answers. */
 export interface Source {
   role: Role
   operation: Name<Role>

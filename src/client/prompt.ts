@@ -36,7 +36,7 @@ export class Prompter {
   readonly #typedAhead: string[] = []
   #question: Question | undefined
   #hasEnded = false
-  /** Set while readline must draw nothing, apart from during hidden questions. */
+  /** Set to keep readline from drawing; during a hidden question it never draws. */
   #isSilent = false
   /** readline's own list, newest first. */
   #history: string[] = []
