@@ -142,7 +142,12 @@ describe('a whole list', () => {
       assert.ok(stdout.length > 0 && stdout.length < MANY * 50, String(stdout.length))
     }
     const reading = ann.start('seller items --all --limit 1000 --json', as(rich))
-    reading.child.stdout?.pause() // until it is interrupted
+    await new Promise<void>((resolve) => {
+      reading.child.stdout?.once('data', () => {
+        reading.child.stdout?.pause() // until it is interrupted
+        resolve()
+      })
+    })
     await sleep(1_000)
     reading.child.kill('SIGINT')
     reading.child.stdout?.resume()
