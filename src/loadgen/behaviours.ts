@@ -1,27 +1,19 @@
 /**
- * What buyers and sellers do in a marketplace, and which outcomes are right:
- * the ones that their own earlier calls lead to, whatever others do meanwhile.
- * Every keyed operation carries a new key. Calls of one client follow each
- * other, for it acts on what it was told.
+ * What buyers and sellers do in a marketplace, and which replies are right:
+ * those that follow from the client's own earlier calls, whatever others do
+ * meanwhile. Every keyed operation carries a new key. A client makes its calls
+ * one after the other, for each depends on the replies before it.
  */
 
 import { randomUUID } from 'node:crypto'
 import type { CallRefused } from '../client/connection.ts'
 import { type CartLine, type Item, MOST_UNITS, type Result } from '../contract/operations.ts'
+import { isListing } from './calls.ts'
+import { CATALOGUE, ITEMS, newItem, SEARCH, type Search, type Searches, sellerItems, sellerScore } from './catalogue.ts'
 import type { Behaviour, Client } from './fleet.ts'
-import {
-  CATALOGUE,
-  ITEMS,
-  itemsOfSeller,
-  newItem,
-  type Random,
-  SEARCH,
-  type Search,
-  type Searches,
-  scoreOf,
-} from './workload.ts'
+import { below, oneOf, someOf, weighted } from './random.ts'
 
-/** What users do in `mixed`: of a thousand calls of a client, so many. */
+/** What users do in `mixed`: calls of each operation, per thousand of a client. */
 export const SHARES = {
   buyer: {
     search_items: 450,
@@ -45,46 +37,50 @@ export const SHARES = {
   },
 } as const
 
-/** The sales: buyers that fill carts, purchase them, and begin again. */
+/** The sales: buyers fill carts, purchase them, and start again. */
 export const SALES = {
   'flash-sale': { items: 10, mostLines: 5 },
   'hot-item': { items: 1, mostLines: 1 },
   'wide-sale': { items: ITEMS, mostLines: 1 },
 } as const
 export type SaleName = keyof typeof SALES
-/** Of each item: more than any run sells. */
+/** Units of each item: more than any run sells. */
 export const SALE_STOCK = MOST_UNITS
+/** Purchases that a buyer asks to see. */
+const PURCHASES_SHOWN = 20
 
-/** In a sale: one unit of each of some items, added one by one, then purchased. */
+/** Adds one unit each of some items of the sale, one by one, then purchases the cart. */
 export function buyingIn(sale: SaleName): Behaviour<'buyer'> {
   const { items, mostLines } = SALES[sale]
+  const itemIds = Array.from({ length: items }, (_, index) => index + 1)
   return async (client) => {
     const cart = new Cart(client)
     while (client.more()) {
-      for (const itemId of someOf(items, 1 + below(mostLines, client.random), client.random)) await cart.add(itemId, 1)
+      const lines = 1 + below(mostLines, client.random)
+      for (const itemId of someOf(itemIds, lines, client.random)) await cart.add(itemId, 1)
       while (!cart.isEmpty && (await cart.purchase()) === undefined) await cart.removeShort()
     }
   }
 }
 
-/** As users behave: a draw by SHARES, or if that is not possible yet, what makes it possible. */
+/** Draws each operation by SHARES. One that is not possible yet is replaced by one that makes it possible. */
 export function browsing(pickSearch: Searches): Behaviour<'buyer'> {
   return async (client) => {
     const buyer = new Buyer(client, pickSearch)
-    const draw = drawsOf(SHARES.buyer)
+    const draw = weighted(SHARES.buyer)
     while (client.more()) await buyer[draw(client.random)]()
   }
 }
 
 export const selling: Behaviour<'seller'> = async (client) => {
   const seller = new Seller(client)
-  const draw = drawsOf(SHARES.seller)
+  const draw = weighted(SHARES.seller)
   while (client.more()) await seller[draw(client.random)]()
 }
 
 type Purchase = Result<'buyer', 'make_purchase'>
 
-/** A session's cart, as it must be after what its client was told. */
+/** A session's cart, as it must be after the replies so far. */
 class Cart {
   readonly #client: Client<'buyer'>
   /** Units by item, in the order in which the items were first added. */
@@ -100,35 +96,35 @@ class Cart {
     return this.#units.size === 0
   }
 
-  /** One of its items, if it has any. */
+  /** One of its items; it must have some. */
   pick(): number {
     return oneOf([...this.#units.keys()], this.#client.random)
   }
 
-  /** Out of stock, it stays as it is. */
+  /** If the item is out of stock, the cart stays as it is. */
   async add(itemId: number, quantity: number): Promise<void> {
     if (this.isEmpty) this.#begunMs = performance.now()
-    const wanted = this.#unitsOf(itemId) + quantity
+    const wanted = this.#unitsIn(itemId) + quantity
     const added = await this.#client.call(
       'add_item_to_cart',
       { item_id: itemId, quantity, ...newKey() },
       (result) => result.quantity === wanted,
-      (refusal) => isShortOf(refusal, itemId, wanted),
+      (refusal) => isOutOfStock(refusal, itemId, wanted),
     )
     if (added !== undefined) this.#units.set(itemId, wanted)
   }
 
   async remove(itemId: number, quantity: number): Promise<void> {
-    const left = this.#unitsOf(itemId) - quantity
+    const left = this.#unitsIn(itemId) - quantity
     const params = { item_id: itemId, quantity, ...newKey() }
     await this.#client.call('remove_item_from_cart', params, (result) => result.quantity === left)
     if (left === 0) this.#units.delete(itemId)
     else this.#units.set(itemId, left)
   }
 
-  /** Removes the item that the last purchase was refused for. */
+  /** Removes the item that the last purchase was refused for, if any. */
   async removeShort(): Promise<void> {
-    if (this.#shortItemId !== undefined) await this.remove(this.#shortItemId, this.#unitsOf(this.#shortItemId))
+    if (this.#shortItemId !== undefined) await this.remove(this.#shortItemId, this.#unitsIn(this.#shortItemId))
     this.#shortItemId = undefined
   }
 
@@ -142,18 +138,18 @@ class Cart {
   }
 
   async display(): Promise<void> {
-    await this.#client.call('display_cart', {}, ({ lines }) => this.#holdsJust(lines, 'in their order'))
+    await this.#client.call('display_cart', {}, ({ lines }) => this.#isRight(lines, 'in order'))
   }
 
-  /** The purchase; undefined if something in the cart has become short, which is left for `removeShort`. */
+  /** The purchase; undefined if an item is out of stock, which `removeShort` then removes. */
   async purchase(): Promise<Purchase | undefined> {
     const purchase = await this.#client.call(
       'make_purchase',
       newKey(),
-      ({ lines, total_cents }) => this.#holdsJust(lines, 'in any order') && total_cents === totalOf(lines),
+      ({ lines, total_cents }) => this.#isRight(lines, 'in any order') && total_cents === sumPrices(lines),
       (refusal) => {
         this.#shortItemId = Number(refusal.details.item_id)
-        return isShortOf(refusal, this.#shortItemId, this.#unitsOf(this.#shortItemId))
+        return isOutOfStock(refusal, this.#shortItemId, this.#unitsIn(this.#shortItemId))
       },
     )
     if (purchase === undefined) return undefined
@@ -162,11 +158,11 @@ class Cart {
     return purchase
   }
 
-  #unitsOf(itemId: number): number {
+  #unitsIn(itemId: number): number {
     return this.#units.get(itemId) ?? 0
   }
 
-  #holdsJust(lines: readonly CartLine[], order: 'in their order' | 'in any order'): boolean {
+  #isRight(lines: readonly CartLine[], order: 'in order' | 'in any order'): boolean {
     const itemIds = [...this.#units.keys()]
     return (
       lines.length === itemIds.length &&
@@ -177,13 +173,13 @@ class Cart {
   }
 }
 
-/** Its methods are what buyers do, by operation. */
+/** What a buyer does, a method per operation. */
 class Buyer {
   readonly #client: Client<'buyer'>
   readonly #pickSearch: Searches
   readonly #cart: Cart
-  /** What the last search found. */
-  #seen: readonly Item[] = []
+  /** The items that the last search found. */
+  #found: readonly Item[] = []
   /** Newest first. */
   readonly #purchases: Purchase[] = []
   #itemsPurchased = 0
@@ -197,24 +193,24 @@ class Buyer {
   async search_items(): Promise<void> {
     const { search } = this.#pickSearch(this.#client.random)
     const found = await this.#client.call('search_items', search, ({ items }) => isRightPage(search, items))
-    if (found !== undefined) this.#seen = found.items
+    if (found !== undefined) this.#found = found.items
   }
 
   async get_item(): Promise<void> {
-    const seen = this.#pick(this.#seen)
-    if (seen === undefined) return this.search_items()
-    await this.#client.call('get_item', { item_id: seen.item_id }, (item) => isSame(item, seen))
+    const found = this.#pick(this.#found)
+    if (found === undefined) return this.search_items()
+    await this.#client.call('get_item', { item_id: found.item_id }, (item) => isSameItem(item, found))
   }
 
   async get_seller_rating(): Promise<void> {
-    const { seller_id } = this.#pick(this.#seen) ?? { seller_id: 1 + below(CATALOGUE.sellers, this.#client.random) }
-    await this.#client.call('get_seller_rating', { seller_id }, (score) => isGrown(score, seller_id))
+    const { seller_id } = this.#pick(this.#found) ?? { seller_id: 1 + below(CATALOGUE.sellers, this.#client.random) }
+    await this.#client.call('get_seller_rating', { seller_id }, (score) => isPossibleScore(score, seller_id))
   }
 
-  /** Now and then, more of what is in the cart already. */
+  /** Sometimes, more of an item that is in the cart already. */
   async add_item_to_cart(): Promise<void> {
     const more = this.#client.random() < 0.2
-    const itemId = more && !this.#cart.isEmpty ? this.#cart.pick() : this.#pick(this.#seen)?.item_id
+    const itemId = more && !this.#cart.isEmpty ? this.#cart.pick() : this.#pick(this.#found)?.item_id
     if (itemId === undefined) return this.search_items()
     await this.#cart.add(itemId, 1 + below(2, this.#client.random))
   }
@@ -251,7 +247,7 @@ class Buyer {
     await this.#client.call('provide_feedback', { item_id: line.item_id, vote }, isOk)
   }
 
-  /** All that it has purchased, and nobody else: the account is its own. */
+  /** The account is its own, so it has exactly the purchases that this client made. */
   async get_buyer_purchases(): Promise<void> {
     const newest = this.#purchases.slice(0, PURCHASES_SHOWN)
     await this.#client.call(
@@ -269,49 +265,48 @@ class Buyer {
   }
 }
 
-/** Its methods are what sellers do, by operation. */
+/** What a seller does, a method per operation. */
 class Seller {
   readonly #client: Client<'seller'>
-  /** What it asks for its items, which nobody else can change. */
+  /** Price in cents by item id. Nobody else can change them. */
   readonly #prices: Map<number, number>
 
   constructor(client: Client<'seller'>) {
     this.#client = client
-    this.#prices = new Map(itemsOfSeller(client.accountId).map(({ id, priceCents }) => [id, priceCents]))
+    this.#prices = new Map(sellerItems(client.accountId).map(({ id, priceCents }) => [id, priceCents]))
   }
 
   async display_items_for_sale(): Promise<void> {
-    await this.#client.call('display_items_for_sale', { limit: CATALOGUE.itemsPerSeller }, ({ items }) =>
-      items.every(
-        ({ item_id, seller_id, price_cents, quantity }, index) =>
-          seller_id === this.#client.accountId &&
-          price_cents === this.#prices.get(item_id) &&
-          quantity > 0 &&
-          (index === 0 || item_id < (items[index - 1] as Item).item_id),
-      ),
+    await this.#client.call(
+      'display_items_for_sale',
+      { limit: CATALOGUE.itemsPerSeller },
+      ({ items }) =>
+        isListing(items, this.#client.accountId) &&
+        items.every(({ item_id, price_cents, quantity }) => price_cents === this.#prices.get(item_id) && quantity > 0),
     )
   }
 
   async get_seller_rating(): Promise<void> {
-    await this.#client.call('get_seller_rating', {}, (score) => isGrown(score, this.#client.accountId))
+    await this.#client.call('get_seller_rating', {}, (score) => isPossibleScore(score, this.#client.accountId))
   }
 
   async change_item_price(): Promise<void> {
-    const [item_id, price_cents] = [this.#someItem(), below(100_000, this.#client.random)]
+    const item_id = this.#pickItem()
+    const price_cents = below(100_000, this.#client.random)
     await this.#client.call('change_item_price', { item_id, price_cents }, isOk)
     this.#prices.set(item_id, price_cents)
   }
 
-  /** Three of four times it adds some. */
+  /** Adds units three times out of four, removes some otherwise. */
   async update_units_for_sale(): Promise<void> {
-    const item_id = this.#someItem()
+    const item_id = this.#pickItem()
     const units = 1 + below(5, this.#client.random)
     const change = this.#client.random() < 0.75 ? units : -units
     await this.#client.call(
       'update_units_for_sale',
       { item_id, change, ...newKey() },
       ({ quantity }) => quantity >= Math.max(0, change),
-      (refusal) => change < 0 && isShortOf(refusal, item_id, -change),
+      (refusal) => change < 0 && isOutOfStock(refusal, item_id, -change),
     )
   }
 
@@ -322,12 +317,10 @@ class Seller {
     if (registered !== undefined) this.#prices.set(registered.item_id, item.price_cents)
   }
 
-  #someItem(): number {
+  #pickItem(): number {
     return oneOf([...this.#prices.keys()], this.#client.random)
   }
 }
-
-const PURCHASES_SHOWN = 20
 
 function newKey(): { idempotency_key: string } {
   return { idempotency_key: randomUUID() }
@@ -337,13 +330,13 @@ function isOk(result: { ok: true }): boolean {
   return result.ok
 }
 
-/** Whether a call may be refused for this: it names the item, what was wanted of it, and that less is there. */
-function isShortOf({ code, details }: CallRefused, itemId: number, wanted: number): boolean {
+/** Whether the refusal is right: it names the item, the units requested, and fewer units available. */
+function isOutOfStock({ code, details }: CallRefused, itemId: number, wanted: number): boolean {
   const { item_id, requested, available } = details
   return code === 'out_of_stock' && item_id === itemId && requested === wanted && Number(available) < wanted
 }
 
-/** On sale, in the category, best first: which they are changes while others buy. */
+/** All on sale, in the category, best first. Which items those are changes while others buy. */
 function isRightPage({ category, keywords }: Search, items: readonly Item[]): boolean {
   const matches = (item: Item) => item.keywords.filter((keyword) => keywords.includes(keyword)).length
   return (
@@ -359,8 +352,8 @@ function isRightPage({ category, keywords }: Search, items: readonly Item[]): bo
   )
 }
 
-/** What nobody can change of an item. */
-function isSame(item: Item, other: Item): boolean {
+/** Compares what nobody can change of an item. */
+function isSameItem(item: Item, other: Item): boolean {
   return (
     item.item_id === other.item_id &&
     item.seller_id === other.seller_id &&
@@ -384,32 +377,12 @@ function isSamePurchase(shown: Purchase, made: Purchase | undefined): boolean {
   )
 }
 
-/** A score begins as the catalogue has it, and votes and sales only add to it. */
-function isGrown(score: Result<'buyer', 'get_seller_rating'>, sellerId: number): boolean {
-  const { thumbs_up, thumbs_down, items_sold } = scoreOf(sellerId)
+/** Whether the score is at least the catalogue's: votes and sales only add to it. */
+function isPossibleScore(score: Result<'buyer', 'get_seller_rating'>, sellerId: number): boolean {
+  const { thumbs_up, thumbs_down, items_sold } = sellerScore(sellerId)
   return score.thumbs_up >= thumbs_up && score.thumbs_down >= thumbs_down && score.items_sold >= items_sold
 }
 
-function totalOf(lines: readonly CartLine[]): number {
+function sumPrices(lines: readonly CartLine[]): number {
   return lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
-}
-
-/** Names as often as their shares say. */
-function drawsOf<N extends string>(shares: Readonly<Record<N, number>>): (random: Random) => N {
-  const names = (Object.entries(shares) as [N, number][]).flatMap(([name, share]) => Array<N>(share).fill(name))
-  return (random) => oneOf(names, random)
-}
-
-function someOf(items: number, count: number, random: Random): Set<number> {
-  const itemIds = new Set<number>()
-  while (itemIds.size < count) itemIds.add(1 + below(items, random))
-  return itemIds
-}
-
-function oneOf<T>(things: readonly T[], random: Random): T {
-  return things[below(things.length, random)] as T
-}
-
-function below(end: number, random: Random): number {
-  return Math.floor(random() * end)
 }

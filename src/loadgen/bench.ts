@@ -1,7 +1,7 @@
 /**
- * The bench that systems are measured on: a private database with a study's own
- * databases in it, a catalogue of stated size, accounts with a session each,
- * and systems that run side by side, so that their runs can take turns.
+ * The bench that systems are measured on: the study's own databases with the
+ * catalogue in them, accounts with a session each, and systems that run side by
+ * side, so that their runs can take turns.
  */
 
 import { type Connection, connect } from '../client/connection.ts'
@@ -12,21 +12,15 @@ import { BUFFER_POOL_MIB, lockHome, startPrivateDatabase } from '../db/private.t
 import type { Progress } from '../process/progress.ts'
 import { SetUpError } from '../process/start.ts'
 import type { Settings } from '../server/settings.ts'
-import { type Ledger, readState, type State, violationsOf } from './audit.ts'
-import { fillCatalogue, makeDatabases, openSessions, restoreCatalogue, type Urls } from './databases.ts'
-import { runFleet, type Session } from './fleet.ts'
-import { figuresOf, type Run } from './record.ts'
-import { createPlays, isShopping, type Scenario } from './scenarios.ts'
-import { cpuSecondsOf, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
-import {
-  createPlanners,
-  createSearches,
-  ITEMS,
-  OPERATIONS,
-  type OperationName,
-  type Planner,
-  seeded,
-} from './workload.ts'
+import { findViolations, type Ledger, readSnapshot, type Snapshot } from './audit.ts'
+import { createPlanners, OPERATIONS, type OperationName, type Planner } from './calls.ts'
+import { createSearches, ITEMS } from './catalogue.ts'
+import { createStudyDatabases, fillCatalogue, openSessions, restoreCatalogue, type Urls } from './databases.ts'
+import { type Measurement, type RunSize, runFleet, type Session } from './fleet.ts'
+import { seeded } from './random.ts'
+import { type Run, summarise } from './record.ts'
+import { createScenarios, isMarketScenario, type ScenarioName } from './scenarios.ts'
+import { readCpuSeconds, type System, type SystemName, type SystemOptions, startSystem } from './systems.ts'
 
 export interface BenchOptions {
   /** Folder of the private database. */
@@ -34,27 +28,28 @@ export interface BenchOptions {
   /** Databases to use instead of private ones. */
   given: Pick<Settings, 'customerDbUrl' | 'productDbUrl'>
   seed: number
-  /** As many as the largest run has clients, and one at least. */
+  /** As many as the largest run has clients, and at least one. */
   accounts: Readonly<Record<Role, number>>
-  /** Once aborted, no further run begins. */
+  /** Once aborted, no further run starts. */
   signal: AbortSignal
   progress: Progress
 }
 
 export interface Bench {
   urls: Urls
-  /** Bytes of the reply line to each operation. */
+  /** Bytes of souk's reply line, by operation. */
   replyBytes: Record<OperationName, number>
-  /** By the number of the account, less one. */
+  /** By account id, less one. */
   sessions: Readonly<Record<Role, readonly Session[]>>
-  /** On the bench's own databases, unless given others. */
+  /** Starts a system, on the bench's own databases unless given others. */
   start(name: SystemName, options?: Omit<SystemOptions, 'urls' | 'nullResults'> & { urls?: Urls }): Promise<System>
   /**
-   * One run, on a catalogue of its stated size. In runs of one number clients draw the same, whatever the system.
-   * Rejects with the first wrong reply, or with what the auditor finds amiss.
+   * One run, on the restored catalogue. In all runs of one round clients draw
+   * the same, whatever the system. Rejects with the first wrong reply, or with
+   * what the auditor finds.
    */
-  run(system: System, scenario: Scenario, number: number): Promise<Run>
-  /** Stops everything that was started here, and ends what is shown. */
+  run(system: System, scenario: ScenarioName, size: RunSize, round: number): Promise<Run>
+  /** Stops everything that was started here, and the progress line. */
   close(): Promise<void>
 }
 
@@ -64,7 +59,7 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
   const systems: Promise<System>[] = []
   const pickSearch = createSearches(seed)
   const planners = createPlanners(pickSearch)
-  const plays = createPlays(planners, pickSearch)
+  const scenarios = createScenarios(planners, pickSearch)
   const { urls, pid: databasePid, release } = await openDatabases(home, given, progress.begin)
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
@@ -76,7 +71,7 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
 
   async function close(): Promise<void> {
     progress.end()
-    progress.begin('stopping what was started')
+    progress.begin('stopping servers and database')
     const started = await Promise.allSettled(systems)
     await Promise.all(started.map((start) => (start.status === 'fulfilled' ? start.value.stop() : undefined)))
     await release()
@@ -84,53 +79,48 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
   }
 
   let runs = 0
-  /** What the database holds, while it is as the catalogue has it. */
+  /** Set while the database holds the catalogue with this stock, and nothing else. */
   let restored: { stock: number | undefined } | undefined
-  const catalogues = new Map<number | undefined, State>()
+  const catalogues = new Map<number | undefined, Snapshot>()
 
-  async function restore(stock: number | undefined): Promise<State> {
+  async function restore(stock: number | undefined): Promise<Snapshot> {
     if (restored === undefined || restored.stock !== stock) {
       progress.begin('restoring the catalogue')
       await restoreCatalogue(urls, stock)
     }
     restored = { stock }
-    const catalogue = catalogues.get(stock) ?? (await readState(urls.product))
+    const catalogue = catalogues.get(stock) ?? (await readSnapshot(urls.product))
     catalogues.set(stock, catalogue)
     return catalogue
   }
 
-  async function run(system: System, scenario: Scenario, number: number): Promise<Run> {
+  async function run(system: System, scenario: ScenarioName, size: RunSize, round: number): Promise<Run> {
     signal.throwIfAborted()
     const canned = system.name === 'null'
-    if (canned && isShopping(scenario.name)) throw new SetUpError('the null server has no marketplace to shop in')
-    const { behaviours, stock } = plays[scenario.name]
-    const before = await restore(scenario.stock ?? stock)
-    const cpuBefore = cpuOf(system, databasePid)
-    const random = seeded(seed * 1_000 + number)
-    const what = `${system.name}, ${scenario.name}, ${scenario.clients} clients`
-    const done = await runFleet({ ...system, canned }, scenario, behaviours, sessions, random, (total, calls) =>
-      progress.begin(what, total, 'calls', calls),
+    if (canned && isMarketScenario(scenario)) throw new SetUpError(`the null server has no marketplace for ${scenario}`)
+    const { behaviours, stock } = scenarios[scenario]
+    const before = await restore(size.stock ?? stock)
+    const cpuBefore = readCpu(system, databasePid)
+    const random = seeded(seed * 1_000 + round)
+    const title = `${system.name}, ${scenario}, ${size.clients} clients`
+    const measured = await runFleet({ ...system, canned }, size, behaviours, sessions, random, (total, calls) =>
+      progress.begin(title, total, 'calls', calls),
     )
-    const cpuAfter = cpuOf(system, databasePid)
-    if (done.ledger.length > 0) {
+    const cpuAfter = readCpu(system, databasePid)
+    if (measured.ledger.length > 0) {
       restored = undefined
       progress.begin('auditing')
-      audit(before, await readState(urls.product), done.ledger)
+      audit(before, await readSnapshot(urls.product), measured.ledger)
     }
-    const { wallS, operations, purchases, overloaded, generatorBusy } = done
     const cpuS = cpuAfter.map(([name, seconds], index) => [name, seconds - (cpuBefore[index]?.[1] ?? 0)])
-    return {
-      ...{ order: runs++, wallS, overloaded, generatorBusy, cpuS: Object.fromEntries(cpuS) },
-      operations: Object.fromEntries([...operations].map(([operation, tally]) => [operation, figuresOf(tally)])),
-      ...(purchases.latenciesUs.totalCount === 0 ? {} : { purchases: figuresOf(purchases) }),
-    }
+    return toRun(measured, runs++, Object.fromEntries(cpuS))
   }
 
   let sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
   let canned: Record<string, unknown> = {}
   try {
     progress.begin('making databases')
-    await makeDatabases(urls)
+    await createStudyDatabases(urls)
     sessions = await openSessions(urls, accounts)
     progress.begin('filling the catalogue', ITEMS, 'items')
     await fillCatalogue(urls, progress.advance)
@@ -142,20 +132,20 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
     await close()
     throw error
   }
-  return { urls, replyBytes: bytesOf(canned), sessions, start, run, close }
+  return { urls, replyBytes: countBytes(canned), sessions, start, run, close }
 }
 
 async function openDatabases(
   home: string,
   { customerDbUrl, productDbUrl }: BenchOptions['given'],
-  begins: (what: string) => void,
+  onBegin: (what: string) => void,
 ) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined) {
     return { urls: { customer: customerDbUrl, product: productDbUrl }, pid: undefined, release: async () => {} }
   }
   const unlock = lockHome(home)
   try {
-    const { url, pid, stop } = await startPrivateDatabase(home, BUFFER_POOL_MIB, begins)
+    const { url, pid, stop } = await startPrivateDatabase(home, BUFFER_POOL_MIB, onBegin)
     const release = async () => {
       await stop()
       unlock()
@@ -167,7 +157,7 @@ async function openDatabases(
   }
 }
 
-/** What souk answers to one call of each operation. */
+/** Souk's result of one call of each operation. */
 async function captureResults(
   { host, ports }: System,
   planners: readonly Planner[],
@@ -176,7 +166,7 @@ async function captureResults(
   const results: Record<string, unknown> = {}
   for (const { operation, role, plan } of planners) {
     const [first] = sessions[role]
-    if (first === undefined) throw new Error(`no ${role} has signed up`)
+    if (first === undefined) throw new Error(`there is no ${role} account`)
     const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
     const { params, isRight } = plan(seeded(0), first.accountId)
     results[operation] = await connection.call(operation as 'whoami', { session: first.session, ...params })
@@ -186,30 +176,46 @@ async function captureResults(
   return results
 }
 
-function bytesOf(results: Record<string, unknown>): Record<OperationName, number> {
-  const lines = OPERATIONS.map((operation) => [operation, encodeResult(1_000, JSON.stringify(results[operation]))])
-  return Object.fromEntries(lines.map(([operation, line = '']) => [operation, Buffer.byteLength(line)])) as Record<
-    OperationName,
-    number
-  >
+function countBytes(results: Record<string, unknown>): Record<OperationName, number> {
+  const entries = OPERATIONS.map((operation) => {
+    const line = encodeResult(1_000, JSON.stringify(results[operation]))
+    return [operation, Buffer.byteLength(line)]
+  })
+  return Object.fromEntries(entries) as Record<OperationName, number>
 }
 
-function cpuOf({ processes }: System, databasePid: number | undefined): [string, number][] {
+function readCpu({ processes }: System, databasePid: number | undefined): [string, number][] {
   const pids = { ...processes, database: databasePid, generator: process.pid }
   return Object.entries(pids).flatMap(([name, pid]) => {
-    const seconds = pid === undefined ? undefined : cpuSecondsOf(pid)
+    const seconds = pid === undefined ? undefined : readCpuSeconds(pid)
     return seconds === undefined ? [] : [[name, seconds]]
   })
 }
 
-function audit(before: State, after: State, ledger: Ledger): void {
-  const violations = violationsOf(before, after, ledger)
+function audit(before: Snapshot, after: Snapshot, ledger: Ledger): void {
+  const violations = findViolations(before, after, ledger)
   if (violations.length === 0) return
   const shown = violations.slice(0, VIOLATIONS_SHOWN).map((violation) => `\n- ${violation}`)
   throw new Error(`${violations.length} violations after ${ledger.length} writes:${shown.join('')}`)
 }
 
-/** What the database says of the settings that decide its durability and its memory. */
+function toRun(
+  { wallS, operations, purchases, overloaded, generatorBusy }: Measurement,
+  order: number,
+  cpuS: Run['cpuS'],
+): Run {
+  return {
+    order,
+    wallS,
+    overloaded,
+    generatorBusy,
+    cpuS,
+    operations: Object.fromEntries([...operations].map(([name, latencies]) => [name, summarise(latencies)])),
+    ...(purchases.latenciesUs.totalCount === 0 ? {} : { purchases: summarise(purchases) }),
+  }
+}
+
+/** The database's version, and its settings that decide durability and memory. */
 export async function databaseSettings(urls: Urls): Promise<Record<string, string>> {
   const names = [
     'version',

@@ -1,7 +1,7 @@
 /**
- * The databases of a study: made anew, filled to a stated size from a template,
- * and brought back to it before a run. Restoring replaces the tables: rows
- * deleted one by one would leave InnoDB cleaning up into what is measured next.
+ * The databases of a study: created anew, filled with the catalogue, and
+ * restored to it before a run. Restoring replaces whole tables: after deleting
+ * row by row, InnoDB would still be purging during the next run.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
@@ -12,33 +12,35 @@ import { connectionOptions, withConnection } from '../db/connect.ts'
 import { applySchema, createDatabase, type DatabaseName } from '../db/schema.ts'
 import { SetUpError } from '../process/start.ts'
 import { SESSION_LIFE } from '../server/market/sessions.ts'
+import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, sellerScore } from './catalogue.ts'
 import type { Session } from './fleet.ts'
-import { SESSION_IDLE_S } from './systems.ts'
-import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, scoreOf } from './workload.ts'
 
 export type Urls = Record<DatabaseName, string>
 
-/** What makes a database ours to empty. */
+/** Clients log in once, and may be idle for long between their runs. */
+export const SESSION_IDLE_S = 3_600
+/** Databases of this prefix are a study's, and may be emptied. */
 const OURS = 'souk_study_'
-/** What a run may change: tables that begin it as the catalogue has them, and tables that begin it empty. */
+/** The tables that a run may change: filled by the catalogue, or empty at the start. */
 const FILLED = ['item', 'item_keyword', 'seller_score'] as const
 const EMPTIED = ['cart', 'saved_cart', 'purchase', 'purchase_line', 'feedback', 'buyer_score', 'idempotency'] as const
 const ITEM_COLUMNS =
   'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 const SELLER_IDS = Array.from({ length: CATALOGUE.sellers }, (_, index) => index + 1)
-/** Items that are sent at once when a database is filled. */
+/** Items per batch of INSERTs when a database is filled. */
 const CHUNK_ITEMS = 10_000
+/** How long to wait for InnoDB to purge, and what remains then that does not disturb. */
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
 
-/** Makes both databases anew. Throws `SetUpError` for one that is neither a study's nor empty. */
-export async function makeDatabases(urls: Urls): Promise<void> {
-  await makeDatabase(urls.customer, 'customer')
-  await makeDatabase(urls.product, 'product')
+/** Creates both databases anew. Throws `SetUpError` for one that is neither a study's nor empty. */
+export async function createStudyDatabases(urls: Urls): Promise<void> {
+  await createStudyDatabase(urls.customer, 'customer')
+  await createStudyDatabase(urls.product, 'product')
 }
 
-/** Makes a database anew. Throws `SetUpError` if it is neither a study's nor empty. */
-export async function makeDatabase(url: string, name: DatabaseName): Promise<void> {
+/** Creates a database anew. Throws `SetUpError` if it is neither a study's nor empty. */
+export async function createStudyDatabase(url: string, name: DatabaseName): Promise<void> {
   const { database } = connectionOptions(url)
   await createDatabase(url)
   await withConnection(url, async (connection) => {
@@ -52,37 +54,41 @@ export async function makeDatabase(url: string, name: DatabaseName): Promise<voi
   await applySchema(url, name)
 }
 
-/** Accounts with a session each, as if they had signed up and logged in, but without passwords: those are slow on purpose. */
+/** Accounts, logged in with a session each. Written to the database directly: hashing passwords is slow on purpose. */
 export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>>): Promise<Record<Role, Session[]>> {
   return withConnection(urls.customer, async (connection) => {
     const sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
     for (const role of ROLES) {
-      const theirs = Array.from({ length: accounts[role] }, (_, index) => ({
-        ...{ accountId: index + 1, session: randomBytes(32).toString('base64url') },
+      const opened = Array.from({ length: accounts[role] }, (_, index) => ({
+        accountId: index + 1,
+        session: randomBytes(32).toString('base64url'),
       }))
       await connection.batch(
         `INSERT INTO ${role} (id, username, name, password) VALUES (?, ?, ?, '')`,
-        theirs.map(({ accountId }) => [accountId, `${role}.${accountId}`, `${role} ${accountId}`]),
+        opened.map(({ accountId }) => [accountId, `${role}.${accountId}`, `${role} ${accountId}`]),
       )
       await connection.batch(
         'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
           'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
-        theirs.map(({ accountId, session }) => [
-          ...[createHash('sha256').update(session).digest('base64url'), role, accountId],
-          ...[SESSION_LIFE.absoluteS, SESSION_IDLE_S],
+        opened.map(({ accountId, session }) => [
+          createHash('sha256').update(session).digest('base64url'),
+          role,
+          accountId,
+          SESSION_LIFE.absoluteS,
+          SESSION_IDLE_S,
         ]),
       )
-      sessions[role] = theirs
+      sessions[role] = opened
     }
     return sessions
   })
 }
 
 /**
- * Fills the catalogue. Sellers that nobody signed up get rows that no password opens. Here and below `filled` is told
- * how many items there are.
+ * Fills the catalogue, and keeps a template of it to restore from. Sellers without an account get one that no password
+ * opens. Here and below, `onFilled` is called with the items so far.
  */
-export async function fillCatalogue(urls: Urls, filled?: (items: number) => void): Promise<void> {
+export async function fillCatalogue(urls: Urls, onFilled?: (items: number) => void): Promise<void> {
   await withConnection(urls.customer, (connection) =>
     connection.batch(
       'INSERT IGNORE INTO seller (id, username, name, password) VALUES (?, ?, ?, ?)',
@@ -91,29 +97,28 @@ export async function fillCatalogue(urls: Urls, filled?: (items: number) => void
   )
   await withConnection(urls.product, async (connection) => {
     for (const table of FILLED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
-    await fillTables(connection, 'template_', catalogueItems(), filled)
+    await fillTables(connection, 'template_', catalogueItems(), onFilled)
     await connection.query('UPDATE id_block SET next_id = ? WHERE name = ?', [ITEMS + 1, 'item'])
     await restore(connection)
   })
 }
 
-/** Fills a product database that is only read: no template is kept to bring it back from. */
+/** Fills a product database that is only read: it needs no template. */
 export async function fillForReading(
   url: string,
   items: Iterable<CatalogueItem>,
-  filled?: (items: number) => void,
+  onFilled?: (items: number) => void,
 ): Promise<void> {
   await withConnection(url, async (connection) => {
-    await fillTables(connection, '', items, filled)
+    await fillTables(connection, '', items, onFilled)
     await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
-    await settled(connection)
+    await settle(connection)
   })
 }
 
 /**
- * Brings the product database back to the catalogue, and waits until it has
- * nothing left to do. `stock` are the units of each item, if not the
- * catalogue's.
+ * Restores the catalogue in the product database, and waits until the database
+ * is idle. `stock`: the units of each item, instead of the catalogue's.
  */
 export async function restoreCatalogue(urls: Urls, stock?: number): Promise<void> {
   await withConnection(urls.product, (connection) => restore(connection, stock))
@@ -123,32 +128,38 @@ async function fillTables(
   connection: Connection,
   prefix: string,
   items: Iterable<CatalogueItem>,
-  filled: (items: number) => void = () => {},
+  onFilled: (items: number) => void = () => {},
 ): Promise<void> {
   let count = 0
   await connection.batch(
     `INSERT INTO ${prefix}seller_score (seller_id, thumbs_up, thumbs_down, items_sold) VALUES (?, ?, ?, ?)`,
-    SELLER_IDS.map((id) => [id, ...Object.values(scoreOf(id))]),
+    SELLER_IDS.map((id) => [id, ...Object.values(sellerScore(id))]),
   )
-  for (const some of chunksOf(items, CHUNK_ITEMS)) {
+  for (const chunk of inChunks(items, CHUNK_ITEMS)) {
     await connection.batch(
       `INSERT INTO ${prefix}item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ` +
         'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-      some.map((item) => [
-        ...[item.id, item.sellerId, item.name, item.category, item.keywords.join('\n')],
-        ...[item.condition, item.priceCents, item.quantity],
+      chunk.map((item) => [
+        item.id,
+        item.sellerId,
+        item.name,
+        item.category,
+        item.keywords.join('\n'),
+        item.condition,
+        item.priceCents,
+        item.quantity,
       ]),
     )
     await connection.batch(
       `INSERT INTO ${prefix}item_keyword (category, keyword, item_id) VALUES (?, ?, ?)`,
-      some.flatMap(({ id, category, keywords }) => ['', ...keywords].map((keyword) => [category, keyword, id])),
+      chunk.flatMap(({ id, category, keywords }) => ['', ...keywords].map((keyword) => [category, keyword, id])),
     )
-    count += some.length
-    filled(count)
+    count += chunk.length
+    onFilled(count)
   }
 }
 
-function* chunksOf<T>(things: Iterable<T>, size: number): Generator<T[]> {
+function* inChunks<T>(things: Iterable<T>, size: number): Generator<T[]> {
   let chunk: T[] = []
   for (const thing of things) {
     chunk.push(thing)
@@ -170,10 +181,10 @@ async function restore(connection: Connection, stock?: number): Promise<void> {
     await connection.query(`INSERT INTO ${table} SELECT ${columns} FROM template_${table}`)
   }
   await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
-  await settled(connection)
+  await settle(connection)
 }
 
-async function settled(connection: Connection): Promise<void> {
+async function settle(connection: Connection): Promise<void> {
   const untilMs = performance.now() + SETTLE_MS
   while (performance.now() < untilMs) {
     const [row] = await connection.query<{ Value: string }[]>("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")

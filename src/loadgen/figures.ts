@@ -1,11 +1,11 @@
-/** The figures that a study's record comes to: per run, and per cell over its runs. */
+/** The figures of a record: per run, and per cell over its runs. */
 
-import { type Called, type Cell, type Figures, type Measured, merged, type Run } from './record.ts'
-import { rolesOf, type ScenarioName } from './scenarios.ts'
+import { type AnyOperation, type Cell, type LatencySummary, merge, type Run, type StudyRecord } from './record.ts'
+import { rolesIn, type ScenarioName } from './scenarios.ts'
 import type { SystemName } from './systems.ts'
 
-/** What a row of a table says of one operation in one run. */
-export interface Row {
+/** The figures of one operation, or of whole purchases: in one run, or over several. */
+export interface Figures {
   calls: number
   throughput: number
   meanMs: number
@@ -15,108 +15,118 @@ export interface Row {
   maxMs: number
 }
 
-export function cellOf(study: Measured, experiment: ScenarioName, clients: number, system: SystemName): Cell {
-  const cell = study.cells.find(
-    (one) => one.experiment === experiment && one.clients === clients && one.system === system,
-  )
-  if (cell === undefined) throw new Error(`the study has no cell ${experiment}, ${clients} clients, ${system}`)
+export function findCell(record: StudyRecord, scenario: ScenarioName, clients: number, system: SystemName): Cell {
+  const cell = record.cells.find((one) => one.scenario === scenario && one.clients === clients && one.system === system)
+  if (cell === undefined) throw new Error(`the record has no cell ${scenario}, ${clients} clients, ${system}`)
   return cell
 }
 
 /** Throughput is calls over wall time, never a sum of clients' rates. */
-export function rowOf({ calls, wallS, meanUs, p50Us, p95Us, p99Us, maxUs }: Figures): Row {
+export function toFigures({ calls, wallS, meanUs, p50Us, p95Us, p99Us, maxUs }: LatencySummary): Figures {
   return {
-    ...{ calls, throughput: calls / wallS, meanMs: meanUs / 1_000, p50Ms: p50Us / 1_000 },
-    ...{ p95Ms: p95Us / 1_000, p99Ms: p99Us / 1_000, maxMs: maxUs / 1_000 },
+    calls,
+    throughput: calls / wallS,
+    meanMs: meanUs / 1_000,
+    p50Ms: p50Us / 1_000,
+    p95Ms: p95Us / 1_000,
+    p99Ms: p99Us / 1_000,
+    maxMs: maxUs / 1_000,
   }
 }
 
-/** What latencies are of: an operation, or whole purchases. */
-export type Subject = Called | 'purchases'
+/** What has latencies: an operation, or whole purchases. */
+export type Subject = AnyOperation | 'purchases'
 
-/** Nothing for what did not happen in the run. */
-export function figuresOn({ operations, purchases }: Run, subject: Subject): Figures[] {
-  const figures = subject === 'purchases' ? purchases : operations[subject]
-  return figures === undefined ? [] : [figures]
+/** The subject's summary, or none if it did not happen in the run. */
+export function summariesIn({ operations, purchases }: Run, subject: Subject): LatencySummary[] {
+  const summary = subject === 'purchases' ? purchases : operations[subject]
+  return summary === undefined ? [] : [summary]
 }
 
 /** All subjects of these runs. */
-export function subjectsOf(runs: readonly Run[]): Subject[] {
-  const operations = new Set(runs.flatMap((run) => Object.keys(run.operations) as Called[]))
+export function subjectsIn(runs: readonly Run[]): Subject[] {
+  const operations = new Set(runs.flatMap((run) => Object.keys(run.operations) as AnyOperation[]))
   return [...operations, ...(runs.some(({ purchases }) => purchases !== undefined) ? ['purchases' as const] : [])]
 }
 
-export function rowsOf({ runs }: Cell, subject: Subject): Row[] {
-  return runs.flatMap((run) => figuresOn(run, subject).map(rowOf))
+/** The subject's figures run by run. */
+export function figuresByRun({ runs }: Cell, subject: Subject): Figures[] {
+  return runs.flatMap((run) => summariesIn(run, subject).map(toFigures))
 }
 
-/** The average of the runs, as in the report; percentiles come from all calls together, for theirs can't be averaged. Of nothing, NaN. */
-export function averageOf(cell: Cell, subject: Subject): Row {
-  const rows = rowsOf(cell, subject)
-  const histogram = merged(cell.runs.flatMap((run) => figuresOn(run, subject)))
+/**
+ * The average over the runs, as in the original. Percentiles can't be averaged:
+ * they are of all calls together. NaN for a subject that never happened.
+ */
+export function averageFigures(cell: Cell, subject: Subject): Figures {
+  const each = figuresByRun(cell, subject)
+  const histogram = merge(cell.runs.flatMap((run) => summariesIn(run, subject)))
   const at = (percentile: number) =>
     histogram.totalCount === 0 ? Number.NaN : histogram.getValueAtPercentile(percentile) / 1_000
   return {
     calls: histogram.totalCount,
-    throughput: mean(rows.map((row) => row.throughput)),
-    meanMs: mean(rows.map((row) => row.meanMs)),
-    ...{ p50Ms: at(50), p95Ms: at(95), p99Ms: at(99), maxMs: at(100) },
+    throughput: mean(each.map(({ throughput }) => throughput)),
+    meanMs: mean(each.map(({ meanMs }) => meanMs)),
+    p50Ms: at(50),
+    p95Ms: at(95),
+    p99Ms: at(99),
+    maxMs: at(100),
   }
 }
 
-/** All operations of a run together, in calls a second; each over the time in which it was called. */
-export function throughputOf({ operations }: Run): number {
+/** Calls per second of all operations together, each over the time in which it was called. */
+export function callsPerS({ operations }: Run): number {
   return Object.values(operations).reduce((sum, { calls, wallS }) => sum + calls / wallS, 0)
 }
 
-export function callsIn({ operations }: Run): number {
+export function countCalls({ operations }: Run): number {
   return Object.values(operations).reduce((sum, { calls }) => sum + calls, 0)
 }
 
-export function purchasesIn({ purchases }: Run): number {
+export function countPurchases({ purchases }: Run): number {
   return purchases?.calls ?? 0
 }
 
-/** Completed purchases a second. */
+/** Completed purchases per second. */
 export function purchasesPerS({ purchases }: Run): number {
   return purchases === undefined ? 0 : purchases.calls / purchases.wallS
 }
 
-/** The 99th percentile of all calls of a run together, in milliseconds. */
-export function p99MsOf({ operations }: Run): number {
-  return merged(Object.values(operations)).getValueAtPercentile(99) / 1_000
+/** The 99th percentile of all calls of a run together. */
+export function p99Ms({ operations }: Run): number {
+  return merge(Object.values(operations)).getValueAtPercentile(99) / 1_000
 }
 
-/** One cell over another: of the medians of their runs, and between which the runs lie that took turns. */
+/** One cell over another: the ratio of their medians, and the range of the ratios run by run. */
 export interface Ratio {
   ofMedians: number
   least: number
   most: number
 }
 
-export function ratioOf(over: Cell, under: Cell, measure: (run: Run) => number): Ratio {
+export function compare(over: Cell, under: Cell, measure: (run: Run) => number): Ratio {
   const [above, below] = [over.runs.map(measure), under.runs.map(measure)]
   const each = above.map((value, index) => value / (below[index] ?? Number.NaN))
   return { ofMedians: median(above) / median(below), least: Math.min(...each), most: Math.max(...each) }
 }
 
-/** The median over the runs of a cell, all operations together, in calls a second. */
+/** Calls per second of all operations together, the median of the runs. */
 export function medianThroughput(cell: Cell): number {
-  return median(cell.runs.map(throughputOf))
+  return median(cell.runs.map(callsPerS))
 }
 
-/** How long the tail is: p99 over p50, the median over the runs. Of experiments with one operation. */
+/** Length of the tail: p99 over p50, the median of the runs. For scenarios with one operation. */
 export function medianTail(cell: Cell): number {
   return median(cell.runs.flatMap((run) => Object.values(run.operations).map(({ p99Us, p50Us }) => p99Us / p50Us)))
 }
 
 /**
  * Little's law: in a closed loop without think time, throughput times mean
- * latency is the number of clients. This is their quotient, over all runs; far
- * from 1, time was spent where nobody measured it.
+ * latency equals the number of clients. This is their quotient over all runs;
+ * far from 1, time was spent outside of what was measured.
  */
-export function littleOf({ experiment, clients, runs }: Cell): number {
-  const present = clients * rolesOf(experiment).length
+export function littlesLaw({ scenario, clients, runs }: Cell): number {
+  const present = clients * rolesIn(scenario).length
   const inFlight = runs.map(({ operations }) =>
     Object.values(operations).reduce(
       (sum, { calls, wallS, meanUs }) => sum + (calls / wallS) * (meanUs / 1_000_000),
@@ -126,11 +136,11 @@ export function littleOf({ experiment, clients, runs }: Cell): number {
   return mean(inFlight) / present
 }
 
-/** Processor microseconds a piece of work, by process, over all runs of the cell. */
-export function cpuPerUnitUs({ runs }: Cell, process: keyof Run['cpuS'], unitsIn = callsIn): number | undefined {
+/** Processor microseconds of a process per call, or per other unit that `count` counts; undefined if not measured. */
+export function cpuPerUnitUs({ runs }: Cell, process: keyof Run['cpuS'], count = countCalls): number | undefined {
   const seconds = runs.map((run) => run.cpuS[process])
   if (seconds.some((some) => some === undefined)) return undefined
-  const units = runs.reduce((sum, run) => sum + unitsIn(run), 0)
+  const units = runs.reduce((sum, run) => sum + count(run), 0)
   return (seconds.reduce((sum: number, some) => sum + (some ?? 0), 0) / units) * 1_000_000
 }
 

@@ -1,9 +1,9 @@
 /**
- * The clients of a run: a closed loop each, without think time. All connect,
- * wait at a barrier and begin together, and each behaves as the scenario has
- * it: it makes its next call when the last one is answered, and may remember
- * what it was told. Latency is a call's time as its client sees it, in integer
- * microseconds; the first outcome that is not a right one fails the run.
+ * The clients of a run: each a closed loop without think time. All connect,
+ * wait at a barrier, start together, and act as their scenario says: a client
+ * calls again once it has a reply, and may remember what it learned. A latency
+ * is the time of a call as its client sees it, in integer microseconds. The
+ * first outcome that is not right fails the run.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,39 +12,43 @@ import { type Arguments, CallRefused, type Connection, connect } from '../client
 import { type Name, type Result, ROLES, type Role } from '../contract/operations.ts'
 import type { Total } from '../process/progress.ts'
 import { isWrite, type Ledger, type Write } from './audit.ts'
-import { type Random, seeded } from './workload.ts'
+import { type Random, seeded } from './random.ts'
 
 export interface Session {
   accountId: number
   session: string
 }
 
-/** How large a run is. */
-export interface Extent {
-  /** Clients of each role that there are behaviours for. */
+/** When a client stops: after this many calls, or this many seconds into the run. */
+export type Until = { calls: number } | { seconds: number }
+
+/** The size of one run. */
+export interface RunSize {
+  /** Clients of each role that the scenario has. */
   clients: number
-  /** When a client is done: after so many calls, or when so many seconds have passed. */
-  until: { calls: number } | { seconds: number }
-  /** Calls a client has under way at once: each in a behaviour of its own, which knows nothing of the others. */
+  until: Until
+  /** Calls in flight per client. Each is made by a behaviour of its own, which knows nothing of the others. */
   pipeline: number
+  /** Units of each item on sale at the start, instead of the scenario's. They are in the database before the run. */
+  stock?: number | undefined
 }
 
-/** What a client does, until it may do no more. Made anew for each client, so what it remembers is the client's. */
+/** What a client does, for as long as it may do more. Started anew for each client, so it remembers only its own. */
 export type Behaviour<R extends Role> = (client: Client<R>) => Promise<void>
 export type Behaviours = { readonly [R in Role]?: Behaviour<R> }
 
-/** What a behaviour is given to act with. */
+/** What a behaviour acts through. */
 export interface Client<R extends Role> {
   readonly accountId: number
-  /** Its own: clients draw the same whatever the system, and whoever is answered first. */
+  /** The client's own: it draws the same numbers on every system, in whatever order replies come. */
   readonly random: Random
-  /** Whether it may begin another piece of work; one that was begun may be finished. */
+  /** Whether to start another piece of work. One that was started may be finished. */
   more(): boolean
   /**
-   * Resolves to the result, or to undefined for a refusal that is right.
-   * Rejects for every other outcome, and thereby ends the run; but a server
-   * that has too much to do is asked again when it says, and all of that is the
-   * call's latency.
+   * Resolves to the result, or to undefined after a refusal that is right.
+   * Rejects after any other outcome, which ends the run. A call refused as
+   * overloaded is made again after the delay that the server gave; all of that
+   * is its latency.
    */
   call<N extends Name<R>>(
     operation: N,
@@ -52,74 +56,78 @@ export interface Client<R extends Role> {
     isRight: (result: Result<R, N>) => boolean,
     isRightRefusal?: (refusal: CallRefused) => boolean,
   ): Promise<Result<R, N> | undefined>
-  /** Counts a purchase that was made in several calls, the first of which began then. */
+  /** Counts a purchase made in several calls, the first of which was sent at this time. */
   purchased(begunMs: number): void
 }
 
 export interface Target {
   host: string
   ports: Readonly<Record<Role, number>>
-  /** Gives one answer to all calls of an operation: no reply is checked, nothing is written. */
+  /** Answers all calls of an operation alike: no reply is checked, nothing is written. */
   canned: boolean
 }
 
-export interface RunFigures {
+/** What the clients measured in one run. */
+export interface Measurement {
   /** From the first call to the last reply. */
   wallS: number
-  /** By operation, both roles' calls of it together. */
-  operations: ReadonlyMap<string, Tally>
-  /** Completed purchases, from the first call for one to its last reply. */
-  purchases: Tally
-  /** What clients were told of calls that write. */
+  /** By operation, over both roles. */
+  operations: ReadonlyMap<string, Latencies>
+  /** Completed purchases, each from its first call to its last reply. */
+  purchases: Latencies
+  /** Calls that write, with their results. */
   ledger: Ledger
-  /** How often a call was refused because too much was waiting. */
+  /** Refusals of calls as overloaded. */
   overloaded: number
-  /** Share of its time in which the event loop of this process was busy, 0 to 1. */
+  /** Share of the run in which the event loop of this process was busy, 0 to 1. */
   generatorBusy: number
 }
 
-export interface Tally {
+export interface Latencies {
   latenciesUs: Histogram
-  /** From the first call of the run to the last reply to a client that takes part: those that are done leave the others to go on. */
+  /** From the first call of the run to the last reply to any client that has latencies here; others may go on. */
   wallS: number
 }
 
 const LONGEST_LATENCY_US = 60_000_000
 const LATENCY_DIGITS = 3
-/** How long an overloaded server is asked again. */
+/** How long a call is repeated while the server is overloaded. */
 const PATIENCE_MS = 30_000
 
-/** Is given how much there is to do, and what tells how many calls have been made, when all clients are about to begin. */
-export type Begins = (total: Total, calls: () => number) => void
+/** Called when all clients are about to start, with the size of the run and a counter of its calls. */
+export type OnStart = (total: Total, calls: () => number) => void
 
-/** Carries a scenario out once. Rejects with the first wrong reply, wrong refusal or lost connection. */
+/** Carries out one run. Rejects with the first wrong result, wrong refusal or lost connection. */
 export async function runFleet(
   target: Target,
-  extent: Extent,
+  size: RunSize,
   behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
   random: Random,
-  begins: Begins = () => {},
-): Promise<RunFigures> {
-  const book = new Book(target.canned)
-  const connected = await connectAll(target, extent, behaviours, sessions)
+  onStart: OnStart = () => {},
+): Promise<Measurement> {
+  const recorder = new Recorder(target.canned)
+  const connected = await connectAll(target, size, behaviours, sessions)
   try {
-    begins('calls' in extent.until ? extent.until.calls * connected.length : extent.until, () => book.calls)
+    onStart('calls' in size.until ? size.until.calls * connected.length : size.until, () => recorder.calls)
     const busy = performance.eventLoopUtilization()
-    const beganMs = performance.now()
-    const elapsedS = () => (performance.now() - beganMs) / 1_000
+    const startedMs = performance.now()
+    const elapsedS = () => (performance.now() - startedMs) / 1_000
     const loops = connected.flatMap(({ behave, ...client }) => {
-      const budget = budgetOf(extent.until, beganMs)
-      return Array.from({ length: extent.pipeline }, async () => {
-        const one = new FleetClient(client, budget, seeded(random() * 2 ** 32), book)
+      const budget = createBudget(size.until, startedMs)
+      return Array.from({ length: size.pipeline }, async () => {
+        const one = new FleetClient(client, budget, seeded(random() * 2 ** 32), recorder)
         await behave(one)
         one.done(elapsedS())
       })
     })
     await Promise.all(loops)
     return {
-      ...{ wallS: elapsedS(), operations: book.operations, purchases: book.purchases },
-      ...{ ledger: book.ledger, overloaded: book.overloaded },
+      wallS: elapsedS(),
+      operations: recorder.operations,
+      purchases: recorder.purchases,
+      ledger: recorder.ledger,
+      overloaded: recorder.overloaded,
       generatorBusy: performance.eventLoopUtilization(busy).utilization,
     }
   } finally {
@@ -134,16 +142,16 @@ interface Connected extends Session {
 
 async function connectAll(
   { host, ports }: Target,
-  { clients }: Extent,
+  { clients }: RunSize,
   behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
 ): Promise<(Connected & { behave: Behaviour<Role> })[]> {
   const connecting = ROLES.flatMap((role) => {
     const behave = behaviours[role] as Behaviour<Role> | undefined
     if (behave === undefined) return []
-    const theirs = sessions[role].slice(0, clients)
-    if (theirs.length < clients) throw new Error(`${clients} clients, but ${theirs.length} accounts`)
-    return theirs.map(async (session) => {
+    const chosen = sessions[role].slice(0, clients)
+    if (chosen.length < clients) throw new Error(`${clients} clients, but ${chosen.length} accounts`)
+    return chosen.map(async (session) => {
       const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
       return { ...session, role, connection, behave }
     })
@@ -151,22 +159,22 @@ async function connectAll(
   return Promise.all(connecting)
 }
 
-/** What a client may still do; its calls under way at once share it. */
+/** What a client may still do, over all its calls in flight. */
 interface Budget {
   calls: number
   untilMs: number
 }
 
-function budgetOf(until: Extent['until'], beganMs: number): Budget {
+function createBudget(until: Until, startedMs: number): Budget {
   return 'calls' in until
     ? { calls: until.calls, untilMs: Number.POSITIVE_INFINITY }
-    : { calls: Number.POSITIVE_INFINITY, untilMs: beganMs + until.seconds * 1_000 }
+    : { calls: Number.POSITIVE_INFINITY, untilMs: startedMs + until.seconds * 1_000 }
 }
 
-/** What is written down of a run. */
-class Book {
-  readonly operations = new Map<string, Tally>()
-  readonly purchases = newTally()
+/** What all clients of a run record. */
+class Recorder {
+  readonly operations = new Map<string, Latencies>()
+  readonly purchases = newLatencies()
   readonly ledger: Write[] = []
   overloaded = 0
   readonly canned: boolean
@@ -179,16 +187,16 @@ class Book {
     return [...this.operations.values()].reduce((sum, { latenciesUs }) => sum + latenciesUs.totalCount, 0)
   }
 
-  tallyOf(operation: string): Tally {
+  latencies(operation: string): Latencies {
     const known = this.operations.get(operation)
     if (known !== undefined) return known
-    const tally = newTally()
-    this.operations.set(operation, tally)
-    return tally
+    const latencies = newLatencies()
+    this.operations.set(operation, latencies)
+    return latencies
   }
 }
 
-export function newTally(): Tally {
+export function newLatencies(): Latencies {
   const latenciesUs = build({
     lowestDiscernibleValue: 1,
     highestTrackableValue: LONGEST_LATENCY_US,
@@ -199,20 +207,21 @@ export function newTally(): Tally {
 
 class FleetClient implements Client<Role> {
   readonly random: Random
-  readonly #who: Connected
+  readonly #connected: Connected
   readonly #budget: Budget
-  readonly #book: Book
-  readonly #tallies = new Set<Tally>()
+  readonly #recorder: Recorder
+  /** Those that this client has a part in. */
+  readonly #recorded = new Set<Latencies>()
 
-  constructor(who: Connected, budget: Budget, random: Random, book: Book) {
-    this.#who = who
+  constructor(connected: Connected, budget: Budget, random: Random, recorder: Recorder) {
+    this.#connected = connected
     this.#budget = budget
     this.random = random
-    this.#book = book
+    this.#recorder = recorder
   }
 
   get accountId(): number {
-    return this.#who.accountId
+    return this.#connected.accountId
   }
 
   more(): boolean {
@@ -225,7 +234,7 @@ class FleetClient implements Client<Role> {
     isRight: (result: Result<Role, N>) => boolean,
     isRightRefusal: (refusal: CallRefused) => boolean = () => false,
   ): Promise<Result<Role, N> | undefined> {
-    const { role, session, accountId } = this.#who
+    const { role, session, accountId } = this.#connected
     this.#budget.calls -= 1
     const begunMs = performance.now()
     const result = await this.#ask(operation, { ...params, session } as object).catch((error) => {
@@ -235,41 +244,41 @@ class FleetClient implements Client<Role> {
         : error
     })
     const answeredMs = performance.now()
-    this.#record(this.#book.tallyOf(operation), answeredMs - begunMs)
-    if (result === undefined || this.#book.canned) return result
+    this.#record(this.#recorder.latencies(operation), answeredMs - begunMs)
+    if (result === undefined || this.#recorder.canned) return result
     if (isWrite(operation)) {
-      const told = { role, accountId, session, operation, params, begunMs, answeredMs, result }
-      this.#book.ledger.push(told as object as Write)
+      const write = { role, accountId, session, operation, params, begunMs, answeredMs, result }
+      this.#recorder.ledger.push(write as object as Write)
     }
     if (!isRight(result)) throw new Error(`wrong reply to ${operation}: ${JSON.stringify(result).slice(0, 300)}`)
     return result
   }
 
   purchased(begunMs: number): void {
-    this.#record(this.#book.purchases, performance.now() - begunMs)
+    this.#record(this.#recorder.purchases, performance.now() - begunMs)
   }
 
-  /** So long after the run began. */
+  /** The client has had its last reply, this long after the start of the run. */
   done(elapsedS: number): void {
-    for (const tally of this.#tallies) tally.wallS = Math.max(tally.wallS, elapsedS)
+    for (const latencies of this.#recorded) latencies.wallS = Math.max(latencies.wallS, elapsedS)
   }
 
   async #ask<N extends Name<Role>>(operation: N, params: Arguments<Role, N>): Promise<Result<Role, N>> {
     const untilMs = performance.now() + PATIENCE_MS
     for (;;) {
       try {
-        return await this.#who.connection.call(operation, params)
+        return await this.#connected.connection.call(operation, params)
       } catch (error) {
         const isFull = error instanceof CallRefused && error.code === 'overloaded'
         if (!isFull || performance.now() > untilMs) throw error
-        this.#book.overloaded += 1
+        this.#recorder.overloaded += 1
         await sleep(Number(error.details.retry_after_ms))
       }
     }
   }
 
-  #record(tally: Tally, latencyMs: number): void {
-    tally.latenciesUs.recordValue(Math.round(latencyMs * 1_000))
-    this.#tallies.add(tally)
+  #record(latencies: Latencies, latencyMs: number): void {
+    latencies.latenciesUs.recordValue(Math.round(latencyMs * 1_000))
+    this.#recorded.add(latencies)
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What a study writes down: one JSON file, from which everything that is said
- * about it is computed. Latencies are kept as histograms, so that they can be
- * merged; averages of percentiles mean nothing.
+ * The record of a study: one JSON file, from which its report is computed.
+ * Latencies are kept as histograms, which can be merged; averages of
+ * percentiles mean nothing.
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -9,15 +9,16 @@ import { join } from 'node:path'
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
 import type { Name } from '../contract/operations.ts'
 import type { SALES, SHARES } from './behaviours.ts'
-import type { Tally } from './fleet.ts'
-import type { ScenarioName } from './scenarios.ts'
+import type { OperationName } from './calls.ts'
+import type { CATALOGUE, SEARCH } from './catalogue.ts'
+import type { Latencies, Until } from './fleet.ts'
+import type { Load, ScenarioName } from './scenarios.ts'
 import type { SystemName } from './systems.ts'
-import type { CATALOGUE, OperationName, SEARCH } from './workload.ts'
 
 export const FORMAT = 1
 
-/** What is written down of any part of the study. */
-export interface Measured {
+/** What every part of the study records. */
+export interface StudyRecord {
   format: typeof FORMAT
   profile: string
   command: string
@@ -27,111 +28,112 @@ export interface Measured {
   commit: string
   versions: Record<string, string>
   machine: { processor: string; cores: number; memoryGib: number; system: string }
-  /** What of the database's settings decides durability and memory. */
+  /** The database's settings that decide durability and memory. */
   database: Record<string, string>
   catalogue: typeof CATALOGUE
   search: typeof SEARCH
-  /** threads.py by connections in each of its pools: throughput by experiment; the best was taken. */
+  /** Throughput of threads.py by scenario, for each size of its pools that was tried; the best was taken. */
   sweep: { poolSize: number; throughput: Record<string, number> }[]
   poolSize: number
-  warmUps: { system: SystemName; experiment: ScenarioName; windows: number[]; steady: boolean }[]
+  warmUps: { system: SystemName; scenario: ScenarioName; windows: number[]; steady: boolean }[]
   cells: Cell[]
 }
 
 /** The part that repeats the original's experiments. */
-export interface Study extends Measured {
-  /** Bytes of a reply line of souk, as captured, which is also what the null server answers. */
+export interface ReplicationRecord extends StudyRecord {
+  /** Bytes of a reply line of souk, and of the null server, which has the same results. */
   replyBytes: Record<OperationName, number>
   clients: number[]
 }
 
 /** The part on what goes on in a marketplace. */
-export interface Market extends Measured {
+export interface MarketRecord extends StudyRecord {
   kind: 'market'
   shares: typeof SHARES
   sales: typeof SALES
   /** Units of each item on sale when a sale begins. */
   saleStock: number
-  scale: Scale
+  scale: ScaleRecord
 }
 
-/** What size does. Runs of what stands together in a list took turns. */
-export interface Scale {
-  searches: { items: number; clients: number; runs: Figures[] }[]
-  /** Of the large catalogue's tables, and how long filling them took. */
+/** The effect of size. The runs within a list took turns. */
+export interface ScaleRecord {
+  searches: { items: number; clients: number; runs: LatencySummary[] }[]
+  /** The size of the large catalogue's tables, and the time that filling them took. */
   largeBytes: number
   filledS: number
-  /** One client; of the driver alone, without any server. */
-  listings: { system: 'souk' | 'threads' | 'driver'; items: number; bytes: number; runs: Figures[] }[]
-  /** Clients who ask for their rating; beside them one who lists so many items, or nobody. */
-  stalls: { listed: number; clients: number; runs: { longestStallMs: number; rating: Figures }[] }[]
+  /** By one client; `driver`: the database's driver alone, without a server. */
+  listings: { system: 'souk' | 'threads' | 'driver'; items: number; bytes: number; runs: LatencySummary[] }[]
+  /** Clients that ask for their rating, beside one that lists this many items; 0: beside none. */
+  stalls: { listed: number; clients: number; runs: { longestStallMs: number; rating: LatencySummary }[] }[]
 }
 
-/** One system at one load. Its runs took turns with those of the other systems. */
-export interface Cell {
-  experiment: ScenarioName
-  clients: number
+/** The runs of one system under one load. They took turns with those of the other systems. */
+export interface Cell extends Load {
   system: SystemName
-  /** How a run ended: 'calls' a client, or 'seconds'. */
-  until: { calls: number } | { seconds: number }
+  until: Until
   runs: Run[]
 }
 
 /** An operation of either role. */
-export type Called = Name<'seller'> | Name<'buyer'>
+export type AnyOperation = Name<'seller'> | Name<'buyer'>
 
+/** One load, carried out once on one system. */
 export interface Run {
   /** Its place among all runs of the study. */
   order: number
   wallS: number
-  operations: Partial<Record<Called, Figures>>
-  /** Purchases with the calls that filled their carts, in scenarios that have them. */
-  purchases?: Figures
-  /** Processor seconds used during the run, by process. */
+  operations: Partial<Record<AnyOperation, LatencySummary>>
+  /** Whole purchases, with the calls that filled their carts; absent if there were none. */
+  purchases?: LatencySummary
+  /** Processor time used during the run, by process. */
   cpuS: Partial<Record<'seller' | 'buyer' | 'database' | 'generator', number>>
   generatorBusy: number
-  /** Calls that were refused because too much was waiting, and made again. */
+  /** Refusals of calls as overloaded; such calls were made again. */
   overloaded?: number
 }
 
-/** Latencies of one operation in one run, or of its purchases, in integer microseconds. */
-export interface Figures {
+/** Latencies of one operation, or of whole purchases, in one run, in integer microseconds. */
+export interface LatencySummary {
   calls: number
-  /** From the first call of the run to the last reply to a client that has part in it. */
+  /** From the first call of the run to the last reply to any client that has latencies here. */
   wallS: number
   meanUs: number
   p50Us: number
   p95Us: number
   p99Us: number
   maxUs: number
-  /** All latencies: HdrHistogram, its compressed encoding, base64. */
+  /** All latencies: an HdrHistogram, compressed, as base64. */
   histogram: string
 }
 
-export function figuresOf({ latenciesUs, wallS }: Tally): Figures {
+export function summarise({ latenciesUs, wallS }: Latencies): LatencySummary {
   const at = (percentile: number) => latenciesUs.getValueAtPercentile(percentile)
   return {
     calls: latenciesUs.totalCount,
     wallS,
     meanUs: Math.round(latenciesUs.mean),
-    ...{ p50Us: at(50), p95Us: at(95), p99Us: at(99), maxUs: at(100) },
+    p50Us: at(50),
+    p95Us: at(95),
+    p99Us: at(99),
+    maxUs: at(100),
     histogram: encodeIntoCompressedBase64(latenciesUs),
   }
 }
 
-/** All latencies of several runs together; none for what never happened. */
-export function merged(figures: readonly Figures[]): Histogram {
-  const [first, ...others] = figures.map(({ histogram }) => decodeFromCompressedBase64(histogram))
+/** All latencies together; an empty histogram for no summaries. */
+export function merge(summaries: readonly LatencySummary[]): Histogram {
+  const [first, ...others] = summaries.map(({ histogram }) => decodeFromCompressedBase64(histogram))
   for (const other of others) first?.add(other)
   return first ?? build()
 }
 
-export function isMarket(record: Study | Market): record is Market {
+export function isMarket(record: ReplicationRecord | MarketRecord): record is MarketRecord {
   return 'kind' in record
 }
 
-/** Writes the record into a file named for its kind and its start; returns its path. */
-export function saveRecord(folder: string, record: Study | Market): string {
+/** Writes the record to a file named after its part and its start. Returns the path. */
+export function saveRecord(folder: string, record: ReplicationRecord | MarketRecord): string {
   mkdirSync(folder, { recursive: true })
   const startedAt = record.startedAt.slice(0, 19).replace(/[-:]/g, '').replace('T', '-')
   const path = join(folder, `${isMarket(record) ? 'market' : 'study'}-${startedAt}.json`)
@@ -139,13 +141,18 @@ export function saveRecord(folder: string, record: Study | Market): string {
   return path
 }
 
-export function loadRecord(path: string): Study | Market {
-  const record: Study | Market = JSON.parse(readFileSync(path, 'utf8'))
+export function loadRecord(path: string): ReplicationRecord | MarketRecord {
+  const record = JSON.parse(readFileSync(path, 'utf8'))
   if (record.format !== FORMAT) throw new Error(`${path} is not a study of format ${FORMAT}`)
-  return record
+  return { ...record, warmUps: record.warmUps.map(withScenario), cells: record.cells.map(withScenario) }
 }
 
-/** The paths of the newest record of each kind that there is. */
+/** Older records call the scenario of a load its experiment. */
+function withScenario<T extends object>({ experiment, ...load }: T & { experiment?: ScenarioName }): object {
+  return experiment === undefined ? load : { scenario: experiment, ...load }
+}
+
+/** The path of the newest record of each part. */
 export function newestRecords(folder: string): string[] {
   if (!existsSync(folder)) return []
   const names = readdirSync(folder).sort()
@@ -153,7 +160,7 @@ export function newestRecords(folder: string): string[] {
   return newest.flatMap((name) => (name === undefined ? [] : [join(folder, name)]))
 }
 
-/** So that nobody reads half a file. */
+/** Writes a file by renaming, so that no reader ever sees half of it. */
 export function writeWhole(path: string, text: string): void {
   writeFileSync(`${path}.new`, text)
   renameSync(`${path}.new`, path)

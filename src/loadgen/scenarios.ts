@@ -1,57 +1,54 @@
-/** Every scenario by its name: what the clients of each role do, and on how large a stock. */
+/** Every scenario by its name: what the clients of each role do, and how much stock there is. */
 
 import { ROLES, type Role } from '../contract/operations.ts'
 import { browsing, buyingIn, SALE_STOCK, type SaleName, selling } from './behaviours.ts'
-import type { Behaviours, Extent } from './fleet.ts'
-import { OPERATIONS, type Planner, type Searches, takingTurns } from './workload.ts'
+import { callingInTurn, OPERATIONS, type Planner } from './calls.ts'
+import type { Searches } from './catalogue.ts'
+import type { Behaviours } from './fleet.ts'
 
-/** One operation each, or all four of them. */
-export const CALLING = [...OPERATIONS, 'all'] as const
-/** What goes on in a marketplace: clients act on what they were told. */
-export const SHOPPING = ['mixed', 'flash-sale', 'hot-item', 'wide-sale'] as const
-export const SCENARIOS = [...CALLING, ...SHOPPING] as const
-export type ScenarioName = (typeof SCENARIOS)[number]
+/** The original's: one operation each, or all four. */
+export const OPERATION_SCENARIOS = [...OPERATIONS, 'all'] as const
+/** What goes on in a marketplace: clients act on the replies they get. */
+export const MARKET_SCENARIOS = ['mixed', 'flash-sale', 'hot-item', 'wide-sale'] as const
+export const SCENARIO_NAMES = [...OPERATION_SCENARIOS, ...MARKET_SCENARIOS] as const
+export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
-/** A scenario, and how many clients there are of each of its roles. */
-export interface Load {
-  experiment: ScenarioName
-  clients: number
-}
-
-export interface Scenario extends Extent {
-  name: ScenarioName
-  /** Units of each item on sale at the start; unless given, as many as the scenario has. */
-  stock?: number | undefined
-}
-
-/** What a scenario is, however large. */
-export interface Play {
+export interface Scenario {
   behaviours: Behaviours
-  /** Units of each item on sale at the start; undefined: as the catalogue has it. */
+  /** Units of each item on sale at the start; undefined: the catalogue's. */
   stock?: number
 }
 
-export function isShopping(name: ScenarioName): boolean {
-  return SHOPPING.includes(name as (typeof SHOPPING)[number])
+/** A scenario, and the number of clients of each of its roles. */
+export interface Load {
+  scenario: ScenarioName
+  clients: number
+}
+
+export function isMarketScenario(name: ScenarioName): boolean {
+  return MARKET_SCENARIOS.includes(name as (typeof MARKET_SCENARIOS)[number])
 }
 
 /** The roles that a scenario's clients have. */
-export function rolesOf(name: ScenarioName): readonly Role[] {
+export function rolesIn(name: ScenarioName): readonly Role[] {
   if (name === 'all' || name === 'mixed') return ROLES
   return name === 'display_items_for_sale' || name === 'register_item_for_sale' ? ['seller'] : ['buyer']
 }
 
-/** Accounts of each role that such loads need; one at least, for whoever tries something out. */
+/** Accounts of each role that these loads need, at least one: a bench tries each operation once. */
 export function accountsFor(loads: readonly Load[]): Record<Role, number> {
   const most = (role: Role) =>
-    Math.max(1, ...loads.map(({ experiment, clients }) => (rolesOf(experiment).includes(role) ? clients : 0)))
+    Math.max(1, ...loads.map(({ scenario, clients }) => (rolesIn(scenario).includes(role) ? clients : 0)))
   return { seller: most('seller'), buyer: most('buyer') }
 }
 
-export function createPlays(planners: readonly Planner[], pickSearch: Searches): Readonly<Record<ScenarioName, Play>> {
+export function createScenarios(
+  planners: readonly Planner[],
+  pickSearch: Searches,
+): Readonly<Record<ScenarioName, Scenario>> {
   const single = OPERATIONS.map((name) => [name, calling(planners.filter(({ operation }) => operation === name))])
   return {
-    ...(Object.fromEntries(single) as Record<(typeof OPERATIONS)[number], Play>),
+    ...(Object.fromEntries(single) as Record<(typeof OPERATIONS)[number], Scenario>),
     all: calling(planners),
     mixed: { behaviours: { buyer: browsing(pickSearch), seller: selling } },
     'flash-sale': sale('flash-sale'),
@@ -60,12 +57,13 @@ export function createPlays(planners: readonly Planner[], pickSearch: Searches):
   }
 }
 
-function calling(planners: readonly Planner[]): Play {
-  const theirs = ROLES.map((role) => [role, planners.filter((planner) => planner.role === role)] as const)
-  const busy = theirs.filter(([, some]) => some.length > 0)
-  return { behaviours: Object.fromEntries(busy.map(([role, some]) => [role, takingTurns(some)])) }
+/** Each role calls its own operations in turn; a role without any has no clients. */
+function calling(planners: readonly Planner[]): Scenario {
+  const byRole = ROLES.map((role) => [role, planners.filter((planner) => planner.role === role)] as const)
+  const used = byRole.filter(([, own]) => own.length > 0)
+  return { behaviours: Object.fromEntries(used.map(([role, own]) => [role, callingInTurn(own)])) }
 }
 
-function sale(name: SaleName): Play {
+function sale(name: SaleName): Scenario {
   return { behaviours: { buyer: buyingIn(name) }, stock: SALE_STOCK }
 }

@@ -1,7 +1,7 @@
 /**
- * The systems under comparison: how each is started, on the same databases,
- * and what its processes have used. Each has a server for sellers and one for
- * buyers, in processes of their own.
+ * The systems under comparison: how to start each on the same databases, and
+ * how much processor time it has used. Each has a server for sellers and one
+ * for buyers, in processes of their own.
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
@@ -11,15 +11,19 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { howToInstall, NEEDS } from '../process/needs.ts'
-import { programArguments, SetUpError } from '../process/start.ts'
-import type { Urls } from './databases.ts'
+import { programArguments } from '../process/start.ts'
+import { SESSION_IDLE_S, type Urls } from './databases.ts'
 
+/** What the reports call each system, and say of it. */
 export const SYSTEMS = {
-  souk: 'souk: one event loop, requests gathered',
-  'queue-off': 'souk with the queue off: the same handlers, one statement a request',
-  threads: "threads.py: the report's architecture, a thread per connection, in Python",
-  pinned: 'threads.py on one CPU: the same, its interpreter lock kept from wandering between CPUs',
-  null: "the null server: souk's wire, no database, a canned reply at once",
+  souk: { label: 'souk', about: 'one event loop, requests gathered into batches' },
+  'queue-off': { label: 'souk with the queue off', about: 'the same handlers, one statement per request' },
+  threads: { label: 'threads.py', about: "the original's architecture, a thread per connection, in Python" },
+  pinned: {
+    label: 'threads.py on one CPU',
+    about: 'the same, pinned so that its interpreter lock does not move between CPUs',
+  },
+  null: { label: 'null server', about: "souk's wire without a database, a canned reply at once" },
 } as const
 export type SystemName = keyof typeof SYSTEMS
 export const SYSTEM_NAMES = Object.keys(SYSTEMS) as SystemName[]
@@ -28,28 +32,26 @@ export interface System {
   name: SystemName
   host: string
   ports: Record<Role, number>
-  /** Process ids by what the process is. */
+  /** Process ids by role. */
   processes: Record<Role, number>
-  /** How long the loop of a watched server was kept from turning, at most, since this was asked last. */
+  /** The longest time that the event loop of a watched server stood still since the last call of this. */
   longestStallMs(role: Role): Promise<number>
   stop(): Promise<void>
 }
 
 export interface SystemOptions {
   urls: Urls
-  /** What the null server answers, by operation. */
+  /** Results of the null server, by operation. */
   nullResults?: object
-  /** Connections of each pool of the systems that don't gather. */
+  /** Connections in each pool of the systems that don't gather. */
   poolSize?: number
   /** Whether souk watches its event loops, for `longestStallMs`. */
   watched?: boolean
 }
 
 const HOST = '127.0.0.1'
-/** Where the two servers of the pinned system run: not in each other's way if there is more than one CPU. */
+/** The CPUs of the two servers of the pinned system: different ones if there is more than one. */
 const CPU: Record<Role, string> = { seller: String(availableParallelism() - 1), buyer: '0' }
-/** Clients log in once, and some wait for long. */
-export const SESSION_IDLE_S = 3_600
 const START_MS = 15_000
 const THREADS = fileURLToPath(new URL('../../baseline/threads.py', import.meta.url))
 /** The unit of times in /proc, on every Linux that Node runs on. */
@@ -59,10 +61,13 @@ const TICKS_PER_S = 100
 export async function startSystem(name: SystemName, options: SystemOptions): Promise<System> {
   const children = ROLES.map((role) => startServer(name, role, options))
   try {
-    const [seller, buyer] = (await Promise.all(children.map(portOf))) as [number, number]
+    const [seller, buyer] = (await Promise.all(children.map(waitForPort))) as [number, number]
     const [sellerPid, buyerPid] = children.map((child) => child.pid) as [number, number]
     return {
-      ...{ name, host: HOST, ports: { seller, buyer }, processes: { seller: sellerPid, buyer: buyerPid } },
+      name,
+      host: HOST,
+      ports: { seller, buyer },
+      processes: { seller: sellerPid, buyer: buyerPid },
       longestStallMs: (role) => longestStallMs(children[ROLES.indexOf(role)] as ChildProcess),
       stop: () => stopAll(children),
     }
@@ -72,8 +77,8 @@ export async function startSystem(name: SystemName, options: SystemOptions): Pro
   }
 }
 
-/** Seconds of processor time a process has used, in user and kernel mode; undefined where the system doesn't tell. */
-export function cpuSecondsOf(pid: number): number | undefined {
+/** Processor time that a process has used, in user and kernel mode; undefined where there is no /proc. */
+export function readCpuSeconds(pid: number): number | undefined {
   if (!existsSync('/proc/self/stat')) return undefined
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
@@ -81,8 +86,8 @@ export function cpuSecondsOf(pid: number): number | undefined {
 }
 
 /**
- * A Python that has the MariaDB driver: the first on PATH need not be the one
- * that Debian's package belongs to. Throws `SetUpError`.
+ * A Python with the MariaDB driver. Debian's package belongs to /usr/bin/python3,
+ * which need not be the first on PATH. Throws `SetUpError`.
  */
 export function findPython(): { program: string; version: string } {
   for (const program of ['/usr/bin/python3', 'python3']) {
@@ -90,7 +95,7 @@ export function findPython(): { program: string; version: string } {
     const { status, stdout } = spawnSync(program, ['-c', question], { encoding: 'utf8' })
     if (status === 0) return { program, version: stdout.trim() }
   }
-  throw new SetUpError(`no Python with MySQLdb found, which threads.py needs; ${howToInstall(NEEDS.baseline)}`)
+  throw new SetUpError(`threads.py needs a Python with MySQLdb, and none was found; ${howToInstall(NEEDS.baseline)}`)
 }
 
 function startServer(
@@ -98,7 +103,7 @@ function startServer(
   role: Role,
   { urls, nullResults, poolSize, watched = false }: SystemOptions,
 ): ChildProcess {
-  const [program, ...rest] = commandOf(name, role, watched ? 'loadgen/children/watched' : 'server', poolSize)
+  const [program, ...rest] = commandLine(name, role, watched ? 'loadgen/children/watched' : 'server', poolSize)
   const environment = {
     SOUK_HOST: HOST,
     SOUK_SELLER_PORT: '0',
@@ -111,12 +116,12 @@ function startServer(
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
   return spawn(program, rest, {
     env: { ...Object.fromEntries(clean), ...environment },
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // a broken channel ends it, should we be killed
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // the server ends with the channel, should we be killed
     detached: true, // Ctrl-C is for us
   })
 }
 
-function commandOf(name: SystemName, role: Role, server: string, poolSize = 16): [string, ...string[]] {
+function commandLine(name: SystemName, role: Role, server: string, poolSize = 16): [string, ...string[]] {
   const node = process.execPath
   switch (name) {
     case 'souk':
@@ -132,8 +137,8 @@ function commandOf(name: SystemName, role: Role, server: string, poolSize = 16):
   }
 }
 
-/** The port that a server says it accepts connections on. */
-async function portOf(child: ChildProcess): Promise<number> {
+/** Waits until a server says that it accepts connections, and on which port. */
+async function waitForPort(child: ChildProcess): Promise<number> {
   let said = ''
   const listening = new Promise<number>((resolve) => {
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {

@@ -1,10 +1,10 @@
 /**
- * What the report published, by experiment: the averages of its ten runs, on a
- * machine of its own. Latency in milliseconds, throughput in operations a
- * second.
+ * The figures that the original published, by number of clients: averages of
+ * ten runs, on a machine of its own. Latency in milliseconds, throughput in
+ * operations per second.
  */
 
-import type { OperationName } from '../workload.ts'
+import type { OperationName } from '../calls.ts'
 
 export interface Published {
   latencyMs: number
