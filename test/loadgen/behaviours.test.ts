@@ -1,4 +1,4 @@
-/** Marketplace scenarios on a real server: they sell what there is and no more, and no wrong answer goes by. */
+/** Market scenarios on a real server: they sell what there is and no more, and notice every wrong reply. */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,7 +10,7 @@ import type { Refusal } from '../../src/contract/refusals.ts'
 import { withConnection } from '../../src/db/connect.ts'
 import { SHARES } from '../../src/loadgen/behaviours.ts'
 import { type Bench, openBench } from '../../src/loadgen/bench.ts'
-import type { Scenario, ScenarioName } from '../../src/loadgen/scenarios.ts'
+import type { RunSize } from '../../src/loadgen/fleet.ts'
 import type { System } from '../../src/loadgen/systems.ts'
 import { progress } from '../../src/process/progress.ts'
 import { DEFAULT_LIMITS } from '../../src/server/limits.ts'
@@ -18,7 +18,7 @@ import { listen } from '../../src/server/listener.ts'
 
 const BUYERS = 8
 
-describe('a marketplace scenario', () => {
+describe('a market scenario', () => {
   const home = mkdtempSync(join(tmpdir(), 'souk-'))
   let bench: Bench
   let souk: System
@@ -40,16 +40,16 @@ describe('a marketplace scenario', () => {
     rmSync(home, { recursive: true, force: true })
   })
 
-  function scenario(name: ScenarioName, clients: number, calls: number, stock?: number): Scenario {
-    return { name, clients, until: { calls }, pipeline: 1, stock }
+  function size(clients: number, calls: number, stock?: number): RunSize {
+    return { clients, until: { calls }, pipeline: 1, stock }
   }
 
   function rows<Row>(sql: string): Promise<Row[]> {
     return withConnection(bench.urls.product, (connection) => connection.query(sql))
   }
 
-  test('of users as they behave has every operation, about as often as it says', async () => {
-    const { operations, purchases } = await bench.run(souk, scenario('mixed', 4, 500), 1)
+  test('that mixes operations calls each of them, about as often as its share states', async () => {
+    const { operations, purchases } = await bench.run(souk, 'mixed', size(4, 500), 1)
     const named = new Set(Object.values(SHARES).flatMap((shares) => Object.keys(shares)))
     assert.deepEqual(Object.keys(operations).sort(), [...named].sort())
     const calls = Object.values(operations).reduce((sum, figures) => sum + figures.calls, 0)
@@ -64,9 +64,9 @@ describe('a marketplace scenario', () => {
     assert.ok((purchases?.calls ?? 0) > 10)
   })
 
-  test('sells all that there is and no more, when all want the same', async () => {
+  test('sells everything on sale and no more, when all buyers want the same items', async () => {
     const stock = 6
-    const { operations, purchases } = await bench.run(souk, scenario('flash-sale', BUYERS, 60, stock), 1)
+    const { operations, purchases } = await bench.run(souk, 'flash-sale', size(BUYERS, 60, stock), 1)
     const left = await rows<{ id: number; quantity: number }>('SELECT id, quantity FROM item WHERE id <= 11')
     assert.deepEqual(
       left.map(({ quantity }) => quantity),
@@ -76,11 +76,11 @@ describe('a marketplace scenario', () => {
     assert.equal(Number(sold[0]?.units), 10 * stock)
     const [made] = await rows<{ purchases: number }>('SELECT COUNT(*) AS purchases FROM purchase')
     assert.equal(purchases?.calls, made?.purchases)
-    assert.ok((operations.add_item_to_cart?.calls ?? 0) > 10 * stock, 'nobody was ever too late')
+    assert.ok((operations.add_item_to_cart?.calls ?? 0) > 10 * stock, 'no buyer was ever refused')
   })
 
-  test('has purchases that last as long as the calls they are made of', async () => {
-    const { operations, purchases, wallS } = await bench.run(souk, scenario('hot-item', BUYERS, 40), 1)
+  test('measures purchases that last as long as their calls', async () => {
+    const { operations, purchases, wallS } = await bench.run(souk, 'hot-item', size(BUYERS, 40), 1)
     const { add_item_to_cart: add, make_purchase: purchase } = operations
     assert.deepEqual([add?.calls, purchase?.calls, purchases?.calls], [160, 160, 160])
     const sum = (add?.meanUs ?? 0) + (purchase?.meanUs ?? 0)
@@ -88,9 +88,9 @@ describe('a marketplace scenario', () => {
     assert.ok((purchases?.wallS ?? 0) <= wallS)
   })
 
-  test('draws the same calls in runs of one number, and others in those of another', async () => {
+  test('draws the same calls in runs of the same round, and others in another round', async () => {
     const sold = async (number: number) => {
-      await bench.run(souk, scenario('wide-sale', BUYERS, 20), number)
+      await bench.run(souk, 'wide-sale', size(BUYERS, 20), number)
       return rows('SELECT buyer_id, item_id FROM purchase_line ORDER BY buyer_id, item_id')
     }
     const first = await sold(1)
@@ -99,10 +99,13 @@ describe('a marketplace scenario', () => {
     assert.notDeepEqual(await sold(2), first)
   })
 
-  /** A server of buyers that answers each operation alike, whatever happens in the database; but first, once, with these. */
+  /** A server that answers each operation alike, whatever is in the database; but first, once each, with these refusals. */
   async function dishonest(answers: Record<string, object | Refusal>, ...first: Refusal[]): Promise<System> {
     const listener = await listen({
-      ...{ host: '127.0.0.1', port: 0, limits: DEFAULT_LIMITS, log: () => {} },
+      host: '127.0.0.1',
+      port: 0,
+      limits: DEFAULT_LIMITS,
+      log: () => {},
       answer({ id = null, method }) {
         const answer = first.shift() ?? answers[method] ?? {}
         const reply = 'code' in answer ? encodeRefusal(id, answer as Refusal) : encodeResult(id, JSON.stringify(answer))
@@ -157,19 +160,19 @@ describe('a marketplace scenario', () => {
     ],
   ]
   for (const [what, answers, said] of lies) {
-    test(`fails for ${what}`, async () => {
+    test(`fails after ${what}`, async () => {
       const server = await dishonest(answers)
       try {
-        await assert.rejects(bench.run(server, scenario('hot-item', 2, 2), 1), said)
+        await assert.rejects(bench.run(server, 'hot-item', size(2, 2), 1), said)
       } finally {
         await server.stop()
       }
     })
   }
 
-  test('takes being told that an item is sold out for right', async () => {
+  test('accepts a refusal of an item that is sold out', async () => {
     const server = await dishonest({ add_item_to_cart: { ...outOfStock, details: short } })
-    const { operations, purchases } = await bench.run(server, scenario('hot-item', 2, 10), 1)
+    const { operations, purchases } = await bench.run(server, 'hot-item', size(2, 10), 1)
     await server.stop()
     assert.deepEqual(
       [operations.add_item_to_cart?.calls, operations.make_purchase, purchases],
@@ -177,18 +180,18 @@ describe('a marketplace scenario', () => {
     )
   })
 
-  test('comes back to a server that is overloaded, when it says, and has waited for it', async () => {
+  test('calls an overloaded server again after the delay that it gives, and counts that as latency', async () => {
     const overloaded = { code: 'overloaded', message: '', details: { retry_after_ms: 50 } } as const
     const server = await dishonest({ add_item_to_cart: { ...outOfStock, details: short } }, overloaded, overloaded)
-    const run = await bench.run(server, scenario('hot-item', 1, 5), 1)
+    const run = await bench.run(server, 'hot-item', size(1, 5), 1)
     await server.stop()
     assert.equal(run.overloaded, 2)
     assert.equal(run.operations.add_item_to_cart?.calls, 5)
     assert.ok((run.operations.add_item_to_cart?.maxUs ?? 0) >= 2 * 49_000)
   })
 
-  test('is none for the null server', async () => {
+  test('does not run on the null server', async () => {
     const system = await bench.start('null')
-    await assert.rejects(bench.run(system, scenario('hot-item', 2, 2), 1), /no marketplace/)
+    await assert.rejects(bench.run(system, 'hot-item', size(2, 2), 1), /no marketplace/)
   })
 })

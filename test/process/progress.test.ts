@@ -167,9 +167,8 @@ describe('on a terminal', () => {
   })
 
   function start(program: 'souk-server' | 'souk-load', ...rest: string[]): Terminal {
-    const path = fileURLToPath(
-      new URL(`../../src/${program === 'souk-server' ? 'server' : 'bin/souk-load'}.ts`, import.meta.url),
-    )
+    const source = program === 'souk-load' ? 'loadgen' : `bin/${program}`
+    const path = fileURLToPath(new URL(`../../src/${source}.ts`, import.meta.url))
     const env = { SOUK_HOME: home, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0', SOUK_LIMIT_CONNECTIONS: '100' }
     terminal = openTerminal({ command: process.execPath, args: [...NODE, path, ...rest], cwd: home, env, columns: 120 })
     return terminal

@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { renderMarket } from '../../src/loadgen/pages/market.ts'
-import { renderStudy } from '../../src/loadgen/pages/replication.ts'
 import { isMarket, loadRecord } from '../../src/loadgen/record.ts'
+import { renderMarket } from '../../src/loadgen/reports/market.ts'
+import { renderReplication } from '../../src/loadgen/reports/replication.ts'
 
 const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const readme = readFileSync(root('README.md'), 'utf8')
@@ -17,7 +17,7 @@ function pagesOfRecordsIn(text: string): string {
   assert.ok(names.size > 0, 'no record is named')
   const pages = [...names].map((name) => {
     const record = loadRecord(root(`results/${name}`))
-    return isMarket(record) ? renderMarket(record, name) : renderStudy(record, name)
+    return isMarket(record) ? renderMarket(record, name) : renderReplication(record, name)
   })
   return pages.join('')
 }

@@ -7,10 +7,10 @@
 import { CallRefused } from '../../src/client/connection.ts'
 import type { Name, Result, Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
-import type { Random } from '../../src/loadgen/workload.ts'
+import type { Random } from '../../src/loadgen/random.ts'
+import { below, oneOf, someOf } from '../../src/loadgen/random.ts'
 import { anItem } from './clients.ts'
-import type { ClientParams, LedgerClient } from './ledger-clients.ts'
-import { below, oneOf, someOf } from './random.ts'
+import type { Client, Parameters } from './ledger-clients.ts'
 
 export interface FlashSaleOptions {
   sellers: readonly LedgerClient<'seller'>[]

@@ -10,8 +10,7 @@ import type { Connection } from 'mariadb'
 import { type Arguments, CallRefused, ConnectionLost } from '../../src/client/connection.ts'
 import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
-import { withConnection } from '../../src/db/connect.ts'
-import { isWrite, readState, type State, violationsOf, type Write } from '../../src/loadgen/audit.ts'
+import { findViolations, isWrite, readSnapshot, type Snapshot, type Write } from '../../src/loadgen/audit.ts'
 import type { TestMarketplace } from './marketplace.ts'
 import { type AccountSession, openSessions } from './sessions.ts'
 
@@ -53,26 +52,26 @@ async function createAccounts(customer: Connection, role: Role, count: number): 
 /** The rows from before the first call, and every call since that wrote or may have written. */
 export class AuditedLedger {
   readonly #url: string
-  readonly #before: State
-  readonly #writes: Write[] = []
+  readonly #before: Snapshot
+  readonly #ledger: Write[] = []
 
-  private constructor(url: string, before: State) {
+  private constructor(url: string, before: Snapshot) {
     this.#url = url
     this.#before = before
   }
 
-  static async open({ urls }: TestMarketplace): Promise<AuditedLedger> {
-    return new AuditedLedger(urls.product, await readState(urls.product))
+  static async open({ urls }: TestMarketplace): Promise<Books> {
+    return new Books(urls.product, await readSnapshot(urls.product))
   }
 
   enter(write: Write): void {
     this.#writes.push(write)
   }
 
-  /** Fails if the database differs from the ledger. All calls must have been answered. Resolves to the rows. */
-  async audit(): Promise<State> {
-    const after = await readState(this.#url)
-    const violations = violationsOf(this.#before, after, this.#writes)
+  /** Fails if the database is not as the books have it. All calls must have been answered. */
+  async audit(): Promise<Snapshot> {
+    const after = await readSnapshot(this.#url)
+    const violations = findViolations(this.#before, after, this.#ledger)
     assert.ok(
       violations.length === 0,
       [`${violations.length} violations`, ...violations.slice(0, MOST_SHOWN)].join('\n'),

@@ -9,12 +9,13 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { CallRefused } from '../../src/client/connection.ts'
 import type { Role } from '../../src/contract/operations.ts'
+import { below } from '../../src/loadgen/random.ts'
 import { anItem, Caller } from '../support/clients.ts'
 import { FlashSale } from '../support/flash-sale.ts'
 import { KEYED_CALLS, KEYED_OPERATIONS, type RoleCallers } from '../support/keyed-calls.ts'
 import { AuditedLedger, type LedgerClient, openLedgerClients, WITHOUT_KEY } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { below, ROUNDS, seedRandom } from '../support/random.ts'
+import { diceOf, ROUNDS } from '../support/random.ts'
 
 const BUYERS = 200
 const SELLERS = 4

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CallRefused } from '../../src/client/connection.ts'
 import { RetryingClient } from '../../src/client/retrying.ts'
 import { operationsByName, type Role } from '../../src/contract/operations.ts'
+import { below, oneOf } from '../../src/loadgen/random.ts'
 import { anItem, Caller } from '../support/clients.ts'
 import {
   DatabaseProxy,
@@ -25,7 +26,8 @@ import { FaultyLink } from '../support/faulty-link.ts'
 import { KEYED_CALLS, KEYED_OPERATIONS, type RoleCallers } from '../support/keyed-calls.ts'
 import { AuditedLedger, type LedgerClient, newKey, openLedgerClients, WITHOUT_KEY } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { below, oneOf, ROUNDS, seedRandom } from '../support/random.ts'
+import { FaultyLink } from '../support/proxy.ts'
+import { diceOf, ROUNDS } from '../support/random.ts'
 
 /** How long a retrying client goes on. Long, since the machine may be busy. */
 const PATIENCE_MS = 40_000

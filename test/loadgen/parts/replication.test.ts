@@ -1,34 +1,28 @@
-/** The study from end to end, at its smallest, as a program: what it writes, and that its page says what its record says. */
+/** The replication from end to end, at its smallest, as a program: its record, and a report that agrees with it. */
 
 import assert from 'node:assert/strict'
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
-import { loadRecord, type Study } from '../../../src/loadgen/record.ts'
+import { loadRecord, type ReplicationRecord } from '../../../src/loadgen/record.ts'
+import { SOUK_LOAD, soukLoad } from '../../support/souk-load.ts'
 import { openTerminal } from '../../support/terminal.ts'
 
-const PROGRAM = [
-  `--import=${import.meta.resolve('tsx')}`,
-  fileURLToPath(new URL('../../../src/loadgen.ts', import.meta.url)),
-]
 const SYSTEMS = ['souk', 'queue-off', 'threads', 'pinned', 'null']
-const EXPERIMENTS = ['get_seller_rating', 'search_items', 'display_items_for_sale', 'register_item_for_sale', 'all']
-const OPERATIONS = EXPERIMENTS.slice(0, 4)
+const SCENARIOS = ['get_seller_rating', 'search_items', 'display_items_for_sale', 'register_item_for_sale', 'all']
+const OPERATIONS = SCENARIOS.slice(0, 4)
 
-describe('the study', () => {
+describe('the replication', () => {
   const home = mkdtempSync(join(tmpdir(), 'souk-'))
   const results = join(home, 'results')
   let drawn: string
-  let study: Study
-  let page: string
+  let record: ReplicationRecord
+  let report: string
 
   before(async () => {
-    const args = [...PROGRAM, 'study', '--profile', 'tiny', '--results', results]
+    const args = [...SOUK_LOAD, 'study', 'replication', '--profile', 'tiny', '--results', results]
     const terminal = openTerminal({
       command: process.execPath,
       args,
@@ -38,22 +32,22 @@ describe('the study', () => {
     })
     assert.equal(await terminal.ended, 0, terminal.screen())
     drawn = terminal.raw
-    const [record = ''] = readdirSync(results).filter((name) => name.endsWith('.json'))
-    study = loadRecord(join(results, record)) as Study
-    page = readFileSync(join(results, 'README.md'), 'utf8')
+    const [file = ''] = readdirSync(results).filter((name) => name.endsWith('.json'))
+    record = loadRecord(join(results, file)) as ReplicationRecord
+    report = readFileSync(join(results, 'README.md'), 'utf8')
   })
   after(() => rmSync(home, { recursive: true, force: true }))
 
-  test('has a cell for every system, load and experiment, with as many runs as were asked for', () => {
+  test('has a cell for every system and load, with all its runs', () => {
     const expected = SYSTEMS.flatMap((system) =>
-      EXPERIMENTS.flatMap((experiment) => [1, 2, 3].map((clients) => `${system} ${experiment} ${clients}`)),
+      SCENARIOS.flatMap((scenario) => [1, 2, 3].map((clients) => `${system} ${scenario} ${clients}`)),
     )
-    const actual = study.cells.map(({ system, experiment, clients }) => `${system} ${experiment} ${clients}`)
+    const actual = record.cells.map(({ system, scenario, clients }) => `${system} ${scenario} ${clients}`)
     assert.deepEqual(actual.sort(), expected.sort())
-    for (const { runs } of study.cells) assert.equal(runs.length, 2)
+    for (const { runs } of record.cells) assert.equal(runs.length, 2)
   })
 
-  test('shows on a terminal each step of its plans', () => {
+  test('shows every step of its plans on a terminal', () => {
     for (const [plan, steps] of Object.entries({ 'sweeping pools': 2 * 4, 'warming up': 5 * 4, runs: 15 * 5 * 2 })) {
       const done = [...drawn.matchAll(new RegExp(`\\r\\x1b\\[K${plan} (\\d+)/${steps}\\b`, 'g'))].map(([, count]) =>
         Number(count),
@@ -62,21 +56,21 @@ describe('the study', () => {
     }
   })
 
-  test('lets the systems take turns, each the first in half of the rounds', () => {
+  test('lets the systems take turns, each first in half of the rounds', () => {
     const orders = (system: string) =>
-      study.cells
-        .filter((cell) => cell.system === system && cell.experiment === 'search_items' && cell.clients === 1)
+      record.cells
+        .filter((cell) => cell.system === system && cell.scenario === 'search_items' && cell.clients === 1)
         .flatMap(({ runs }) => runs.map(({ order }) => order))
     const [souk = [], nulls = []] = [orders('souk'), orders('null')]
     assert.equal((nulls[0] as number) - (souk[0] as number), SYSTEMS.length - 1)
     assert.equal((souk[1] as number) - (nulls[1] as number), SYSTEMS.length - 1)
   })
 
-  test('counts every call of every client, and keeps each in the histogram', () => {
-    for (const { experiment, clients, runs } of study.cells) {
+  test('counts every call of every client, and keeps each in a histogram', () => {
+    for (const { scenario, clients, runs } of record.cells) {
       for (const { operations } of runs) {
         const figures = Object.values(operations)
-        const expected = experiment === 'all' ? clients * 2 * 20 : clients * 20
+        const expected = scenario === 'all' ? clients * 2 * 20 : clients * 20
         assert.equal(
           figures.reduce((sum, { calls }) => sum + calls, 0),
           expected,
@@ -91,19 +85,19 @@ describe('the study', () => {
     }
   })
 
-  test("obeys Little's law at the load it had, for calls follow each other without a pause", () => {
-    for (const { experiment, clients, runs } of study.cells) {
-      if (experiment === 'all') continue
+  test("obeys Little's law: never more calls in flight than clients", () => {
+    for (const { scenario, clients, runs } of record.cells) {
+      if (scenario === 'all') continue
       for (const { operations } of runs) {
         for (const { calls, wallS, meanUs } of Object.values(operations)) {
-          assert.ok(((calls / wallS) * meanUs) / 1e6 <= clients * 1.02, 'more calls under way than there were clients')
+          assert.ok(((calls / wallS) * meanUs) / 1e6 <= clients * 1.02, 'more calls in flight than clients')
         }
       }
     }
   })
 
-  test('says on its page what its record says', () => {
-    const [, sideBySide = ''] = page.split('## Side by side')
+  test('writes a report with the figures of its record', () => {
+    const [, sideBySide = ''] = report.split('## Side by side')
     const heads = sideBySide.split('\n').find((line) => line.startsWith('|')) ?? ''
     assert.match(
       heads,
@@ -115,10 +109,10 @@ describe('the study', () => {
         .find((line) => line.startsWith(`| ${name} |`))
         ?.split('|')
         .map((cell) => Number(cell.replace(/[×,\s]/g, '')))
-    for (const experiment of EXPERIMENTS) {
+    for (const scenario of SCENARIOS) {
       for (const clients of [1, 2, 3]) {
-        const [, , ...shown] = row(`${experiment}, ${clients}`) ?? []
-        const perS = SYSTEMS.map((system) => middleThroughput(study, system, experiment, clients))
+        const [, , ...shown] = row(`${scenario}, ${clients}`) ?? []
+        const perS = SYSTEMS.map((system) => middleThroughput(record, system, scenario, clients))
         const [souk = 0, ...others] = perS
         const expected = [...perS, ...others.map((other) => souk / other)]
         for (const [index, exact] of expected.entries()) near(shown[index], exact)
@@ -126,94 +120,44 @@ describe('the study', () => {
     }
     for (const operation of OPERATIONS) {
       assert.ok(
-        page.includes(`${operation} ${study.replyBytes[operation as 'search_items'].toLocaleString('en')} bytes`),
+        report.includes(`${operation} ${record.replyBytes[operation as 'search_items'].toLocaleString('en')} bytes`),
       )
     }
-    for (const observation of [1, 2, 3, 4]) assert.ok(page.includes(`**Observation ${observation}:`))
+    for (const observation of [1, 2, 3, 4]) assert.ok(report.includes(`**Observation ${observation}:`))
   })
 
-  test('renders the same page from the record again, and another one from another record', () => {
+  test('writes the same report from the same record again, and another one from another record', () => {
     assert.equal(soukLoad(home, 'report', '--results', results).status, 0)
-    assert.equal(readFileSync(join(results, 'README.md'), 'utf8'), page)
-    const slower = structuredClone(study)
+    assert.equal(readFileSync(join(results, 'README.md'), 'utf8'), report)
+    const slower = structuredClone(record)
     for (const { runs } of slower.cells)
       for (const { operations } of runs) for (const figures of Object.values(operations)) figures.wallS *= 2
     const elsewhere = join(home, 'study-slower.json')
     writeFileSync(elsewhere, JSON.stringify(slower))
     assert.equal(soukLoad(home, 'report', elsewhere, '--results', results).status, 0)
-    assert.notEqual(readFileSync(join(results, 'README.md'), 'utf8'), page)
+    assert.notEqual(readFileSync(join(results, 'README.md'), 'utf8'), report)
   })
 
-  test('has replies as large as they should be', () => {
-    const { search_items: search, display_items_for_sale: listing } = study.replyBytes
+  test('captures replies of the size that they should have', () => {
+    const { search_items: search, display_items_for_sale: listing } = record.replyBytes
     assert.ok(search > 20 * 100 && listing > 10 * 100 && search > listing)
   })
 
-  test('leaves nothing running, and nothing but its databases', () => {
+  test('leaves nothing running, and nothing behind but its databases', () => {
     assert.deepEqual(readdirSync(join(home, 'study')).sort(), ['mariadb', 'mariadb.log', 'tmp'])
     assert.equal(existsSync(join(home, 'study', 'mariadb', 'pid')), false)
   })
 })
 
-describe('souk-load', () => {
-  const home = mkdtempSync(join(tmpdir(), 'souk-'))
-  after(() => rmSync(home, { recursive: true, force: true }))
-
-  test('runs one scenario, with calls pipelined, and prints a row for each run', () => {
-    const scenario = ['--scenario', 'search_items', '--clients', '2', '--calls', '30', '--runs', '2', '--pipeline', '5']
-    const { status, stdout, stderr } = soukLoad(home, 'run', ...scenario)
-    assert.equal(status, 0, stderr)
-    assert.match(stdout, /^search_items\n/)
-    assert.equal(stdout.match(/^\| [12] \| 60 \|/gm)?.length, 2)
-  })
-
-  test('stops on Ctrl-C, and leaves nothing running', async () => {
-    const environment = { PATH: process.env.PATH, SOUK_HOME: home }
-    const load = spawn(process.execPath, [...PROGRAM, 'run', '--clients', '20', '--runs', '100'], {
-      ...{ cwd: home, env: environment },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    let said = ''
-    for await (const text of load.stderr) {
-      if (said === '') load.kill('SIGINT')
-      said += text
-    }
-    assert.equal(load.exitCode ?? (await once(load, 'exit'))[0], 130)
-    assert.match(said, /interrupted/)
-    assert.equal(existsSync(join(home, 'study', 'owner')), false)
-    assert.equal(existsSync(join(home, 'study', 'mariadb', 'pid')), false)
-  })
-
-  test('names everything that is wrong with its options, exit 2', () => {
-    const { status, stderr } = soukLoad(home, 'run', '--clients', '0', '--scenario', 'steal_items')
-    assert.equal(status, 2)
-    assert.match(stderr, /--scenario/)
-    assert.match(stderr, /--clients/)
-  })
-
-  test('tells of an unknown command, an unknown option and a missing study, exit 2', () => {
-    for (const wrong of [['stud'], ['study', '--ful'], ['report', '--results', home]]) {
-      const { status, stderr } = soukLoad(home, ...wrong)
-      assert.equal(status, 2, stderr)
-      assert.match(stderr, /^souk: .+/)
-    }
-  })
-})
-
-function soukLoad(home: string, ...rest: string[]): SpawnSyncReturns<string> {
-  const environment = { PATH: process.env.PATH, SOUK_HOME: home }
-  return spawnSync(process.execPath, [...PROGRAM, ...rest], { cwd: home, env: environment, encoding: 'utf8' })
-}
-
-function middleThroughput({ cells }: Study, system: string, experiment: string, clients: number): number {
-  const cell = cells.find((one) => one.system === system && one.experiment === experiment && one.clients === clients)
+function middleThroughput({ cells }: ReplicationRecord, system: string, scenario: string, clients: number): number {
+  const cell = cells.find((one) => one.system === system && one.scenario === scenario && one.clients === clients)
   const [a = 0, b = 0] = (cell?.runs ?? []).map(({ operations }) =>
     Object.values(operations).reduce((sum, { calls, wallS }) => sum + calls / wallS, 0),
   )
   return (a + b) / 2
 }
 
-/** The page has three digits of each number. */
+/** The report has three digits of each number. */
 function near(shown: number | undefined, exact: number): void {
   assert.ok(Math.abs((shown ?? 0) / exact - 1) < 0.006, `${shown} is shown for ${exact}`)
 }

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../../../src/client/connection.ts'
-import { seeded } from '../../../src/loadgen/workload.ts'
+import { seeded } from '../../../src/loadgen/random.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
 import type { AccountSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
