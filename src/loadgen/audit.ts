@@ -155,7 +155,7 @@ function* checkKeys(ledger: Ledger, before: Snapshot, after: Snapshot): Generato
   for (const { role, account_id, idempotency_key, answer } of after.idempotency) {
     const name = keyName(role, account_id, idempotency_key)
     if (stored.has(name)) yield `two answers are stored for the key ${name}`
-    if (!used.has(name) && !old.has(name)) yield `an answer is stored for the key ${name}, which nobody used`
+    if (!used.has(name) && !old.has(name)) yield `an answer is stored for the key ${name}, which was never used`
     stored.set(name, answer)
   }
   for (const [name, calls] of used) {
@@ -248,7 +248,8 @@ function* checkPostings({ item, item_keyword }: Snapshot): Generator<string> {
     const actual = (under.get(id) ?? []).map((row) => `${row.category}/${row.keyword}`).sort()
     under.delete(id)
     if (actual.join('\n') !== expected.join('\n')) {
-      yield `item ${id}, ${quantity} on sale, is indexed under [${actual.join(', ')}], should be under [${expected.join(', ')}]`
+      yield `item ${id}, ${quantity} on sale, is indexed under [${actual.join(', ')}], ` +
+        `should be under [${expected.join(', ')}]`
     }
   }
   for (const id of under.keys()) yield `item ${id} is indexed, but is missing`
@@ -325,7 +326,8 @@ function* checkVotes(before: Snapshot, after: Snapshot, written: Written): Gener
     const possible = [...last.map(({ params }) => params.vote), ...(maybeNone ? [began.get(name)] : [])]
     if (votes.length > 1) yield `${votes.length} votes of ${name}`
     else if (!possible.includes(votes[0])) {
-      yield `the vote of ${name} is ${votes[0] ?? 'missing'}, should be ${possible.map((vote) => vote ?? 'none').join(' or ')}`
+      const expected = possible.map((vote) => vote ?? 'none').join(' or ')
+      yield `the vote of ${name} is ${votes[0] ?? 'missing'}, should be ${expected}`
     }
     if (votes.length > 0 && !purchased.has(name)) yield `a vote of ${name}, which the buyer never purchased`
   }

@@ -8,28 +8,27 @@ import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { connectionOptions, withConnection } from '../db/connect.ts'
-import { applySchema, createDatabase, type DatabaseName } from '../db/schema.ts'
-import { SetUpError } from '../process/start.ts'
+import { SetUpError } from '../db/private.ts'
+import { applySchema, createDatabase, type DatabaseName, withConnection } from '../db/schema.ts'
+import { connectionOptions } from '../db.ts'
+import { ITEM_COLUMNS } from '../server/market/catalogue.ts'
 import { SESSION_LIFE } from '../server/market/sessions.ts'
 import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, sellerScore } from './catalogue.ts'
 import type { Session } from './fleet.ts'
 
 export type Urls = Record<DatabaseName, string>
 
-/** Clients log in once, and may be idle for long between their runs. */
+/** How long sessions may be idle in seconds: clients log in once for the whole study. */
 export const SESSION_IDLE_S = 3_600
 /** Databases of this prefix are a study's, and may be emptied. */
 const OURS = 'souk_study_'
 /** The tables that a run may change: filled by the catalogue, or empty at the start. */
 const FILLED = ['item', 'item_keyword', 'seller_score'] as const
 const EMPTIED = ['cart', 'saved_cart', 'purchase', 'purchase_line', 'feedback', 'buyer_score', 'idempotency'] as const
-const ITEM_COLUMNS =
-  'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 const SELLER_IDS = Array.from({ length: CATALOGUE.sellers }, (_, index) => index + 1)
 /** Items per batch of INSERTs when a database is filled. */
 const CHUNK_ITEMS = 10_000
-/** How long to wait for InnoDB to purge, and what remains then that does not disturb. */
+/** How long to wait until InnoDB has purged old versions of rows, except for this many. */
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
 

@@ -102,7 +102,7 @@ export function checkOptions<O extends Options>(options: O, typed: Record<string
   )
 }
 
-/** The part of the study as typed; `report` is an old name of the replication. Ends the process if there is no such part. */
+/** The part of the study as typed; `report` is an old name of the replication. Ends the process, exit 2, for any other. */
 export function checkPart(typed: string = 'replication'): PartName {
   const part = typed === 'report' ? 'replication' : PART_NAMES.find((name) => name === typed)
   return part ?? fail([`unknown part "${typed}": ${PART_NAMES.join(' or ')}`], 2)

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
- * A seller who lists all items again and again, in a process of its own, for
- * parsing a long listing would keep the load generator from its other clients.
- * Says so when the first listing has come; ends with its parent.
+ * A seller that lists all items again and again. It is a process of its own
+ * because parsing a long listing would hold up the load generator's other
+ * clients. Prints a line when the first listing has arrived; ends with its
+ * parent.
  */
 
 import { connect } from '../../client/connection.ts'

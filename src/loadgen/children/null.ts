@@ -1,10 +1,9 @@
 #!/usr/bin/env node
-
 /**
- * The null server: the wire of a souk server and nothing behind it. It answers
- * each operation at once with one canned result, given to it as JSON by
- * operation in SOUK_NULL_RESULTS. What a load generator reaches against it is
- * the ceiling of that load generator on that machine.
+ * The null server: souk's wire and nothing behind it. It answers each operation
+ * at once with a canned result, given as JSON, by operation, in
+ * SOUK_NULL_RESULTS. The throughput that a load generator reaches against it is
+ * the load generator's ceiling on this machine.
  */
 
 import { encodeRefusal, encodeResult, type Request } from '../../contract/protocol.ts'
@@ -20,7 +19,7 @@ const results = new Map(Object.entries(canned).map(([operation, result]) => [ope
 function answer({ id = null, method }: Request) {
   const result = results.get(method)
   if (result !== undefined) return { weight: 1, reply: encodeResult(id, result) }
-  return { weight: 1, reply: encodeRefusal(id, { code: 'unknown_method', message: 'nothing canned for it' }) }
+  return { weight: 1, reply: encodeRefusal(id, { code: 'unknown_method', message: 'no canned result for it' }) }
 }
 
 const listener = await listen({ host: '127.0.0.1', port: 0, limits: DEFAULT_LIMITS, answer, log: console.error })

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * A server whose event loop is watched from within. It tells its parent what
- * was seen: each message is answered with the longest time that the loop did
- * not turn since the last one.
+ * A server that watches its own event loop. It answers each message of its
+ * parent with the longest time that the loop stood still since the message
+ * before.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'

@@ -65,13 +65,13 @@ export function renderMarket(record: MarketRecord, source: string): string {
 }
 
 function introduction(record: MarketRecord, source: string): string {
-  const { sales, saleStock } = record
+  const { 'flash-sale': flash, 'wide-sale': wide } = record.sales
   const scenarios = [
     '`mixed`: N buyers and N sellers, who behave as users do.',
-    `\`flash-sale\`: buyers put 1 to ${sales['flash-sale'].mostLines} of ${sales['flash-sale'].items} items into their carts, ` +
-      'one unit of each, and purchase them, again and again.',
+    `\`flash-sale\`: buyers put 1 to ${flash.mostLines} of ${flash.items} items into their carts, one unit of each, ` +
+      'and purchase them, again and again.',
     '`hot-item`: the same with one unit of one item, the same for all.',
-    `\`wide-sale\`: the same with one unit of any of ${count(sales['wide-sale'].items)} items.`,
+    `\`wide-sale\`: the same with one unit of any of ${count(wide.items)} items.`,
   ]
   return `# Results: a marketplace under load
 
@@ -83,7 +83,7 @@ The scenarios, whose clients are closed loops without think time and act on the 
 
 ${list(scenarios)}
 
-A sale starts with ${count(saleStock)} units of each item, more than any run sells.`
+A sale starts with ${count(record.saleStock)} units of each item, more than any run sells.`
 }
 
 /** What souk should reach, each at the largest load of its scenario. */
@@ -191,8 +191,8 @@ function latencies(record: MarketRecord): string {
     ]
   })
   const heads = ['cell', 'call: p50 ms', 'p95 ms', 'p99 ms', 'max ms', 'purchases/s', 'purchase: p50 ms', 'p99 ms']
-  return `Latencies of the calls of all runs together. A purchase lasts from its first \`add_item_to_cart\` to the reply to
-\`make_purchase\`; in \`mixed\` its buyer browses in between.
+  return `Latencies of the calls of all runs together. A purchase lasts from its first \`add_item_to_cart\` to the reply
+to \`make_purchase\`; in \`mixed\` its buyer browses in between.
 
 ${table(heads, rows)}`
 }
@@ -209,9 +209,9 @@ function shares(record: MarketRecord): string {
     formatShare(averageFigures(cell, name as AnyOperation).calls / calls),
   ])
   const heads = ['operation', ...Object.keys(record.shares).map((role) => `of a ${role}'s calls`), 'of all calls, souk']
-  return `A client of \`mixed\` draws each next operation by these shares. An operation that is not possible yet is replaced by
-one that makes it possible: a purchase with an empty cart by an \`add_item_to_cart\`, that one by a search, and so on.
-The last column is the share of the calls made at ${describeClients('mixed', cell.clients)}.
+  return `A client of \`mixed\` draws each next operation by these shares. An operation that is not possible yet is replaced
+by one that makes it possible: a purchase with an empty cart by an \`add_item_to_cart\`, that one by a search, and
+so on. The last column is the share of the calls made at ${describeClients('mixed', cell.clients)}.
 
 ${table(heads, rows)}`
 }
@@ -236,8 +236,8 @@ ${table(heads, rows)}`
 }
 
 function checks({ cells }: MarketRecord): string {
-  return `Little's law: throughput × mean latency / clients. Every reply was checked against the earlier replies to its client;
-a refusal was right only for an item that others had bought meanwhile. After each run an auditor compared the database
+  return `Little's law: throughput × mean latency / clients. Every reply was checked against the earlier replies to its
+client; a refusal was right only for an item that others had bought meanwhile. After each run an auditor compared the database
 with the replies to all clients: stock, purchases and their lines, keys and their answers, votes, scores, carts, the
 keyword index. Any violation would have ended the study.
 
@@ -249,7 +249,8 @@ function setUp(record: MarketRecord): string {
   const facts = [
     `Catalogue, restored before each run: ${describeCatalogue(record)}; in \`mixed\` 1 to 50 units of each item. ` +
       'No carts, purchases, votes or keys.',
-    `Searches: ${describeSearches(record)}. Items that sellers of \`mixed\` register are in categories that are never searched.`,
+    `Searches: ${describeSearches(record)}.`,
+    'Items that sellers of `mixed` register are in categories that are never searched.',
     'Every keyed operation carried a new key, on every system.',
     `Each client had an account and a session before the first run. A run lasted ${untils.join(' or ')}; ` +
       'purchases in progress were then completed.',

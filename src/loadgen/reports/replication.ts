@@ -137,8 +137,8 @@ function comparison(record: ReplicationRecord, clients: number): string {
     ]
   })
   const heads = ['operation, system', 'latency ms', 'ops/s', 'ops/s, souk : this', 'latency, souk : this']
-  return `Averages of the runs. **The original's figures come from another machine** and from MySQL: compare shapes, not sizes.
-The ratios are between systems measured here, in turn. A run lasted ${describeLengths(record, clients)}.
+  return `Averages of the runs. **The original's figures come from another machine** and from MySQL: compare shapes, not
+sizes. The ratios are between systems measured here, in turn. A run lasted ${describeLengths(record, clients)}.
 
 ${table(heads, rows)}`
 }
@@ -155,11 +155,11 @@ function describeLengths(record: ReplicationRecord, clients: number): string {
 }
 
 function checks({ cells }: ReplicationRecord): string {
-  return `Little's law: throughput × mean latency / clients. Every reply was checked, except those of the null server, whose
-results never change: a search had to find exactly the expected items in their order, a rating had to be that
-seller's, a listing had to have items of that seller, none twice. After each run that registered items, the database
-had exactly the new items that were acknowledged. Where the load generator was busy all the time, the system may be
-capable of more.
+  return `Little's law: throughput × mean latency / clients. Every reply was checked, except those of the null
+server, which are always the same: a search had to find exactly the right items in their order, a rating had to be
+that seller's, a listing had to have items of that seller, none twice. After each run that registered items, the
+database had exactly the new items that were acknowledged. Where the load generator was busy all the time, the system
+may be capable of more.
 
 ${checksTable(cells)}`
 }

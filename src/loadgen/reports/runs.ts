@@ -40,11 +40,10 @@ export function runTable(cell: Cell, subject: Subject): string {
   const rows = figuresByRun(cell, subject).map((figures, index) => formatRow(String(index + 1), figures))
   const average = formatRow('**Average**, percentiles of all calls', averageFigures(cell, subject))
   const histogram = merge(cell.runs.flatMap((run) => summariesIn(run, subject)))
-  const p999 =
-    histogram.totalCount < P999_CALLS
-      ? ''
-      : `\n\np99.9 of all ${number(histogram.totalCount)} calls: ${number(histogram.getValueAtPercentile(99.9) / 1_000)} ms.`
-  return `${table(HEADS, [...rows, average])}${p999}`
+  const runs = table(HEADS, [...rows, average])
+  if (histogram.totalCount < P999_CALLS) return runs
+  const p999Ms = histogram.getValueAtPercentile(99.9) / 1_000
+  return `${runs}\n\np99.9 of all ${number(histogram.totalCount)} calls: ${number(p999Ms)} ms.`
 }
 
 function formatRow(name: string, figures: Figures): string[] {

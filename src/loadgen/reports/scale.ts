@@ -87,9 +87,9 @@ function searches(scale: ScaleRecord): string {
     ...[small, large].map((items) => `searches/s, ${count(items)} items`),
     'p50, large : small',
   ]
-  return `The same searches in two catalogues, each on a souk of its own. Both have the same categories, keywords and sellers, so
-a keyword has ${number(large / small)} times as many items in the large one. Every reply was exactly the right one. The tables and
-indexes of the large one take ${number(scale.largeBytes / 2 ** 20)} MiB; filling them took ${number(scale.filledS)} s.
+  return `The same searches in two catalogues, each on a souk of its own. Both have the same categories, keywords and
+sellers, so a keyword has ${number(large / small)} times as many items in the large one. Every reply was exactly the right one.
+The tables and indexes of the large one take ${number(scale.largeBytes / 2 ** 20)} MiB; filling them took ${number(scale.filledS)} s.
 
 ${table(heads, rows)}`
 }
@@ -146,8 +146,10 @@ function stalls({ stalls }: ScaleRecord): string {
     'longest stall ms, median of the runs',
     'longest stall ms, of all runs',
   ]
-  return `Ratings for ${plural(stalls[0]?.clients ?? 0, 'client')} of one server: alone, and beside a client in its own process that lists all items again and
-again. Stalls of the event loop were measured inside the server; they include the time that other processes took from it.
+  const clients = plural(stalls[0]?.clients ?? 0, 'client')
+  return `Ratings for ${clients} of one server: alone, and beside a client in its own process that lists all items again
+and again. Stalls of the event loop were measured inside the server; they include the time that other processes took
+from it.
 
 ${table(heads, rows)}`
 }

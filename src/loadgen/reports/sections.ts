@@ -10,9 +10,10 @@ export const CPU_PROCESSES = ['seller', 'buyer', 'database', 'generator'] as con
 /** Where the figures come from, for the top of a report. `source` is the name of the record's file. */
 export function provenance(record: StudyRecord, source: string): string {
   const { profile, command, startedAt, tookS, seed, commit, machine, database } = record
+  const took = `${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}`
   const versions = Object.entries(record.versions).map(([name, version]) => `${name} ${version}`)
   return `Written by \`souk-load report\` from [${source}](${source}); nothing here was typed by hand.
-\`${command}\` (profile ${profile}, seed ${seed}) took ${number(tookS / 60)} minutes on ${startedAt.slice(0, 10)}, at commit ${commit}.
+\`${command}\` (profile ${profile}, seed ${seed}) took ${took}, at commit ${commit}.
 
 Machine: ${machine.processor}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.system}.
 **Servers, database and load generator shared it.**
