@@ -45,7 +45,7 @@ describe('souk-load', () => {
     assert.match(stderr, /--clients/)
   })
 
-  test('reports an unknown command, part or option, and a missing record, exit 2', () => {
+  test('refuses an unknown command, part or option, and a missing record, exit 2', () => {
     for (const wrong of [['stud'], ['study', 'markt'], ['study', '--ful'], ['report', '--results', home]]) {
       const { status, stderr } = soukLoad(home, ...wrong)
       assert.equal(status, 2, stderr)

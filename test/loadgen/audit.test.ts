@@ -85,7 +85,7 @@ describe('the auditor', () => {
     ['a price that was not set', 'item', 'UPDATE item SET price_cents = price_cents + 1 ORDER BY id DESC LIMIT 1', /item \d+ costs \d+, should cost/],
     ['a stored answer that differs from the reply', 'idempotency', "UPDATE idempotency SET answer = '{\"quantity\":77}' WHERE answer LIKE '{\"quantity\"%' LIMIT 1", /is \{"quantity":77\}, the reply was/],
     ['a key that is lost', 'idempotency', 'DELETE FROM idempotency LIMIT 1', /no answer is stored for the key/],
-    ['a key that nobody used', 'idempotency', "UPDATE idempotency SET idempotency_key = 'x' LIMIT 1", /for the key x of \w+ \d+, which nobody used/],
+    ['a key that nobody used', 'idempotency', "UPDATE idempotency SET idempotency_key = 'x' LIMIT 1", /for the key x of \w+ \d+, which was never used/],
     ['a wrong cart', 'cart', "UPDATE cart SET content = '1:1' WHERE content <> '' LIMIT 1", /a cart of buyer \d+ has \[1:1\], by the replies/],
     ['a saved cart that is lost', 'saved_cart', "DELETE FROM saved_cart WHERE content <> '' LIMIT 1", /the saved cart of buyer \d+ has \[\], should have/],
   ]

@@ -156,7 +156,7 @@ describe('a market scenario', () => {
     [
       'purchases that were never made',
       { add_item_to_cart: { quantity: 1 }, make_purchase: purchase },
-      /violations(.|\n)*purchase 7 was acknowledged, and is not there/,
+      /violations(.|\n)*purchase 7 was acknowledged, but is missing/,
     ],
   ]
   for (const [what, answers, said] of lies) {
