@@ -23,10 +23,10 @@ export function oneOf<T>(things: readonly T[], random: Random): T {
   return things[below(things.length, random)] as T
 }
 
-/** `count` of the things, none twice, in random order; there must be as many. */
+/** `count` of the things, or all if there are fewer, none twice, in random order. */
 export function someOf<T>(things: readonly T[], count: number, random: Random): T[] {
   const indices = new Set<number>()
-  while (indices.size < count) indices.add(below(things.length, random))
+  while (indices.size < Math.min(count, things.length)) indices.add(below(things.length, random))
   return [...indices].map((index) => things[index] as T)
 }
 
