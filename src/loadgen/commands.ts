@@ -3,9 +3,8 @@
 import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type CAC, cac } from 'cac'
-import { SetUpError } from '../db/private.ts'
 import { progress } from '../process/progress.ts'
-import { fail, loadDotEnv, VERSION } from '../process/start.ts'
+import { fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
 import { readSettings } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
 import {

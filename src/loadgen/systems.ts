@@ -11,7 +11,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { howToInstall, NEEDS } from '../process/needs.ts'
-import { programArguments } from '../process/start.ts'
+import { programArguments, SetUpError } from '../process/start.ts'
 import { SESSION_IDLE_S, type Urls } from './databases.ts'
 
 /** What the reports call each system, and say of it. */

@@ -176,7 +176,7 @@ describe('input that is no command', () => {
 
 describe('a command without a session', () => {
   it('hints at login, by name if it is known, also after the session ended on the server', async () => {
-    const eve = new Somebody([shop.buyers])
+    const eve = new SoukUser([shop.buyers])
     assert.deepEqual(await eve.souk('buyer whoami'), {
       exitCode: 3,
       stdout: '',

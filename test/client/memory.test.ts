@@ -22,7 +22,7 @@ afterEach(() => ann?.leave())
 
 /** Logs in a new buyer as `ann`; resolves to the user name. */
 async function logIn(): Promise<string> {
-  ann = new Somebody([shop.sellers, shop.buyers])
+  ann = new SoukUser([shop.sellers, shop.buyers])
   accounts += 1
   await ann.join('buyer', `ann-${accounts}`)
   return `ann-${accounts}`
@@ -42,7 +42,7 @@ async function runFailing(typed: string, exitCode: number, run = {}): Promise<st
 
 describe('a session', () => {
   it('is kept for each host, port and role in a file that only its owner can read, even in a folder that others could read', async () => {
-    ann = new Somebody([shop.sellers, shop.buyers])
+    ann = new SoukUser([shop.sellers, shop.buyers])
     mkdirSync(ann.stateFolder, { recursive: true })
     chmodSync(ann.stateFolder, 0o777)
     await ann.join('buyer', 'zoe')
@@ -60,7 +60,7 @@ describe('a session', () => {
   })
 
   it('is kept under the home folder unless the environment names another', async () => {
-    ann = new Somebody([shop.buyers])
+    ann = new SoukUser([shop.buyers])
     const env = { XDG_STATE_HOME: undefined }
     await ann.result('buyer signup hal Hal --password-file password', { env })
     await ann.result('buyer login hal --password-file password', { env })
@@ -159,7 +159,7 @@ describe('a password', () => {
   })
 
   it('on standard input is taken as soon as its line is there, though the writer is slow and never ends', async () => {
-    ann = new Somebody([shop.buyers])
+    ann = new SoukUser([shop.buyers])
     const signingUp = ann.open('buyer signup slow Slow')
     await sleep(500) // far longer than a program needs to look for it
     signingUp.child.stdin?.write(`${PASSWORD}\n`)
@@ -169,7 +169,7 @@ describe('a password', () => {
 
 describe('settings', () => {
   it('come from flags, then the environment, then .env, then defaults', async () => {
-    ann = new Somebody([])
+    ann = new SoukUser([])
     const findAddress = async (flags: string, env: Record<string, string> = {}) => {
       const { stderr } = await ann.souk(`buyer ping ${flags} --timeout 5`, { env })
       return /no connection to ([\d.]+:\d+)/.exec(stderr)?.[1] ?? stderr
@@ -186,7 +186,7 @@ describe('settings', () => {
   })
 
   it('that are wrong are all reported at once, with exit code 2', async () => {
-    ann = new Somebody([])
+    ann = new SoukUser([])
     const port = 'must be a whole number from 1 to 65535'
     const timeout = 'souk: --timeout: must be seconds, above 0 and at most 3600\n'
     const env = { SOUK_BUYER_PORT: '70000' }

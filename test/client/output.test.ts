@@ -36,7 +36,7 @@ after(async () => {
 const toId = ({ item_id }: { item_id: number }) => item_id
 /** The numbers in the first column of a table. */
 const readNumbers = (table: string) => [...table.matchAll(/^ *(\d+) {2}/gm)].map(([, number]) => Number(number))
-const as = ({ session }: Party, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
+const as = ({ session }: AccountSession, env = {}) => ({ env: { SOUK_SESSION: session, ...env } })
 
 /** The ids in the list of a document, and the document's other fields. */
 function parseList(stdout: string, name = 'items'): { ids: number[]; others: object } {

@@ -117,7 +117,7 @@ describe('a script', () => {
   })
 
   it('logs in with a password file, and uses that session from then on', async () => {
-    const eve = new Somebody([shop.buyers])
+    const eve = new SoukUser([shop.buyers])
     const lines = [
       'signup eve Eve --password-file password',
       'login eve --password-file password',

@@ -10,7 +10,7 @@ import type { ErrorCode } from '../../src/contract/refusals.ts'
 import type { Random } from '../../src/loadgen/random.ts'
 import { below, oneOf, someOf } from '../../src/loadgen/random.ts'
 import { anItem } from './clients.ts'
-import type { Client, Parameters } from './ledger-clients.ts'
+import type { ClientParams, LedgerClient } from './ledger-clients.ts'
 
 export interface FlashSaleOptions {
   sellers: readonly LedgerClient<'seller'>[]

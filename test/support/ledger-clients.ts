@@ -10,6 +10,7 @@ import type { Connection } from 'mariadb'
 import { type Arguments, CallRefused, ConnectionLost } from '../../src/client/connection.ts'
 import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { findViolations, isWrite, readSnapshot, type Snapshot, type Write } from '../../src/loadgen/audit.ts'
 import type { TestMarketplace } from './marketplace.ts'
 import { type AccountSession, openSessions } from './sessions.ts'
@@ -53,25 +54,25 @@ async function createAccounts(customer: Connection, role: Role, count: number): 
 export class AuditedLedger {
   readonly #url: string
   readonly #before: Snapshot
-  readonly #ledger: Write[] = []
+  readonly #writes: Write[] = []
 
   private constructor(url: string, before: Snapshot) {
     this.#url = url
     this.#before = before
   }
 
-  static async open({ urls }: TestMarketplace): Promise<Books> {
-    return new Books(urls.product, await readSnapshot(urls.product))
+  static async open({ urls }: TestMarketplace): Promise<AuditedLedger> {
+    return new AuditedLedger(urls.product, await readSnapshot(urls.product))
   }
 
   enter(write: Write): void {
     this.#writes.push(write)
   }
 
-  /** Fails if the database is not as the books have it. All calls must have been answered. */
+  /** Fails if the database differs from the ledger. All calls must have been answered. Resolves to the rows. */
   async audit(): Promise<Snapshot> {
     const after = await readSnapshot(this.#url)
-    const violations = findViolations(this.#before, after, this.#ledger)
+    const violations = findViolations(this.#before, after, this.#writes)
     assert.ok(
       violations.length === 0,
       [`${violations.length} violations`, ...violations.slice(0, MOST_SHOWN)].join('\n'),

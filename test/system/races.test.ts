@@ -15,7 +15,7 @@ import { FlashSale } from '../support/flash-sale.ts'
 import { KEYED_CALLS, KEYED_OPERATIONS, type RoleCallers } from '../support/keyed-calls.ts'
 import { AuditedLedger, type LedgerClient, openLedgerClients, WITHOUT_KEY } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { diceOf, ROUNDS } from '../support/random.ts'
+import { ROUNDS, seedRandom } from '../support/random.ts'
 
 const BUYERS = 200
 const SELLERS = 4

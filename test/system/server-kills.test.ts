@@ -9,13 +9,13 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RetryingClient } from '../../src/client/retrying.ts'
 import type { Role } from '../../src/contract/operations.ts'
-import { withConnection } from '../../src/db/schema.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import type { Random } from '../../src/loadgen/random.ts'
 import { below, oneOf } from '../../src/loadgen/random.ts'
 import { FlashSale } from '../support/flash-sale.ts'
 import { AuditedLedger, openLedgerClients } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { diceOf, ROUNDS } from '../support/random.ts'
+import { ROUNDS, seedRandom } from '../support/random.ts'
 
 const BUYERS = 200
 const SELLERS = 4

@@ -26,8 +26,7 @@ import { FaultyLink } from '../support/faulty-link.ts'
 import { KEYED_CALLS, KEYED_OPERATIONS, type RoleCallers } from '../support/keyed-calls.ts'
 import { AuditedLedger, type LedgerClient, newKey, openLedgerClients, WITHOUT_KEY } from '../support/ledger-clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { FaultyLink } from '../support/proxy.ts'
-import { diceOf, ROUNDS } from '../support/random.ts'
+import { ROUNDS, seedRandom } from '../support/random.ts'
 
 /** How long a retrying client goes on. Long, since the machine may be busy. */
 const PATIENCE_MS = 40_000

@@ -185,7 +185,7 @@ async function measureListings(
 
 /** The driver as the server uses it, and nothing around it. */
 async function openDriver(url: string) {
-  const connection = await createConnection({ ...POOL, ...connectionOptions(url) })
+  const connection = await createConnection({ ...DRIVER_OPTIONS, ...connectionOptions(url) })
   const sql =
     `SELECT ${ITEM_COLUMNS} FROM item FORCE INDEX (by_seller) ` +
     'WHERE seller_id = ? AND id < ? AND quantity > 0 ORDER BY id DESC LIMIT ?'
