@@ -6,11 +6,11 @@
  * in the ledger.
  */
 
-import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Arguments } from '../client/connection.ts'
 import type { Item, Name, Result, Role } from '../contract/operations.ts'
 import { withConnection } from '../db/connect.ts'
+import { hashToken } from '../server/market/sessions.ts'
 
 /** A call that writes, as its client knows it. */
 interface WriteCall<R extends Role, N extends Name<R>> {
@@ -398,7 +398,7 @@ function* checkCarts(before: Snapshot, after: Snapshot, writes: readonly Write[]
   const saves: Save[] = []
   for (const [session, calls] of groupBy(writes.filter(isCartWrite), (write) => write.session)) {
     const { accountId } = calls[0] as CartWrite
-    const hash = createHash('sha256').update(session).digest('base64url')
+    const hash = hashToken(session)
     const copied = kept.has(accountId) || (savers.get(accountId) ?? []).some((save) => save.session !== session)
     const history = replay(calls, began.get(hash) ?? (copied ? undefined : ''))
     for (const { call, content } of history) if (call.operation === 'save_cart') saves.push({ ...call, content })

@@ -4,7 +4,7 @@
  * row by row, InnoDB would still be purging during the next run.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../contract/operations.ts'
@@ -12,7 +12,7 @@ import { connectionOptions, withConnection } from '../db/connect.ts'
 import { applySchema, createDatabase, type DatabaseName } from '../db/schema.ts'
 import { SetUpError } from '../process/start.ts'
 import { ITEM_COLUMNS } from '../server/market/items.ts'
-import { SESSION_LIFE } from '../server/market/sessions.ts'
+import { hashToken, INSERT_SESSION, SESSION_LIFE } from '../server/market/sessions.ts'
 import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, sellerScore } from './catalogue.ts'
 import type { Session } from './fleet.ts'
 
@@ -67,10 +67,9 @@ export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>
         opened.map(({ accountId }) => [accountId, `${role}.${accountId}`, `${role} ${accountId}`]),
       )
       await connection.batch(
-        'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-          'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
+        INSERT_SESSION,
         opened.map(({ accountId, session }) => [
-          createHash('sha256').update(session).digest('base64url'),
+          hashToken(session),
           role,
           accountId,
           SESSION_LIFE.absoluteS,

@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Connection } from 'mariadb'
 import type { Role } from '../../src/contract/operations.ts'
-import { hashToken } from '../../src/server/market/sessions.ts'
+import { hashToken, INSERT_SESSION } from '../../src/server/market/sessions.ts'
 
 /** A seller or a buyer, by account id, and one of their sessions. */
 export interface AccountSession {
@@ -28,8 +28,7 @@ export async function openSessions(
 ): Promise<AccountSession[]> {
   const sessions = accountIds.map((id) => ({ id, session: randomBytes(32).toString('base64url') }))
   await customer.batch(
-    'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-      'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
+    INSERT_SESSION,
     sessions.map(({ id, session }) => [hashToken(session), role, id, LIFE_S, idleS]),
   )
   return sessions

@@ -37,6 +37,11 @@ export interface SessionLife {
 
 export const SESSION_LIFE: Readonly<SessionLife> = { idleS: 300, absoluteS: 43_200, memoryMs: 1_000 }
 
+/** Values: token hash, role, account, seconds until the absolute end, seconds until the expiry. */
+export const INSERT_SESSION =
+  'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
+  'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)'
+
 const TOUCH_S = 15
 const SWEEP_MS = 10_000
 const SWEEP_ROWS = 1_000
@@ -82,9 +87,7 @@ export class Sessions {
     const session = randomBytes(32).toString('base64url')
     const { idleS, absoluteS } = this.#life
     const statement = {
-      sql:
-        'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-        'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)',
+      sql: INSERT_SESSION,
       values: [hashToken(session), this.#role, accountId, absoluteS, Math.min(absoluteS, idleS + TOUCH_S)],
     }
     await this.#changes.ask(statement, deadlineMs)
