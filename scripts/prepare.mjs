@@ -23,7 +23,7 @@ installPackages()
 compile()
 // The programs know what they need, and where to look for it.
 const { NEEDS, howToInstall } = await import('../dist/process/needs.js')
-const { findPrograms } = await import('../dist/db/private.js')
+const { findPrograms } = await import('../dist/db/private-mariadb.js')
 const { findPython } = await import('../dist/loadgen/systems.js')
 const searches = { server: findPrograms, baseline: findPython, shells: findShells }
 const missing = process.argv.slice(2).filter((name) => isMissing(searches[name]))

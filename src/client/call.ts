@@ -14,17 +14,17 @@ import { readPasswordFile } from './prompt.ts'
 
 /** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs of this program. */
 export async function carryOut(context: Context, command: Command<Role>): Promise<Failure | undefined> {
-  const { commands, memory, screen } = context
+  const { commands, saved, screen } = context
   const { operation, params, options } = command
   const printer = new ResultPrinter(screen, { role: commands.role, operation, params }, options.json)
-  const session = memory.session?.session
+  const session = saved.session?.session
   try {
     const allParams = { ...params, ...(await readCredentials(context, command)) }
     await (options.all ? callForAllPages : callOnce)(context, command, allParams, printer)
     return undefined
   } catch (error) {
     const failure = context.explain(error, command)
-    if (failure.code === 'unauthenticated' && operation !== 'login') memory.forgetSession(session)
+    if (failure.code === 'unauthenticated' && operation !== 'login') saved.forgetSession(session)
     context.printFailure(failure, options.json ? () => printer.encodeFailure(failure) : undefined)
     return failure
   }
@@ -38,7 +38,7 @@ async function readCredentials(context: Context, { operation, options }: Command
     return { password: await context.readPassword(operation === 'create_account') }
   }
   if (!('session' in shape)) return {}
-  const known = context.memory.session
+  const known = context.saved.session
   if (known === undefined) throw new NotLoggedIn('you are not logged in')
   return { session: known.session }
 }
@@ -50,8 +50,8 @@ async function callOnce(
   printer: ResultPrinter,
 ): Promise<void> {
   const result = await context.showWaiting(context.call(operation, params))
-  if (operation === 'login') rememberSession(context, { ...params, ...result })
-  if (operation === 'logout') context.memory.forgetSession((params as { session: string }).session)
+  if (operation === 'login') saveSession(context, { ...params, ...result })
+  if (operation === 'logout') context.saved.forgetSession((params as { session: string }).session)
   printer.print(result)
 }
 
@@ -78,7 +78,7 @@ async function callForAllPages(
   printer.end()
 }
 
-function rememberSession(context: Context, { session, username }: { session?: string; username?: string }): void {
-  if (context.memory.rememberSession(String(session), String(username))) return
+function saveSession(context: Context, { session, username }: { session?: string; username?: string }): void {
+  if (context.saved.saveSession(String(session), String(username))) return
   context.note('souk: SOUK_SESSION is set: commands keep using it, not the new session')
 }

@@ -10,9 +10,9 @@ import { type Address, readAddress } from './address.ts'
 import { explain } from './advice.ts'
 import type { Command, Commands, Options } from './commands.ts'
 import { type Failure, Interrupted } from './failures.ts'
-import { Memory } from './memory.ts'
 import { Screen } from './output.ts'
-import { RetryingClient } from './retrying.ts'
+import { RetryingClient } from './retrying-client.ts'
+import { SavedSession } from './saved-session.ts'
 
 export interface Collaborators {
   /** The password of an account, or one for a new account. Rejects with `Interrupted` or `UsageError`. */
@@ -26,7 +26,7 @@ export interface Collaborators {
 export class Context {
   readonly commands: Commands<Role>
   readonly address: Address
-  readonly memory: Memory
+  readonly saved: SavedSession
   readonly screen: Screen
   /** Of the script's current line; undefined if no script is carried out. */
   lineNumber: number | undefined
@@ -40,7 +40,7 @@ export class Context {
   constructor(commands: Commands<Role>, options: Options, collaborators: Collaborators) {
     this.commands = commands
     this.address = readAddress(commands.role, options, process.env)
-    this.memory = new Memory(process.env, commands.role, this.address)
+    this.saved = new SavedSession(process.env, commands.role, this.address)
     this.screen = new Screen(options.color, process.env)
     this.#collaborators = collaborators
     this.#client = this.#createClient()
@@ -98,10 +98,10 @@ export class Context {
 
   /** The failure of a command, or of input that was no command. Rethrows errors that are bugs of this program. */
   explain(error: unknown, { operation, params = {} }: Partial<Command<Role>> = {}): Failure {
-    const { commands, address, memory, lineNumber } = this
-    const login = memory.isSessionGiven
+    const { commands, address, saved, lineNumber } = this
+    const login = saved.isSessionGiven
       ? 'unset SOUK_SESSION'
-      : commands.hint(`login ${memory.session?.username ?? '<username>'}`)
+      : commands.hint(`login ${saved.session?.username ?? '<username>'}`)
     const failure = explain(error, { commands, host: address.host, operation, params, login })
     return lineNumber === undefined ? failure : { ...failure, details: { ...failure.details, line: lineNumber } }
   }

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
 import { Writable } from 'node:stream'
 import { Interrupted, UsageError } from './failures.ts'
-import { LONGEST_HISTORY } from './memory.ts'
+import { LONGEST_HISTORY } from './saved-session.ts'
 
 export interface PrompterOptions {
   /** The terminal to draw on. */

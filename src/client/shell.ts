@@ -84,7 +84,7 @@ class Shell {
     })
     this.prompter = new Prompter({
       output: process.stdout,
-      history: this.#tryHistory(() => this.context.memory.readHistory()) ?? [],
+      history: this.#tryHistory(() => this.context.saved.readHistory()) ?? [],
       complete: (input) => this.#complete(input),
       onInterrupt: () => {
         this.context.interrupt()
@@ -101,12 +101,12 @@ class Shell {
 
   /** Keeps input in the history, unless it can't be carried out; if it may contain a password, Up does not bring it back either. */
   keep(input: string, failure: Failure | undefined): void {
-    const { commands, memory } = this.context
+    const { commands, saved } = this.context
     const words = input.trim().split(/\s+/)
     const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
     const withPassword = commands.entries.filter(({ takesPassword }) => takesPassword)
     const names = withPassword.flatMap(({ word, alias }) => [word, alias ?? word])
-    if (failure?.code !== 'usage' && first !== '') this.#tryHistory(() => memory.addToHistory(input))
+    if (failure?.code !== 'usage' && first !== '') this.#tryHistory(() => saved.addToHistory(input))
     else if (findNearest(first, names) !== undefined) this.prompter.forget(input)
   }
 
@@ -167,8 +167,8 @@ class SessionWatch {
 
   /** Asks whose session it is and until when: only of a session that is new or was just used, so that this prolongs nothing. */
   async check(): Promise<void> {
-    const { memory, client } = this.#context
-    const known = memory.session
+    const { saved, client } = this.#context
+    const known = saved.session
     if (known?.session === this.#session && !this.#isUsed) return
     this.#session = known?.session
     this.#isUsed = false
@@ -182,7 +182,7 @@ class SessionWatch {
       if (check === this.#checks) this.#awaitEnd(username, expires_in_s)
     } catch (error) {
       if (check !== this.#checks || !(error instanceof CallRefused && error.code === 'unauthenticated')) return
-      memory.forgetSession(known.session)
+      saved.forgetSession(known.session)
       this.#end(known.username)
     }
   }

@@ -5,9 +5,9 @@ import { progress, whileWaiting } from '../process/progress.ts'
 import { type Address, readAddress } from './address.ts'
 import { CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 import { EXIT } from './failures.ts'
-import { Memory } from './memory.ts'
 import type { Screen } from './output.ts'
 import { formatLocalTime } from './phrases.ts'
+import { SavedSession } from './saved-session.ts'
 import { Table } from './table.ts'
 
 export interface StatusOptions {
@@ -88,7 +88,7 @@ async function examineSession(
   role: Role,
   address: { host: string; port: number },
 ): Promise<Pick<ServerStatus, 'username' | 'session_ends_at'>> {
-  const { session } = new Memory(process.env, role, address).session ?? {}
+  const { session } = new SavedSession(process.env, role, address).session ?? {}
   if (session === undefined) return {}
   try {
     const { username, expires_in_s } = await connection.call('whoami', { session })

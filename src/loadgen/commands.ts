@@ -125,10 +125,10 @@ function report(file: string | undefined, results: string): void {
   if (paths.length === 0) fail([`no record in ${results}: make one with "souk-load study"`], 2)
   for (const path of paths) {
     const record = loadRecord(path)
-    const page = join(results, isMarket(record) ? 'market.md' : 'README.md')
+    const target = join(results, isMarket(record) ? 'market.md' : 'README.md')
     const text = isMarket(record) ? renderMarket(record, basename(path)) : renderReplication(record, basename(path))
-    writeWhole(page, text)
-    process.stdout.write(`${path}\n${page}\n`)
+    writeWhole(target, text)
+    process.stdout.write(`${path}\n${target}\n`)
   }
 }
 

@@ -16,6 +16,7 @@ import type { RunSize, Until } from './fleet.ts'
 import { type Cell, FORMAT, type Run, type StudyRecord } from './record.ts'
 import { accountsFor, type Load } from './scenarios.ts'
 import { findPython, type System, type SystemName } from './systems.ts'
+import { takeTurns } from './turns.ts'
 
 /** The sizes that every part of the study has. */
 export const PROFILE_NAMES = ['quick', 'full', 'tiny'] as const
@@ -92,17 +93,6 @@ export async function runStudy<More>(
     }
   } finally {
     await bench.close()
-  }
-}
-
-/** Measures in rounds: A B C, C B A, …, so that none is always the first. Rounds count from 0. */
-export async function takeTurns<T>(
-  rounds: number,
-  things: readonly T[],
-  measure: (thing: T, round: number) => Promise<void>,
-): Promise<void> {
-  for (let round = 0; round < rounds; round += 1) {
-    for (const thing of round % 2 === 0 ? things : things.toReversed()) await measure(thing, round)
   }
 }
 

@@ -103,7 +103,7 @@ function startServer(
   role: Role,
   { urls, nullResults, poolSize, watched = false }: SystemOptions,
 ): ChildProcess {
-  const [program, ...rest] = commandLine(name, role, watched ? 'loadgen/children/watched' : 'server', poolSize)
+  const [program, ...rest] = commandLine(name, role, watched ? 'loadgen/children/watched-server' : 'server', poolSize)
   const environment = {
     SOUK_HOST: HOST,
     SOUK_SELLER_PORT: '0',
@@ -129,7 +129,7 @@ function commandLine(name: SystemName, role: Role, server: string, poolSize = 16
     case 'queue-off':
       return [node, ...programArguments(server, role, '--queue', 'off', '--db-connections', String(poolSize))]
     case 'null':
-      return [node, ...programArguments('loadgen/children/null')]
+      return [node, ...programArguments('loadgen/children/null-server')]
     case 'threads':
       return [findPython().program, THREADS, role, '--pool', String(poolSize)]
     case 'pinned':

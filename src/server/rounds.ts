@@ -19,7 +19,7 @@ import type { Keyed } from '../db/idempotency.ts'
 import type { Lane } from '../db/lane.ts'
 import type { Plan, RowId } from '../db/plan.ts'
 import type { BatchResult, Database, Locking } from '../db.ts'
-import { createQueue, type Queue, type QueueOptions } from './queue.ts'
+import { createQueue, type Queue, type QueueOptions } from './batch-queue.ts'
 
 /** Does a call by its deadline. Rejects as a queue does. */
 type Ask<C, A> = (call: C, deadlineMs: number) => Promise<A>

@@ -6,7 +6,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import type { Role } from '../contract/operations.ts'
-import { findRunning } from '../db/private.ts'
+import { findRunning } from '../db/private-mariadb.ts'
 import { applySchema } from '../db/schema.ts'
 import { Database } from '../db.ts'
 import { progress, writeLine } from '../process/progress.ts'

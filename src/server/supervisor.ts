@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private.ts'
+import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private-mariadb.ts'
 import { createDatabase, type DatabaseName } from '../db/schema.ts'
 import { progress, writeLine } from '../process/progress.ts'
 import { programArguments, SetUpError } from '../process/start.ts'

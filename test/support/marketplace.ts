@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Role } from '../../src/contract/operations.ts'
 import { withConnection } from '../../src/db/connect.ts'
-import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private.ts'
+import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private-mariadb.ts'
 import { applySchema, createDatabase, type DatabaseName } from '../../src/db/schema.ts'
 import { asEnvironment, type Settings } from '../../src/server/settings.ts'
 

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { RetryingClient } from '../../src/client/retrying.ts'
+import { RetryingClient } from '../../src/client/retrying-client.ts'
 import type { Role } from '../../src/contract/operations.ts'
 import { withConnection } from '../../src/db/connect.ts'
 import type { Random } from '../../src/loadgen/random.ts'

@@ -29,8 +29,8 @@ import {
 } from '../fleet.ts'
 import { seeded } from '../random.ts'
 import { type LatencySummary, type ScaleRecord, summarise } from '../record.ts'
-import { takeTurns } from '../study.ts'
 import type { System } from '../systems.ts'
+import { takeTurns } from '../turns.ts'
 
 export interface ScaleProfile {
   runs: number
@@ -254,7 +254,7 @@ async function startLister(
   limit: number,
 ): Promise<() => Promise<void>> {
   const account = { port: ports.seller, session: sessions.seller[sellerIndex]?.session, limit }
-  const lister = spawn(process.execPath, programArguments('loadgen/children/lister'), {
+  const lister = spawn(process.execPath, programArguments('loadgen/children/listing-seller'), {
     env: { ...process.env, SOUK_LISTER: JSON.stringify(account) },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   })

@@ -5,9 +5,9 @@ import { averageFigures, type Figures, findCell, medianTail, medianThroughput } 
 import type { ReplicationRecord } from '../record.ts'
 import { OPERATION_SCENARIOS } from '../scenarios.ts'
 import { SYSTEM_NAMES, SYSTEMS, type SystemName } from '../systems.ts'
-import { EQUAL, type Finding, listFindings } from './findings.ts'
 import { count, list, number, plural, table, times } from './markdown.ts'
-import { PUBLISHED } from './original.ts'
+import { PUBLISHED } from './original-figures.ts'
+import { EQUAL, type Finding, listFindings } from './replication-findings.ts'
 import { runTable } from './runs.ts'
 import {
   checksTable,

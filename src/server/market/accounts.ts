@@ -3,7 +3,7 @@
 import type { Role } from '../../contract/operations.ts'
 import { type Lane, placeholders } from '../../db/lane.ts'
 import type { Database } from '../../db.ts'
-import { createQueue } from '../queue.ts'
+import { createQueue } from '../batch-queue.ts'
 import type { AnyHandler } from './handler.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 import type { Sessions } from './sessions.ts'

@@ -7,7 +7,7 @@
 
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import { createQueue } from '../queue.ts'
+import { createQueue } from '../batch-queue.ts'
 
 const COST = '15$8$3'
 const HASH_BYTES = 32

@@ -15,7 +15,7 @@ import type { Role } from '../../contract/operations.ts'
 import { Refused } from '../../contract/refusals.ts'
 import { placeholders, type Statement } from '../../db/lane.ts'
 import type { Database } from '../../db.ts'
-import { createQueue, type Queue } from '../queue.ts'
+import { createQueue, type Queue } from '../batch-queue.ts'
 
 /** The account that calls, an account of the server's role, by one of its sessions. */
 export interface Account {

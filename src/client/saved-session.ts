@@ -1,5 +1,5 @@
 /**
- * What souk remembers between commands, for each role and server: the session,
+ * What souk saves between commands, for each role and server: the session,
  * and the input of the shell. Only the owner can read the files. A file is
  * written whole and renamed, so a command that is killed leaves no half of one.
  */
@@ -18,7 +18,7 @@ export interface KnownSession {
 /** Entries of the shell's history. */
 export const LONGEST_HISTORY = 1_000
 
-export class Memory {
+export class SavedSession {
   readonly #folder: string
   readonly #name: string
   readonly #given: string | undefined
@@ -40,7 +40,7 @@ export class Memory {
   }
 
   /** False if the session of the environment still wins. */
-  rememberSession(session: string, username: string): boolean {
+  saveSession(session: string, username: string): boolean {
     this.#write('session', `${JSON.stringify({ session, username })}\n`)
     return this.#given === undefined
   }

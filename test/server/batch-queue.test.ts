@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { Refused } from '../../src/contract/refusals.ts'
-import { createQueue, type QueueOptions } from '../../src/server/queue.ts'
+import { createQueue, type QueueOptions } from '../../src/server/batch-queue.ts'
 
 interface SentBatch {
   batch: readonly string[]
