@@ -166,9 +166,10 @@ describe('on a terminal', () => {
     rmSync(home, { recursive: true, force: true })
   })
 
-  function start(program: 'souk-server' | 'souk-load', ...rest: string[]): Terminal {
-    const source = program === 'souk-load' ? 'loadgen' : `bin/${program}`
-    const path = fileURLToPath(new URL(`../../src/${source}.ts`, import.meta.url))
+  const SOURCES = { 'souk-server': 'server', 'souk-load': 'loadgen' } as const
+
+  function start(program: keyof typeof SOURCES, ...rest: string[]): Terminal {
+    const path = fileURLToPath(new URL(`../../src/${SOURCES[program]}.ts`, import.meta.url))
     const env = { SOUK_HOME: home, SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0', SOUK_LIMIT_CONNECTIONS: '100' }
     terminal = openTerminal({ command: process.execPath, args: [...NODE, path, ...rest], cwd: home, env, columns: 120 })
     return terminal
