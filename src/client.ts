@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * souk: the command line for sellers and buyers. With a command it prints the
- * result; with a role alone it is a shell, or carries out a script. A single
- * command loads nothing that only the others need.
+ * result; with a role alone it runs a shell, or a script from standard input. A
+ * single command loads no code that only the shell and scripts need.
  */
 
 import { carryOut } from './client/call.ts'

@@ -1,4 +1,4 @@
-/** Where a command finds its server, and how long it waits: options, then the environment, then souk-server's defaults. */
+/** The server of a command, and its time limit: from the options, else the environment, else the defaults. */
 
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import type { Role } from '../contract/operations.ts'

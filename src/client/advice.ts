@@ -1,4 +1,4 @@
-/** From an error to what souk says of it: what is wrong, and what to type next. */
+/** Turns errors into failures: what is wrong, and what to type next. */
 
 import type { Name, Role } from '../contract/operations.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
@@ -54,7 +54,7 @@ const SHOWN_BY: { readonly [N in AnyName]?: string } = {
   make_purchase: 'get-buyer-purchases',
 }
 
-/** Rethrows errors that are bugs of this program. */
+/** Rethrows errors that are bugs in this program. */
 export function explain(error: unknown, attempt: Attempt): Failure {
   if (error instanceof UsageError) return toUsageFailure(error)
   if (error instanceof Interrupted) return explainInterruption(error, attempt)
@@ -162,7 +162,7 @@ function explainStock({ item_id, requested, available }: Shortage, { commands }:
   }
 }
 
-/** `requested` is what the cart would have. */
+/** Here `requested` includes the units that the cart already has. */
 function explainAddition({ item_id, requested, available }: Shortage, { commands, params }: Attempt): Advice {
   const asked = Number(params.quantity)
   const inCart = requested - asked

@@ -1,7 +1,7 @@
 /**
- * The words of a command line, read by cac. Words come out exactly as they
- * were typed, whatever they look like; options and words that a command does
- * not have are refused.
+ * The words of a command line, parsed by cac. Every word comes out exactly as
+ * it was typed, even if it looks like a number or a boolean; unknown options and
+ * surplus words are refused.
  */
 
 import { type CAC, cac } from 'cac'
@@ -124,7 +124,7 @@ export function withHint<T>(hint: string, work: () => T): T {
   }
 }
 
-/** Refuses unknown options, values that are missing, and values of flags. */
+/** Refuses unknown options, options without their value, and flags with a value. */
 function checkOptions(words: readonly string[], options: readonly OptionSyntax[]): void {
   const named = options.map((option) => ({ ...option, names: option.usage.match(/--?[a-z-]+/g) ?? [] }))
   const typed = words.slice(0, findEndOfOptions(words))
@@ -166,9 +166,9 @@ const MARK = '\0'
 /**
  * Marks the words that cac would change: it turns what looks like a number
  * (00123, 1e5, the empty word) into one, a negative number into a flag, and
- * "true" into a boolean; and it puts aside what stands behind "--". Options
- * are given in camel case, the only form in which cac knows a flag as a flag:
- * otherwise it takes the next word for its value.
+ * "true" into a boolean; and it sets aside the words after "--". Option names
+ * become camel case, the only form in which cac recognises a flag: in any other
+ * form it would take the next word for the flag's value.
  */
 function mark(words: readonly string[]): string[] {
   const end = findEndOfOptions(words)

@@ -1,7 +1,7 @@
 /**
- * One command carried out, from its parameters to what is printed: the session
- * or password it needs, its call or the calls for all pages, and what is
- * remembered afterwards.
+ * Carries out one command: finds the session or password that it needs, makes
+ * its call or the calls for all pages, prints the result, and remembers or
+ * forgets the session.
  */
 
 import { operationsByName, type Role } from '../contract/operations.ts'
@@ -12,7 +12,7 @@ import { type Failure, NotLoggedIn } from './failures.ts'
 import { ResultPrinter } from './output.ts'
 import { readPasswordFile } from './prompt.ts'
 
-/** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs of this program. */
+/** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs in this program. */
 export async function carryOut(context: Context, command: Command<Role>): Promise<Failure | undefined> {
   const { commands, saved, screen } = context
   const { operation, params, options } = command

@@ -1,7 +1,7 @@
 /**
  * The commands of a role: one for each operation of the contract, with the
- * operation's parameters as its arguments and options. Words as they were
- * typed become a call that the contract allows, or a `UsageError`.
+ * operation's parameters as its arguments and options. Parsing turns the typed
+ * words into a call that the contract allows, or throws `UsageError`.
  */
 
 import type { ZodObject } from 'zod'
@@ -30,7 +30,7 @@ import {
 import { formatHelp, type HelpRow } from './help.ts'
 import { findPhrase } from './phrases.ts'
 
-/** What words come to: a command, options without one, or the text that --help or --version asks for. */
+/** The typed words as a command, as options without one, or as the text that --help or --version asks for. */
 export type Parsed<R extends Role> =
   | Command<R>
   | { kind: 'options'; options: Options }
@@ -79,11 +79,11 @@ export const VERSION_TEXT = `souk/${VERSION} ${process.platform}-${process.arch}
 export const HELP_OPTION = defineOption('-h, --help', 'print this help')
 export const VERSION_OPTION = defineOption('-v, --version', 'print the version')
 export const JSON_OPTION = defineOption('--json', 'print one JSON document')
-const KEEP_GOING_OPTION = defineOption('--keep-going', 'do not stop at a command of standard input that fails')
-/** Options that are of no use to a single command. */
-const ALONE: readonly OptionSyntax[] = [KEEP_GOING_OPTION, VERSION_OPTION]
+const KEEP_GOING_OPTION = defineOption('--keep-going', 'continue after a command of standard input fails')
+/** Options that are used only without a command. */
+const WITHOUT_COMMAND: readonly OptionSyntax[] = [KEEP_GOING_OPTION, VERSION_OPTION]
 
-/** How a program connects and prints; `ports` are its options for the ports of servers. */
+/** The options for connecting and printing; `ports` are those for the ports of the servers. */
 export function connectionOptions(ports: readonly OptionSyntax[]): OptionSyntax[] {
   return [
     defineOption('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)'),
@@ -124,7 +124,7 @@ export class Commands<R extends Role> {
     return this.entries.find((entry) => entry.word === word || (entry.alias !== undefined && entry.alias === word))
   }
 
-  /** What to type: with the program and the role outside the shell, and again with the --host and --port given. */
+  /** The input to suggest; outside the shell, with the program, the role, and the --host and --port given. */
   hint(words: string): string {
     return this.#typed(words) + this.#givenServer
   }
@@ -167,7 +167,7 @@ export class Commands<R extends Role> {
       usage: this.#typed([word, ...args, ...needed, '[options]'].join(' ')),
       alias: alias === undefined ? undefined : this.#typed(alias),
       args: positional.map((field) => [field.list ? field.name : field.label, describeField(field)]),
-      options: [...options, ...this.options.filter((option) => !ALONE.includes(option))].map(toRow),
+      options: [...options, ...this.options.filter((option) => !WITHOUT_COMMAND.includes(option))].map(toRow),
     })
   }
 
@@ -213,7 +213,7 @@ function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, par
   }
 }
 
-/** A command in the list of all, with its description up to the first detail. */
+/** A row in the list of commands; its description ends before the first detail. */
 function toSummary({ word, alias, about }: Pick<CommandEntry<Role>, 'word' | 'alias' | 'about'>): HelpRow {
   return [alias === undefined ? word : `${word}, ${alias}`, about.split(/[:;,]/)[0] ?? about]
 }

@@ -1,6 +1,6 @@
 /**
- * What may stand where a person presses Tab: in the shell of souk, and in
- * bash, zsh and fish, whose scripts ask souk at each Tab.
+ * Completion: the words that Tab offers, in souk's own shell and in bash, zsh
+ * and fish, whose scripts run souk at each Tab.
  */
 
 import { ROLES, type Role } from '../contract/operations.ts'
@@ -14,7 +14,7 @@ export interface Candidate {
   about: string
 }
 
-/** The candidates for the word that begins with `begun` and stands behind `words`. */
+/** The candidates for the word that begins with `begun` and follows `words`. */
 export function findCandidates(
   commands: Commands<Role>,
   words: readonly string[],
@@ -35,10 +35,10 @@ export function findCandidates(
     .map(({ word, about }) => ({ word, about }))
 }
 
-/** Short names only if one was begun: each stands for a long name that is there too. */
+/** Offers a short name only if its long name does not begin with `begun`: otherwise the long name is enough. */
 function findCommands({ entries }: Commands<Role>, begun: string): Candidate[] {
   return entries.flatMap(({ word, alias, about }) => {
-    const short = alias !== undefined && begun !== '' && !word.startsWith(begun) ? [{ word: alias, about }] : []
+    const short = alias !== undefined && !word.startsWith(begun) ? [{ word: alias, about }] : []
     return [{ word, about }, ...short]
   })
 }
@@ -60,13 +60,13 @@ function skipOptions(words: readonly string[], options: readonly OptionSyntax[])
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 
-/** The last line of the candidates: whether file names may stand there too. */
+/** The last line of the candidates says whether the shell offers file names too. */
 const NO_FILES = ':4'
 const FILES = ':0'
 
 /**
- * Our own script: that of the library has bash evaluate what is being typed,
- * which at each Tab would carry out $(...) and empty the file behind >.
+ * Our own script: the library's makes bash evaluate the typed text, so that each
+ * Tab would run the command in $(...) and empty the file after >.
  */
 const BASH_SCRIPT = `# completion of souk in bash
 

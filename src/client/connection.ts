@@ -169,7 +169,7 @@ export class Connection<R extends Role> {
     }
   }
 
-  /** However the connection ends, it passes here: rejects everything that is pending. */
+  /** Every end of the connection passes here. Rejects all pending calls. */
   #fail(error: ConnectionLost | CallRefused): void {
     this.#lost ??= error
     clearInterval(this.#sweep)
@@ -183,7 +183,7 @@ function lost(reason: string): ConnectionLost {
   return new ConnectionLost(`the connection was lost: ${reason}`, 'unknown')
 }
 
-/** Undefined for a line that no server of ours would send. */
+/** Undefined for a line that no souk server sends. */
 function parseReply(line: Buffer): Reply | undefined {
   try {
     const reply: Reply = JSON.parse(line.toString())

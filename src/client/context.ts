@@ -1,7 +1,7 @@
 /**
- * What commands have at hand: the server they talk to, what is remembered of
- * it, and where they print. A single command, a script and the shell differ in
- * the collaborators that they pass.
+ * What commands work with: the client of their server, the memory, and the
+ * screen. A single command, a script and the shell pass different
+ * collaborators.
  */
 
 import type { Role } from '../contract/operations.ts'
@@ -17,7 +17,7 @@ import { SavedSession } from './saved-session.ts'
 export interface Collaborators {
   /** The password of an account, or one for a new account. Rejects with `Interrupted` or `UsageError`. */
   readPassword(isNew: boolean): Promise<string>
-  /** Tells a person something beside the results. */
+  /** Writes a note, which is not part of the results. */
   note?(text: string): void
   onCall?(params: object): void
   onResult?(result: object): void
@@ -87,7 +87,7 @@ export class Context {
     return whileWaiting(progress, `waiting for ${host}:${port}`, answer)
   }
 
-  /** Gives up the answer that is waited for; false if there is none. */
+  /** Makes the present `waitFor` reject, and ends the connection; false if nothing is waited for. */
   interrupt(): boolean {
     if (this.#interrupt === undefined) return false
     this.#interrupt()
@@ -96,7 +96,7 @@ export class Context {
     return true
   }
 
-  /** The failure of a command, or of input that was no command. Rethrows errors that are bugs of this program. */
+  /** The failure of a command, or of input that was no command. Rethrows errors that are bugs in this program. */
   explain(error: unknown, { operation, params = {} }: Partial<Command<Role>> = {}): Failure {
     const { commands, address, saved, lineNumber } = this
     const login = saved.isSessionGiven
@@ -106,7 +106,7 @@ export class Context {
     return lineNumber === undefined ? failure : { ...failure, details: { ...failure.details, line: lineNumber } }
   }
 
-  /** Tells what went wrong, as JSON if `encode` is given. */
+  /** Prints the failure, as JSON if `encode` is given. */
   printFailure(failure: Failure, encode: ((failure: Failure) => string) | undefined): void {
     const place = this.lineNumber === undefined ? '' : `line ${this.lineNumber}: `
     if (encode === undefined) this.screen.noteFailure(failure, place)

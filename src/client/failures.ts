@@ -1,4 +1,4 @@
-/** How commands fail: what may be thrown, what a failure tells, and the exit codes that scripts read. */
+/** How commands fail: the errors that they throw, the failures that are printed, and the exit codes for scripts. */
 
 export const EXIT = {
   failure: 1,
@@ -12,10 +12,10 @@ export const EXIT = {
   unread: 141,
 } as const
 
-/** A command that failed, as souk tells it. */
+/** The failure of a command, as souk prints it. */
 export interface Failure {
   exitCode: number
-  /** The contract's, or `usage`, `unreachable`, `interrupted`, `system`. */
+  /** A code of the contract, or `usage`, `unreachable`, `interrupted`, `system`. */
   code: string
   /** A line for each problem. */
   message: string

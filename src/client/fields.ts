@@ -1,7 +1,7 @@
 /**
- * Fields: the parameters of the contract as people type them. What a parameter
- * is called on a command line, which values it takes, and how a word becomes
- * one. Prices are read digit by digit, never as floating point.
+ * Fields: the contract's parameters as people type them. Their names on the
+ * command line, the values they take, and how words become values. Prices are
+ * read digit by digit, never as floating point.
  */
 
 import * as z from 'zod'
@@ -22,7 +22,10 @@ export interface Field {
   expected: string | undefined
 }
 
-/** Parameters that nobody types as words: they are asked for, remembered, or made for each call. */
+/**
+ * Parameters that are never arguments: they are asked for, remembered, or made for each call. Every user of the machine
+ * can read the arguments of a program.
+ */
 const NEVER_TYPED: readonly string[] = ['session', 'idempotency_key', 'password']
 
 export function toFields(params: z.ZodObject): Field[] {

@@ -1,6 +1,6 @@
 /** The pages that `--help` prints: examples first, then usage, at the width of the terminal. */
 
-/** What is left out has no section. */
+/** A part that is absent or empty gets no section. */
 export interface HelpPage {
   title: string
   /** What to type, also in `usage` and `alias`. */

@@ -18,7 +18,7 @@ type Style = Parameters<typeof styleText>[0]
 export class Screen {
   readonly #colors: { output: boolean; notes: boolean }
 
-  /** `wanted` is false to have no colours anywhere. */
+  /** If `wanted` is false, nothing has colours. */
   constructor(wanted: boolean, environment: NodeJS.ProcessEnv) {
     const hasColors = (stream: NodeJS.WriteStream) => wanted && isColorful(stream, environment)
     this.#colors = { output: hasColors(process.stdout), notes: hasColors(process.stderr) }
@@ -43,12 +43,12 @@ export class Screen {
     for (const text of table.format(rows, (heading) => this.heading(heading))) this.print(text)
   }
 
-  /** Tells a person something beside the result. */
+  /** Writes a note, which is not part of the result. */
   note(text: string): void {
     process.stderr.write(`${text}\n`)
   }
 
-  /** Tells what went wrong, and what to type next; `place` says where. */
+  /** Notes what went wrong and what to type next; `place` says where it went wrong. */
   noteFailure({ message, hint }: Failure, place = ''): void {
     const problems = message.split('\n').map(printable)
     const last = `${problems.at(-1)}${hint === undefined ? '' : `: ${this.#styleNote('cyan', hint)}`}`

@@ -1,6 +1,6 @@
 /**
- * What may be typed first: a role, or a program that needs none. The latter
- * run from here; their code is loaded only when it is needed.
+ * The first word of a command line: a role, or a program that needs no role.
+ * Those programs run from here; their code is loaded only when it is needed.
  */
 
 import { ROLES } from '../contract/operations.ts'
@@ -71,7 +71,7 @@ export async function runProgram(words: readonly string[]): Promise<number> {
   })
 }
 
-/** The error for a word that no program has; it may be a command of a role. */
+/** The error for a word that names no program. If a role has such a command, its hint suggests that. */
 function toUnknown(word: string): UsageError {
   const role = ROLES.find((one) => new Commands(one, { inShell: false }).find(word) !== undefined)
   const names = PROGRAMS.map((program) => program.word)

@@ -1,6 +1,7 @@
 /**
  * Input that a person types on a terminal: commands, with history, Tab and
- * Ctrl-C, while notes may come; and passwords, which are never shown or kept.
+ * Ctrl-C; and passwords, which are never shown or kept. Notes that arrive
+ * meanwhile appear above the input.
  */
 
 import { readFileSync } from 'node:fs'
@@ -108,7 +109,7 @@ export class Prompter {
     if (isTyping) this.#readline.prompt(true)
   }
 
-  /** Changes the prompt; it is drawn the next time that something is. */
+  /** Changes the prompt of the present question; it shows at the next redraw. */
   setPrompt(prompt: string): void {
     if (this.#question?.hidden === false) this.#readline.setPrompt(prompt)
   }
@@ -123,7 +124,7 @@ export class Prompter {
     this.#readline.close()
   }
 
-  /** What readline draws on: the terminal, except while nothing may be seen. */
+  /** The stream that readline draws on: it passes everything to the terminal, except while nothing may be seen. */
   #createCanvas(): Writable {
     const { output } = this.#options
     const canvas = Object.assign(
@@ -155,7 +156,7 @@ export class Prompter {
     return question
   }
 
-  /** Ctrl-C drops the command that was begun, or gives up a hidden question, or what is under way. */
+  /** Ctrl-C drops the command being typed, gives up a hidden question, or interrupts the command under way. */
   #interrupt(): void {
     if (this.#question === undefined) {
       this.#options.onInterrupt?.()
@@ -174,7 +175,7 @@ export class Prompter {
     this.#readline.prompt()
   }
 
-  /** The rows that what is being typed has above the cursor. Makes readline count again: it misses rows that were pasted. */
+  /** The rows of the typed text above the cursor. Makes readline count them again, since it misses pasted rows. */
   #countRowsAboveCursor(): number {
     this.#isSilent = true
     this.#readline.prompt(true)
@@ -219,16 +220,17 @@ export async function readPassword(isNew: boolean): Promise<string> {
 /** Asks for a password, for a new one twice. Rejects like `readPassword`. */
 export async function askPassword(prompter: Prompter, isNew: boolean): Promise<string> {
   const password = await prompter.askHidden(isNew ? 'New password: ' : 'Password: ')
-  if (isNew && (await prompter.askHidden('Once more: ')) !== password) throw new UsageError(['the passwords differ'])
+  if (isNew && (await prompter.askHidden('Repeat password: ')) !== password)
+    throw new UsageError(['the passwords differ'])
   return password
 }
 
-/** The first line of standard input, as soon as it is there; empty if there is none. */
+/** The first line of standard input, as soon as it arrives; empty if there is none. */
 async function readFirstLine(): Promise<string> {
   const lines = createInterface({ input: process.stdin })
   const line = await new Promise<string>((resolve) => lines.once('line', resolve).once('close', () => resolve('')))
   lines.close()
-  process.stdin.destroy() // its writer may go on for long
+  process.stdin.destroy() // its writer may keep it open for long
   return line
 }
 

@@ -33,13 +33,16 @@ export interface RetryingClientOptions<R extends Role> {
 }
 
 const TIMEOUT_MS = 15_000
-/** Of the whole time: two unanswered attempts fit into it, and the server has time to refuse a call it did not get to. */
+/**
+ * The share of the whole time that one attempt may take. Two unanswered attempts fit into the whole, and the server has
+ * time to refuse a call that it did not get to.
+ */
 const ATTEMPT_SHARE = 7 / 15
 const RETRY_FIRST_MS = 20
 const RETRY_LONGEST_MS = 1_000
 const KEY_BYTES = 16
-/** Refusals that pass: the same call may be answered next time. */
-const PASSING: readonly ErrorCode[] = ['overloaded', 'timeout', 'shutting_down']
+/** Refusals after which the same call may succeed. */
+const TEMPORARY: readonly ErrorCode[] = ['overloaded', 'timeout', 'shutting_down']
 /** Refusals made before the server looks at the key of a call: they say nothing about its earlier attempts. */
 const BEFORE_KEYS: readonly ErrorCode[] = ['unauthenticated', 'internal']
 
@@ -74,7 +77,7 @@ export class RetryingClient<R extends Role> {
           if (method === 'logout' && isRefused(error, ['unauthenticated'])) return { ok: true } as Result<R, N>
           if (keyed && isRefused(error, BEFORE_KEYS)) throw unsettled
         }
-        if (!(error instanceof ConnectionLost || isRefused(error, PASSING))) throw error
+        if (!(error instanceof ConnectionLost || isRefused(error, TEMPORARY))) throw error
         if (readOutcome(error) === 'unknown') unsettled = error
         const hopeless = this.#closing.signal.aborted || !(this.#reached || (this.#options.waitForServer ?? true))
         const again = hopeless ? undefined : this.#pause(attempt, readRetryAfterMs(error), deadlineMs)

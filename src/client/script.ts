@@ -1,7 +1,7 @@
 /**
- * Input that is carried out, from a person in the shell or from a script:
- * commands, the built-in ones too. A script is the commands of standard input,
- * one a line; it stops at the first that fails, unless told to go on.
+ * Carries out the input of the shell and of scripts: commands, and the built-in
+ * ones. A script is standard input, one command a line; it stops at the first
+ * that fails, unless --keep-going is given.
  */
 
 import { createInterface } from 'node:readline'
@@ -33,14 +33,14 @@ export async function runScript(role: Role, options: Options): Promise<number> {
     if (isOver) break
   }
   context.close()
-  process.stdin.destroy() // its writer may go on for long
+  process.stdin.destroy() // its writer may keep it open for long
   return exitCode
 }
 
-/** By name; each gets the words behind it. */
+/** By name; each gets the words after it. */
 export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => void | Promise<void>>
 
-/** `leave` is called when the input says that it is over. */
+/** `leave` is called for exit and quit. */
 export function createBuiltins(context: Context, { json, timeout }: Options, leave: () => void): Builtins {
   const { commands, screen, address } = context
   const help = ([word]: readonly string[]) => {

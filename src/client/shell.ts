@@ -1,7 +1,7 @@
 /**
  * The shell of a role, in which a person logs in and types one command after
- * the other. It says when the connection was lost and is there again, and when
- * the session is about to end because it is not used.
+ * the other. It says when the connection is lost and when it is restored, and
+ * warns before an unused session ends.
  */
 
 import type { Role } from '../contract/operations.ts'
@@ -17,9 +17,9 @@ import { formatDuration } from './phrases.ts'
 import { askPassword, Prompter } from './prompt.ts'
 import { carryOutInput, createBuiltins } from './script.ts'
 
-/** How long before its end a session is warned of; of a short session, in its last third. */
+/** How long before the end of a session the shell warns; for a short session, a third of its length. */
 const WARNING_S = 60
-/** Timers can't be set for longer. */
+/** Node's timers can't run longer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** Resolves to the exit code. Throws `UsageError`. */
@@ -99,7 +99,10 @@ class Shell {
     return screen.heading(username === undefined ? `${commands.role}> ` : `${username}@${commands.role}> `)
   }
 
-  /** Keeps input in the history, unless it can't be carried out; if it may contain a password, Up does not bring it back either. */
+  /**
+   * Adds input to the history that outlives the shell, unless it was no valid command. If it was none but resembles a
+   * command with a password, it may contain one: then Up does not bring it back in this shell either.
+   */
   keep(input: string, failure: Failure | undefined): void {
     const { commands, saved } = this.context
     const words = input.trim().split(/\s+/)
@@ -122,7 +125,7 @@ class Shell {
     if (!this.#isClosed) this.prompter.note(text)
   }
 
-  /** The shell works without a history too; the first failure is told. */
+  /** The shell works without a history too: only the first failure is reported. */
   #tryHistory<T>(work: () => T): T | undefined {
     try {
       return work()
@@ -143,7 +146,7 @@ class Shell {
   }
 }
 
-/** Knows whose session the shell has, and tells when it is about to end and when it has ended. Prolongs no session. */
+/** Knows whose session the shell has, warns before its end, and reports its end. Never prolongs a session. */
 class SessionWatch {
   /** Undefined when nobody is logged in. */
   username: string | undefined
@@ -165,7 +168,7 @@ class SessionWatch {
     this.#isUsed = true
   }
 
-  /** Asks whose session it is and until when: only of a session that is new or was just used, so that this prolongs nothing. */
+  /** Asks the server whose session it is and until when; only if it is new or was just used, so the call prolongs nothing. */
   async check(): Promise<void> {
     const { saved, client } = this.#context
     const known = saved.session

@@ -1,4 +1,4 @@
-/** Whether the servers answer and how fast, and who is logged in at them. */
+/** The program `status`: whether the servers answer and how fast, and who is logged in at them. */
 
 import { ROLES, type Role } from '../contract/operations.ts'
 import { progress, whileWaiting } from '../process/progress.ts'

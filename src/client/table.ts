@@ -1,8 +1,8 @@
 /**
- * Tables that fit a terminal. Columns are as wide as their cells; where that
- * is too wide, the columns that may shrink do, the widest first; where even
- * that is too wide, each row becomes a few lines, one for each cell. Cells are
- * cut on a terminal only.
+ * Tables that fit a terminal. Columns are as wide as their cells. If that is
+ * too wide, the columns that may shrink do, the widest first; if it is still
+ * too wide, each row becomes several lines, one for each cell. Without a
+ * terminal, no cell is cut.
  */
 
 import measure from 'fast-string-truncated-width'

@@ -114,7 +114,7 @@ describe('a person in the shell', () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/^souk \d.*, as a buyer at 127\.0\.0\.1:\d+\nhelp .*\nbuyer>$/)
     enter(shell, 'create-account ann "Ann Lee"')
-    for (const prompt of [/New password:$/, /Once more:$/]) {
+    for (const prompt of [/New password:$/, /Repeat password:$/]) {
       await shell.shows(prompt)
       enter(shell, PASSWORD)
     }
@@ -144,7 +144,7 @@ describe('a person in the shell', () => {
     enter(shell, 'signup other Other')
     await shell.shows(/New password:$/)
     enter(shell, PASSWORD)
-    await shell.shows(/Once more:$/)
+    await shell.shows(/Repeat password:$/)
     enter(shell, `${PASSWORD}!`)
     await shell.shows(/^souk: the passwords differ\ndiffers@buyer>$/m)
     enter(shell, 'login differs')
@@ -259,7 +259,7 @@ describe('Tab', () => {
     const shell = ann.open(['buyer'])
     await shell.shows(/buyer>$/)
     enter(shell, 'signup secret Secret')
-    for (const prompt of [/New password:$/, /Once more:$/]) {
+    for (const prompt of [/New password:$/, /Repeat password:$/]) {
       await shell.shows(prompt)
       enter(shell, 'whoami-really')
     }

@@ -18,7 +18,7 @@ const PATIENCE_MS = 20_000
 const PASSWORD = 'correct horse'
 /** What a person types stands behind a prompt, or unseen behind a hidden one. */
 const PROMPT = /^(\$|(?:\w+@)?(?:buyer|seller)>) (.*)$/
-const HIDDEN = /^(New password|Once more|Password):$/
+const HIDDEN = /^(New password|Repeat password|Password):$/
 
 /** The code blocks of one section of the README, each as its lines. */
 function readBlocks(section: string): string[][] {
