@@ -98,11 +98,11 @@ export async function readSnapshot(url: string): Promise<Snapshot> {
   })
 }
 
-/** What must not be, one sentence each; none if all is well. */
+/** The violations of the rules, one sentence each; none if all is well. */
 export function findViolations(before: Snapshot, after: Snapshot, ledger: Ledger): string[] {
-  const writes = effects(ledger, after)
+  const writes = listEffects(ledger, after)
   const written: Written = (operation) => writes.filter((write) => write.operation === operation) as never
-  const registered = registeredItems(before, after, written)
+  const registered = matchRegistrations(before, after, written)
   return [
     ...checkKeys(ledger, before, after),
     ...checkItems(before, after, registered),
@@ -127,7 +127,7 @@ type Registration = WriteOf<'register_item_for_sale'>
  * The effects of the ledger, each once: calls with one key have one effect, and
  * one that was never answered happened if an answer is stored for its key.
  */
-function effects(ledger: Ledger, after: Snapshot): readonly Write[] {
+function listEffects(ledger: Ledger, after: Snapshot): readonly Write[] {
   const stored = new Map(after.idempotency.map((row) => [keyName(row.role, row.account_id, row.idempotency_key), row]))
   const byKey = groupBy(
     ledger.filter((write) => idempotencyKey(write) !== undefined),
@@ -178,7 +178,7 @@ function* checkKeys(ledger: Ledger, before: Snapshot, after: Snapshot): Generato
 /** The registration of each new item; undefined: none. */
 type Registered = ReadonlyMap<number, Registration | undefined>
 
-function registeredItems(before: Snapshot, after: Snapshot, written: Written): Registered {
+function matchRegistrations(before: Snapshot, after: Snapshot, written: Written): Registered {
   const old = new Set(before.item.map(({ id }) => id))
   const registrations = written('register_item_for_sale')
   const unknown = registrations.filter(({ result }) => result === undefined)
@@ -193,13 +193,13 @@ function registeredItems(before: Snapshot, after: Snapshot, written: Written): R
   return registered
 }
 
-/** Items: the old ones and the registered ones, each with what can't be changed as it was. */
+/** Items: the old ones and the registered ones, all with their constant fields unchanged. */
 function* checkItems(before: Snapshot, after: Snapshot, registered: Registered): Generator<string> {
   const now = new Map(after.item.map((item) => [item.id, item]))
   for (const old of before.item) {
     const item = now.get(old.id)
     if (item === undefined) yield `item ${old.id} is missing`
-    else if (!isSameItem(item, old)) yield `item ${old.id} has changed in what cannot be changed`
+    else if (!isSameItem(item, old)) yield `item ${old.id} has a changed constant field`
   }
   for (const [id, registration] of registered) {
     const item = now.get(id)
@@ -385,9 +385,9 @@ function* checkScore(
 }
 
 /**
- * Carts: what the replies to their session say. That is known only of a
- * session whose calls were made one after the other and all answered, as they
- * are by a client that waits for each reply.
+ * Carts: as the replies to their session say. The replies tell only if the
+ * session's calls were made one after the other and all answered, as those of a
+ * client that waits for each reply.
  */
 function* checkCarts(before: Snapshot, after: Snapshot, writes: readonly Write[], written: Written): Generator<string> {
   const began = new Map(before.cart.map((row) => [row.session_hash, row.content]))
@@ -476,7 +476,7 @@ function lastWrites<W extends Pick<Write, 'begunMs' | 'answeredMs' | 'result'>>(
   return { last: writes.filter((write) => answerTime(write) >= latestMs), maybeNone: certain.length === 0 }
 }
 
-/** Whether the item is the registered one, in all that can't be changed. */
+/** Whether the constant fields of the item are those of its registration. */
 function isRegistered({ accountId, params }: Registration, item: Snapshot['item'][number]): boolean {
   const { name = '', category, keywords = [], condition } = params
   const words = [...new Set(keywords.map((word) => word.normalize('NFC').toLowerCase()))]

@@ -2,18 +2,27 @@
  * What buyers and sellers do in a marketplace, and which replies are right:
  * those that follow from the client's own earlier calls, whatever others do
  * meanwhile. Every keyed operation carries a new key. A client makes its calls
- * one after the other, for each depends on the replies before it.
+ * one after the other, since each depends on the earlier replies.
  */
 
 import { randomUUID } from 'node:crypto'
 import type { CallRefused } from '../client/connection.ts'
 import { type CartLine, type Item, MOST_UNITS, type Result } from '../contract/operations.ts'
 import { isListing } from './calls.ts'
-import { CATALOGUE, ITEMS, newItem, SEARCH, type Search, type Searches, sellerItems, sellerScore } from './catalogue.ts'
+import {
+  CATALOGUE,
+  ITEMS,
+  newItem,
+  type PickSearch,
+  SEARCH,
+  type Search,
+  sellerItems,
+  sellerScore,
+} from './catalogue.ts'
 import type { Behaviour, Client } from './fleet.ts'
 import { below, oneOf, someOf, weighted } from './random.ts'
 
-/** What users do in `mixed`: calls of each operation, per thousand of a client. */
+/** What users do in `mixed`: calls of each operation, per thousand calls of a client. */
 export const SHARES = {
   buyer: {
     search_items: 450,
@@ -64,7 +73,7 @@ export function buyingIn(sale: SaleName): Behaviour<'buyer'> {
 }
 
 /** Draws each operation by SHARES. One that is not possible yet is replaced by one that makes it possible. */
-export function browsing(pickSearch: Searches): Behaviour<'buyer'> {
+export function browsing(pickSearch: PickSearch): Behaviour<'buyer'> {
   return async (client) => {
     const buyer = new Buyer(client, pickSearch)
     const draw = weighted(SHARES.buyer)
@@ -85,6 +94,7 @@ class Cart {
   readonly #client: Client<'buyer'>
   /** Units by item, in the order in which the items were first added. */
   readonly #units = new Map<number, number>()
+  /** When the first item was added. */
   #begunMs = 0
   #shortItemId: number | undefined
 
@@ -176,7 +186,7 @@ class Cart {
 /** What a buyer does, a method per operation. */
 class Buyer {
   readonly #client: Client<'buyer'>
-  readonly #pickSearch: Searches
+  readonly #pickSearch: PickSearch
   readonly #cart: Cart
   /** The items that the last search found. */
   #found: readonly Item[] = []
@@ -184,7 +194,7 @@ class Buyer {
   readonly #purchases: Purchase[] = []
   #itemsPurchased = 0
 
-  constructor(client: Client<'buyer'>, pickSearch: Searches) {
+  constructor(client: Client<'buyer'>, pickSearch: PickSearch) {
     this.#client = client
     this.#pickSearch = pickSearch
     this.#cart = new Cart(client)
@@ -247,7 +257,7 @@ class Buyer {
     await this.#client.call('provide_feedback', { item_id: line.item_id, vote }, isOk)
   }
 
-  /** The account is its own, so it has exactly the purchases that this client made. */
+  /** No other client uses the account, so it has exactly the purchases that this client made. */
   async get_buyer_purchases(): Promise<void> {
     const newest = this.#purchases.slice(0, PURCHASES_SHOWN)
     await this.#client.call(
@@ -336,7 +346,7 @@ function isOutOfStock({ code, details }: CallRefused, itemId: number, wanted: nu
   return code === 'out_of_stock' && item_id === itemId && requested === wanted && Number(available) < wanted
 }
 
-/** All on sale, in the category, best first. Which items those are changes while others buy. */
+/** Whether all items are on sale and in the category, best first. Which items are found changes while others buy. */
 function isRightPage({ category, keywords }: Search, items: readonly Item[]): boolean {
   const matches = (item: Item) => item.keywords.filter((keyword) => keywords.includes(keyword)).length
   return (

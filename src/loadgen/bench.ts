@@ -28,7 +28,7 @@ export interface BenchOptions {
   /** Databases to use instead of private ones. */
   given: Pick<Settings, 'customerDbUrl' | 'productDbUrl'>
   seed: number
-  /** As many as the largest run has clients, and at least one. */
+  /** At least one, and as many as the largest run has clients. */
   accounts: Readonly<Record<Role, number>>
   /** Once aborted, no further run starts. */
   signal: AbortSignal
@@ -39,14 +39,14 @@ export interface Bench {
   urls: Urls
   /** Bytes of souk's reply line, by operation. */
   replyBytes: Record<OperationName, number>
-  /** By account id, less one. */
+  /** Indexed by account id, less one. */
   sessions: Readonly<Record<Role, readonly Session[]>>
   /** Starts a system, on the bench's own databases unless given others. */
   start(name: SystemName, options?: Omit<SystemOptions, 'urls' | 'nullResults'> & { urls?: Urls }): Promise<System>
   /**
-   * One run, on the restored catalogue. In all runs of one round clients draw
-   * the same, whatever the system. Rejects with the first wrong reply, or with
-   * what the auditor finds.
+   * One run, on the restored catalogue. In all runs of a round, the clients draw
+   * the same random numbers on every system. Rejects with the first wrong reply,
+   * or with the violations that the auditor finds.
    */
   run(system: System, scenario: ScenarioName, size: RunSize, round: number): Promise<Run>
   /** Stops everything that was started here, and the progress line. */
@@ -64,7 +64,7 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
     signal.throwIfAborted()
-    const system = startSystem(name, { urls, nullResults: canned, ...options })
+    const system = startSystem(name, { urls, nullResults: cannedResults, ...options })
     systems.push(system)
     return system
   }
@@ -97,7 +97,8 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
   async function run(system: System, scenario: ScenarioName, size: RunSize, round: number): Promise<Run> {
     signal.throwIfAborted()
     const canned = system.name === 'null'
-    if (canned && isMarketScenario(scenario)) throw new SetUpError(`the null server has no marketplace for ${scenario}`)
+    if (canned && isMarketScenario(scenario))
+      throw new SetUpError(`the null server can't answer the calls of ${scenario}`)
     const { behaviours, stock } = scenarios[scenario]
     const before = await restore(size.stock ?? stock)
     const cpuBefore = readCpu(system, databasePid)
@@ -117,7 +118,7 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
   }
 
   let sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
-  let canned: Record<string, unknown> = {}
+  let cannedResults: Record<string, unknown> = {}
   try {
     progress.begin('making databases')
     await createStudyDatabases(urls)
@@ -126,13 +127,13 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
     await fillCatalogue(urls, progress.advance)
     progress.begin('starting servers')
     const souk = await start('souk')
-    canned = await captureResults(souk, planners, sessions)
+    cannedResults = await captureResults(souk, planners, sessions)
     await souk.stop()
   } catch (error) {
     await close()
     throw error
   }
-  return { urls, replyBytes: countBytes(canned), sessions, start, run, close }
+  return { urls, replyBytes: countBytes(cannedResults), sessions, start, run, close }
 }
 
 async function openDatabases(

@@ -1,11 +1,11 @@
 /**
  * The operations that are measured one by one: the parameters of each call, and
- * which result is right: the one that the catalogue must give, not merely any
- * that is no error.
+ * its right result. It is not enough that a result is no error: it must be the
+ * one that follows from the catalogue.
  */
 
 import type { Item, Role } from '../contract/operations.ts'
-import { CATALOGUE, ITEMS, type KnownSearch, newItem, SEARCH, type Searches, sellerScore } from './catalogue.ts'
+import { CATALOGUE, ITEMS, type KnownSearch, newItem, type PickSearch, SEARCH, sellerScore } from './catalogue.ts'
 import type { Behaviour } from './fleet.ts'
 import { below, type Random } from './random.ts'
 
@@ -30,7 +30,7 @@ export interface Planner {
   plan(random: Random, accountId: number): PlannedCall
 }
 
-export function createPlanners(pickSearch: Searches): Planner[] {
+export function createPlanners(pickSearch: PickSearch): Planner[] {
   const pickSeller = (random: Random) => 1 + below(CATALOGUE.sellers, random)
   return [
     { operation: 'get_seller_rating', role: 'buyer', plan: (random) => planRating(pickSeller(random)) },
@@ -40,7 +40,7 @@ export function createPlanners(pickSearch: Searches): Planner[] {
   ]
 }
 
-/** A client without memory: it calls these operations, all of its own role, one after the other, again and again. */
+/** A client without memory calls these operations, all of its own role, in turn, again and again. */
 export function callingInTurn(planners: readonly Planner[]): Behaviour<Role> {
   return async (client) => {
     for (let turn = 0; client.more(); turn += 1) {
@@ -80,7 +80,7 @@ function planSearch({ search, itemIds }: KnownSearch): PlannedCall {
   }
 }
 
-/** Which items are the newest changes while the seller registers more. */
+/** The items must be the seller's; which of them are the newest changes while the seller registers more. */
 function planListing(accountId: number): PlannedCall {
   return {
     params: { limit: CATALOGUE.itemsPerSeller },

@@ -1,7 +1,7 @@
 /**
- * The catalogue that is measured on, and the searches made in it with the
- * results that are right. Everything follows from a seed and from the numbers
- * below, which the reports state.
+ * The catalogue of all measurements, and searches in it with their right
+ * results. Everything follows from a seed and from the numbers below, which the
+ * reports state.
  */
 
 import { below, type Random, seeded, zipf } from './random.ts'
@@ -78,10 +78,10 @@ export interface KnownSearch {
 }
 
 /** Draws a search. */
-export type Searches = (random: Random) => KnownSearch
+export type PickSearch = (random: Random) => KnownSearch
 
 /** Draws from the distinct searches of a seed, with the popularity that SEARCH states, in a catalogue of this size. */
-export function createSearches(seed: number, catalogueSize = ITEMS): Searches {
+export function createSearches(seed: number, catalogueSize = ITEMS): PickSearch {
   const random = seeded(seed)
   const find = createFinder(catalogueSize)
   const classes = SEARCH.distinct.map((count, index) => ({
@@ -109,9 +109,9 @@ function distinctSearches(count: number, keywordCount: number, random: Random): 
   return [...found.values()]
 }
 
-/** Finds what a search must find: computed from the catalogue by the contract's rule, not by the server's code. */
+/** Finds the right results of a search: computed from the catalogue by the contract's rule, not by the server's code. */
 function createFinder(catalogueSize: number): (search: Search) => readonly number[] {
-  const newest = newestOfKeywords(catalogueSize)
+  const newest = newestByKeyword(catalogueSize)
   const matches = new Uint8Array(catalogueSize + 1) // by item id, of one search
   return ({ category, keywords }) => {
     const lists = keywords.map((keyword) => newest.get(`${category} ${keyword}`) ?? [])
@@ -127,7 +127,7 @@ function createFinder(catalogueSize: number): (search: Search) => readonly numbe
 }
 
 /** The items that searches rank, by category and keyword, newest first. */
-function newestOfKeywords(catalogueSize: number): ReadonlyMap<string, readonly number[]> {
+function newestByKeyword(catalogueSize: number): ReadonlyMap<string, readonly number[]> {
   const newest = new Map<string, number[]>()
   for (let index = catalogueSize - 1; index >= 0; index -= 1) {
     const { id, category, keywords } = catalogueItem(index)

@@ -132,7 +132,10 @@ function report(file: string | undefined, results: string): void {
   }
 }
 
-/** Where databases are, in a home of their own and never the marketplace's; what ends the work; what shows it. */
+/**
+ * The home of private databases, which is never the marketplace's own; the databases given instead, if any; the signal
+ * that ends the work; the progress line.
+ */
 function openEnvironment(): Pick<BenchOptions, 'home' | 'given' | 'signal' | 'progress'> {
   const settings = readSettings({}, process.env)
   if (Array.isArray(settings)) fail(settings, 2)
@@ -146,7 +149,7 @@ function onInterrupt(): AbortSignal {
       if (interrupted.signal.aborted) process.exit(130)
       interrupted.abort()
       progress.end()
-      progress.begin('stopping when this run is over; Ctrl-C again: at once')
+      progress.begin('stopping after this run; Ctrl-C again stops at once')
     })
   }
   return interrupted.signal

@@ -20,7 +20,7 @@ export type Urls = Record<DatabaseName, string>
 
 /** How long sessions may be idle in seconds: clients log in once for the whole study. */
 export const SESSION_IDLE_S = 3_600
-/** Databases of this prefix are a study's, and may be emptied. */
+/** Databases with this prefix belong to a study, and may be emptied. */
 const OURS = 'souk_study_'
 /** The tables that a run may change: filled by the catalogue, or empty at the start. */
 const FILLED = ['item', 'item_keyword', 'seller_score'] as const
@@ -28,7 +28,7 @@ const EMPTIED = ['cart', 'saved_cart', 'purchase', 'purchase_line', 'feedback', 
 const SELLER_IDS = Array.from({ length: CATALOGUE.sellers }, (_, index) => index + 1)
 /** Items per batch of INSERTs when a database is filled. */
 const CHUNK_ITEMS = 10_000
-/** How long to wait until InnoDB has purged old versions of rows, except for this many. */
+/** How long to wait for InnoDB to purge old versions of rows, and how many transactions may remain unpurged. */
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
 
@@ -84,7 +84,7 @@ export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>
 
 /**
  * Fills the catalogue, and keeps a template of it to restore from. Sellers without an account get one that no password
- * opens. Here and below, `onFilled` is called with the items so far.
+ * opens. Here and below, `onFilled` is called with the number of items so far.
  */
 export async function fillCatalogue(urls: Urls, onFilled?: (items: number) => void): Promise<void> {
   await withConnection(urls.customer, (connection) =>

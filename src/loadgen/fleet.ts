@@ -1,9 +1,9 @@
 /**
  * The clients of a run: each a closed loop without think time. All connect,
  * wait at a barrier, start together, and act as their scenario says: a client
- * calls again once it has a reply, and may remember what it learned. A latency
- * is the time of a call as its client sees it, in integer microseconds. The
- * first outcome that is not right fails the run.
+ * makes its next call once it has the reply, and may remember earlier replies. A
+ * latency is the time of a call as its client sees it, in integer microseconds.
+ * The first wrong outcome fails the run.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -33,7 +33,7 @@ export interface RunSize {
   stock?: number | undefined
 }
 
-/** What a client does, for as long as it may do more. Started anew for each client, so it remembers only its own. */
+/** What a client does while `more()` is true. Started anew for each client, so that it remembers only its own replies. */
 export type Behaviour<R extends Role> = (client: Client<R>) => Promise<void>
 export type Behaviours = { readonly [R in Role]?: Behaviour<R> }
 
@@ -91,7 +91,7 @@ export interface Latencies {
 
 const LONGEST_LATENCY_US = 60_000_000
 const LATENCY_DIGITS = 3
-/** How long a call is repeated while the server is overloaded. */
+/** How long a call is repeated while the server refuses it as overloaded. */
 const PATIENCE_MS = 30_000
 
 /** Called when all clients are about to start, with the size of the run and a counter of its calls. */
@@ -210,7 +210,7 @@ class FleetClient implements Client<Role> {
   readonly #connected: Connected
   readonly #budget: Budget
   readonly #recorder: Recorder
-  /** Those that this client has a part in. */
+  /** The latencies to which this client has contributed. */
   readonly #recorded = new Set<Latencies>()
 
   constructor(connected: Connected, budget: Budget, random: Random, recorder: Recorder) {
@@ -258,7 +258,7 @@ class FleetClient implements Client<Role> {
     this.#record(this.#recorder.purchases, performance.now() - begunMs)
   }
 
-  /** The client has had its last reply, this long after the start of the run. */
+  /** Called after the client's last reply, this long after the start of the run. */
   done(elapsedS: number): void {
     for (const latencies of this.#recorded) latencies.wallS = Math.max(latencies.wallS, elapsedS)
   }

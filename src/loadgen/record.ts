@@ -46,7 +46,7 @@ export interface ReplicationRecord extends StudyRecord {
   clients: number[]
 }
 
-/** The part on what goes on in a marketplace. */
+/** The part that measures a whole marketplace. */
 export interface MarketRecord extends StudyRecord {
   kind: 'market'
   shares: typeof SHARES

@@ -3,12 +3,12 @@
 import { ROLES, type Role } from '../contract/operations.ts'
 import { browsing, buyingIn, SALE_STOCK, type SaleName, selling } from './behaviours.ts'
 import { callingInTurn, OPERATIONS, type Planner } from './calls.ts'
-import type { Searches } from './catalogue.ts'
+import type { PickSearch } from './catalogue.ts'
 import type { Behaviours } from './fleet.ts'
 
 /** The original's: one operation each, or all four. */
 export const OPERATION_SCENARIOS = [...OPERATIONS, 'all'] as const
-/** What goes on in a marketplace: clients act on the replies they get. */
+/** A whole marketplace: clients act on the replies they get. */
 export const MARKET_SCENARIOS = ['mixed', 'flash-sale', 'hot-item', 'wide-sale'] as const
 export const SCENARIO_NAMES = [...OPERATION_SCENARIOS, ...MARKET_SCENARIOS] as const
 export type ScenarioName = (typeof SCENARIO_NAMES)[number]
@@ -44,7 +44,7 @@ export function accountsFor(loads: readonly Load[]): Record<Role, number> {
 
 export function createScenarios(
   planners: readonly Planner[],
-  pickSearch: Searches,
+  pickSearch: PickSearch,
 ): Readonly<Record<ScenarioName, Scenario>> {
   const single = OPERATIONS.map((name) => [name, calling(planners.filter(({ operation }) => operation === name))])
   return {

@@ -1,8 +1,8 @@
 /**
  * The engine of a study: it runs every system under every load, the systems
- * taking turns run by run, so that whatever else the machine does meets all of
- * them alike. It decides what is run and in which order, and records it; the
- * reports are computed from the record.
+ * taking turns run by run, so that other work of the machine affects all of them
+ * alike. It decides what is run and in which order, and records it; the reports
+ * are computed from the record.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -28,7 +28,7 @@ export interface Profile {
   systems: readonly SystemName[]
   /** In order; the runs of loads in one group take turns too. */
   loads: readonly (readonly Load[])[]
-  /** The loads to try pool sizes and to warm up systems with. */
+  /** The loads for trying pool sizes and for warming up. */
   rehearsals: readonly Load[]
   runs: number
   until: Until
@@ -184,7 +184,7 @@ function describeMachine(): StudyRecord['machine'] {
 
 /** The commit of the running code, marked if the code differs from it; unknown in an installed package. */
 function readCommit(): string {
-  if (CLONE === undefined) return 'unknown' // and not that of a repository it is installed in
+  if (CLONE === undefined) return 'unknown' // never the commit of a repository that it is installed in
   try {
     const options = { cwd: CLONE, encoding: 'utf8' } as const
     const commit = execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], options).trim()

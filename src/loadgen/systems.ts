@@ -14,7 +14,7 @@ import { howToInstall, NEEDS } from '../process/needs.ts'
 import { programArguments, SetUpError } from '../process/start.ts'
 import { SESSION_IDLE_S, type Urls } from './databases.ts'
 
-/** What the reports call each system, and say of it. */
+/** The name and the description of each system in the reports. */
 export const SYSTEMS = {
   souk: { label: 'souk', about: 'one event loop, requests gathered into batches' },
   'queue-off': { label: 'souk with the queue off', about: 'the same handlers, one statement per request' },
@@ -34,7 +34,7 @@ export interface System {
   ports: Record<Role, number>
   /** Process ids by role. */
   processes: Record<Role, number>
-  /** The longest time that the event loop of a watched server stood still since the last call of this. */
+  /** The longest stall of a watched server's event loop since the previous call. */
   longestStallMs(role: Role): Promise<number>
   stop(): Promise<void>
 }
@@ -116,8 +116,8 @@ function startServer(
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
   return spawn(program, rest, {
     env: { ...Object.fromEntries(clean), ...environment },
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // the server ends with the channel, should we be killed
-    detached: true, // Ctrl-C is for us
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'], // if this process is killed, the closed channel ends the server
+    detached: true, // so that Ctrl-C reaches this process only
   })
 }
 

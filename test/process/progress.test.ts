@@ -229,7 +229,7 @@ describe('on a terminal', () => {
     assert.ok(lines.some((line) => /^filling the catalogue · 10,000\/10,000 items · [\d,]+\/s/.test(line)))
     assert.ok(lines.every((line) => line.length < 120))
     press('ctrl-c')
-    await shows(/stopping when this run is over/)
+    await shows(/stopping after this run/)
     assert.equal(await ended, 130)
     assert.match(
       terminal?.screen() ?? '',

@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 /**
- * A server that watches its own event loop. It answers each message of its
- * parent with the longest time that the loop stood still since the message
- * before.
+ * A server that watches its own event loop. To each message from its parent it
+ * replies with the loop's longest stall since the previous message.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'

@@ -1,4 +1,4 @@
-/** The second part of the study: what goes on in a marketplace, on all systems that have one. */
+/** The second part of the study: a marketplace under load, on all systems that have one. */
 
 import { SALE_STOCK, SALES, SHARES } from '../behaviours.ts'
 import type { MarketRecord } from '../record.ts'

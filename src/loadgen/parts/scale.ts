@@ -1,7 +1,7 @@
 /**
  * The effect of size on a marketplace: searches in a large catalogue, long
- * listings, and how short calls fare beside long ones. Measured on product
- * databases of its own, which are only read, on the bench's database server.
+ * listings, and short calls beside long ones. Measured on product databases of
+ * its own, which are only read, on the bench's database server.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -111,7 +111,7 @@ async function measureSearches(bench: Bench, profile: ScaleProfile, seed: number
   return { searches, largeBytes: await readTableBytes(large.product), filledS }
 }
 
-/** Bytes of the tables that searches read, with their indexes. */
+/** Bytes of all tables of a database, with their indexes. */
 function readTableBytes(url: string): Promise<number> {
   return withConnection(url, async (connection) => {
     const [row] = await connection.query<{ bytes: number }[]>(
@@ -204,7 +204,7 @@ async function openDriver(url: string) {
   return { list, close: () => connection.end() }
 }
 
-/** Ratings for many clients, without and with a client beside them that lists everything again and again. */
+/** Ratings for many clients: alone, and beside a client that lists everything again and again. */
 async function measureStalls(
   bench: Bench,
   urls: Urls,

@@ -1,6 +1,6 @@
 /** Markdown tables, and numbers as the reports write them. */
 
-/** The first columns, as many as `texts`, are aligned left, the others right. */
+/** The first `texts` columns are aligned left, the others right. */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[], texts = 1): string {
   const formatRow = (cells: readonly string[]) => {
     if (cells.length !== heads.length) throw new Error(`${cells.length} cells under ${heads.length} heads`)

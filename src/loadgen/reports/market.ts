@@ -70,8 +70,8 @@ function introduction(record: MarketRecord, source: string): string {
     '`mixed`: N buyers and N sellers, who behave as users do.',
     `\`flash-sale\`: buyers put 1 to ${flash.mostLines} of ${flash.items} items into their carts, one unit of each, ` +
       'and purchase them, again and again.',
-    '`hot-item`: the same with one unit of one item, the same for all.',
-    `\`wide-sale\`: the same with one unit of any of ${count(wide.items)} items.`,
+    '`hot-item`: the same, but every cart has one unit of one item, the same item for all buyers.',
+    `\`wide-sale\`: the same, but every cart has one unit of any of ${count(wide.items)} items.`,
   ]
   return `# Results: a marketplace under load
 
@@ -79,14 +79,14 @@ ${provenance(record, source)}
 
 ${listSystems(COMPARED)}
 
-The scenarios, whose clients are closed loops without think time and act on the replies they get:
+The scenarios. Their clients are closed loops without think time, and act on the replies they get:
 
 ${list(scenarios)}
 
 A sale starts with ${count(record.saleStock)} units of each item, more than any run sells.`
 }
 
-/** What souk should reach, each at the largest load of its scenario. */
+/** Souk's targets, each at the largest load of its scenario. */
 const TARGETS: readonly {
   scenario: ScenarioName
   measured: string
@@ -210,8 +210,9 @@ function shares(record: MarketRecord): string {
   ])
   const heads = ['operation', ...Object.keys(record.shares).map((role) => `of a ${role}'s calls`), 'of all calls, souk']
   return `A client of \`mixed\` draws each next operation by these shares. An operation that is not possible yet is replaced
-by one that makes it possible: a purchase with an empty cart by an \`add_item_to_cart\`, that one by a search, and
-so on. The last column is the share of the calls made at ${describeClients('mixed', cell.clients)}.
+by one that makes it possible: a purchase with an empty cart by an \`add_item_to_cart\`, an \`add_item_to_cart\`
+without any item found by a search, and so on. The last column is each operation's share of the calls made by souk's
+clients at ${describeClients('mixed', cell.clients)}.
 
 ${table(heads, rows)}`
 }
@@ -237,9 +238,9 @@ ${table(heads, rows)}`
 
 function checks({ cells }: MarketRecord): string {
   return `Little's law: throughput × mean latency / clients. Every reply was checked against the earlier replies to its
-client; a refusal was right only for an item that others had bought meanwhile. After each run an auditor compared the database
-with the replies to all clients: stock, purchases and their lines, keys and their answers, votes, scores, carts, the
-keyword index. Any violation would have ended the study.
+client; a refusal was right only for an item that others had bought meanwhile. After each run an auditor compared the
+database with the replies to all clients: stock, purchases and their lines, keys and their answers, votes, scores,
+carts, and the keyword index. Any violation would have ended the study.
 
 ${checksTable(cells)}`
 }

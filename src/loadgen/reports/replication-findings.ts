@@ -45,10 +45,11 @@ export function listFindings(record: ReplicationRecord): Finding[] {
       sentences: COMPARED.flatMap((system) => record.clients.map((clients) => readsAndWrites(record, system, clients))),
     },
     {
-      title: 'What gathering contributes, and what the rest',
+      title: 'What gathering contributes, and what the rest contributes',
       sentences: [
-        'souk over threads.py is gathering (the queue on over off) times the rest (the queue off over threads.py): ' +
-          'event loop, language and driver, and for search_items also that souk ranks in code, threads.py in SQL.',
+        'The ratio of souk to threads.py is a product: gathering (queue on over queue off) times the rest (queue off ' +
+          'over threads.py). The rest is event loop, language and driver; for search_items it is also that souk ranks ' +
+          'in code and threads.py in SQL.',
         processorTime(record, few, many),
       ],
       table: gathering(record),

@@ -4,7 +4,7 @@ import { median, toFigures } from '../figures.ts'
 import { type LatencySummary, merge, type ScaleRecord } from '../record.ts'
 import { count, number, plural, table, times } from './markdown.ts'
 
-/** What souk should not exceed, however large the marketplace; the first three are ratios of medians of the runs. */
+/** Upper bounds for souk in a large marketplace; the first three are for ratios of medians over the runs. */
 const TARGETS = { search: 2, listing: 4, p99: 5, stallMs: 10 }
 
 type StallCell = ScaleRecord['stalls'][number]
@@ -148,8 +148,8 @@ function stalls({ stalls }: ScaleRecord): string {
   ]
   const clients = plural(stalls[0]?.clients ?? 0, 'client')
   return `Ratings for ${clients} of one server: alone, and beside a client in its own process that lists all items again
-and again. Stalls of the event loop were measured inside the server; they include the time that other processes took
-from it.
+and again. Stalls of the event loop were measured inside the server; they include time in which other processes had
+its processor.
 
 ${table(heads, rows)}`
 }

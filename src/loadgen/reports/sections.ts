@@ -1,4 +1,4 @@
-/** What the reports of all parts of the study share: sections, tables and phrases, computed from the record alone. */
+/** Sections, tables and phrases that the reports share, computed from the record alone. */
 
 import { callsPerS, countCalls, cpuPerUnitUs, littlesLaw, mean, median } from '../figures.ts'
 import type { Cell, Run, StudyRecord } from '../record.ts'
@@ -26,7 +26,7 @@ export function listSystems(names: readonly SystemName[]): string {
   return `The systems, on the same databases, their runs taking turns:\n\n${list(lines)}`
 }
 
-/** How good the measurement is, cell by cell. */
+/** The quality of the measurement, cell by cell. */
 export function checksTable(cells: readonly Cell[]): string {
   const overloaded = ({ runs }: Cell) => runs.reduce((sum, run) => sum + (run.overloaded ?? 0), 0)
   const withOverload = cells.some((cell) => overloaded(cell) > 0)
@@ -112,7 +112,7 @@ export function describeWarmUps({ warmUps }: StudyRecord): string {
   )
 }
 
-/** The pool size that was chosen, and what it was chosen from. */
+/** The chosen pool size, and the sizes that were tried. */
 export function describePools({ sweep, poolSize }: StudyRecord): string {
   const scenarios = [...new Set(sweep.flatMap(({ throughput }) => Object.keys(throughput)))]
   const rows = sweep.map(({ poolSize, throughput }) => [
@@ -120,7 +120,7 @@ export function describePools({ sweep, poolSize }: StudyRecord): string {
     ...scenarios.map((scenario) => number(throughput[scenario] ?? Number.NaN)),
   ])
   return `Pools of the systems that do not gather: ${poolSize} connections, the best of these sizes for threads.py
-(by the geometric mean of its calls per second, each at its largest load). Souk's pools have 8.
+(by the geometric mean of its calls per second in these scenarios, each at its largest load). Each of souk's pools has 8.
 
 ${table(['connections', ...scenarios], rows)}`
 }
