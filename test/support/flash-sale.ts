@@ -35,7 +35,7 @@ export class FlashSale {
   purchases = 0
   /** Calls that were answered with a result, or with a refusal that a sale may bring. */
   answered = 0
-  /** The number of other calls, by what they ended in. */
+  /** The number of all other calls, by operation and error. */
   readonly failures: Record<string, number> = {}
   failed = 0
   readonly #options: FlashSaleOptions
@@ -111,7 +111,7 @@ export class FlashSale {
     }
   }
 
-  /** False if an item was short; then the units beyond its stock have been taken out of the cart. */
+  /** False if items were short; then the units beyond their stock have been removed from the cart. */
   async #purchase(buyer: LedgerClient<'buyer'>): Promise<boolean> {
     const isLast = this.#sellersBusy === 0
     const answer = await this.#call(buyer, 'make_purchase', {}, 'out_of_stock', 'cart_empty')

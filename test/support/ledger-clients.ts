@@ -1,6 +1,6 @@
 /**
- * Clients that enter every call which writes into a shared ledger, with its
- * result. In the end the auditor holds the ledger against the product database.
+ * Clients that enter each of their writing calls, with its result, into a shared
+ * ledger. In the end the auditor compares the ledger with the product database.
  */
 
 import assert from 'node:assert/strict'

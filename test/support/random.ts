@@ -6,7 +6,7 @@
 import type { TestContext } from 'node:test'
 import { type Random, seeded } from '../../src/loadgen/random.ts'
 
-/** How many times as long as by default the randomised tests last. */
+/** The length of the randomised tests, as a multiple of the default. */
 export const ROUNDS = Number(process.env.SOUK_TEST_ROUNDS ?? 1)
 const SEED = Number(process.env.SOUK_TEST_SEED ?? Date.now() % 1_000_000)
 

@@ -2,8 +2,8 @@
  * The reference: a whole marketplace in plain Maps that carries out one call at
  * a time. It is written from the contract's rules, as simply as they allow, and
  * shares no code with the servers. It stores no sums: they are counted anew
- * each time. Ids, sessions, cursors and times, which only a server can choose,
- * it takes from the reply, if a server may have chosen them.
+ * each time. Only a server can choose ids, sessions, cursors and times: the
+ * reference takes them from the reply, if the rules allow them.
  */
 
 import type { Item, Name, Params, Result, Role } from '../../src/contract/operations.ts'

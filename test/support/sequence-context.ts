@@ -1,8 +1,8 @@
 /**
- * What one random sequence of calls works in: accounts, sessions and categories
+ * The context of one random sequence of calls: accounts, sessions and categories
  * of its own, so that many sequences can share a marketplace, and the reference
- * to compare with. Reads all rows of the sequence from the databases, and the
- * rows that the reference expects.
+ * to compare with. Also reads all rows of the sequence from the databases, and
+ * computes the rows that the reference expects.
  */
 
 import type { Connection } from 'mariadb'

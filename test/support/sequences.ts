@@ -165,7 +165,7 @@ export function sequences(longest: number): fc.Arbitrary<readonly Command[]> {
   return new Sequences(command, longest)
 }
 
-/** Every kind of answer that an operation can get. A test says nothing about those it does not reach. */
+/** Every kind of answer that an operation can get. A test proves nothing about those that it does not reach. */
 export function possibleAnswers(): string[] {
   return everyOperation.flatMap(({ role, operation, refusals = [] }) => {
     const { open, keyed } = operationsByName(role).get(operation) ?? {}
