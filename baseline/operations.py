@@ -215,7 +215,7 @@ class Buyer(Role):
             left = cart.get(item_id, 0) - quantity
             if left < 0:
                 there = left + quantity
-                message = f"the cart has {there} of it, {quantity} were to go"
+                message = f"the cart has {there} of it, not {quantity}"
                 raise Refused("not_in_cart", message, item_id=item_id, quantity=there)
             changed = {**cart, item_id: left}
             if left == 0:
@@ -323,7 +323,7 @@ class Buyer(Role):
             if not sold_by:
                 raise Refused("not_found", "no such item")
             if not purchased:
-                raise Refused("not_purchased", "only what you purchased can be voted on")
+                raise Refused("not_purchased", "you can only vote on items that you have purchased")
             before = voted[0][0] if voted else None
             if before == vote:
                 return transaction.finish(OK)
@@ -351,7 +351,7 @@ class Buyer(Role):
 
 
 def page_of(rows, limit, cursor):
-    """A page of items, with a cursor if there are more. The rows are one more than the limit, if there are as many."""
+    """A page of items, with a cursor if there are more. The rows include one beyond the limit, if there is one."""
     page = {"items": [item_of(row[1:]) for row in rows[:limit]]}
     if len(rows) > limit:
         matches, item_id, *_ = rows[limit - 1]

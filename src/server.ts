@@ -49,7 +49,7 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
   }
   const [role, ...others] = args
   if (others.length > 0 || (role !== undefined && !ROLES.includes(role as Role))) {
-    fail([`unknown role "${args.join(' ')}": souk-server seller, souk-server buyer, or souk-server alone`], 2)
+    fail([`unknown role "${args.join(' ')}": give seller, buyer, or no role`], 2)
   }
   return { role: role as Role | undefined, flags: options }
 }

@@ -34,7 +34,7 @@ const category = z.int().min(0).max(65_535).describe('number of the category')
 const condition = z.enum(['new', 'used']).describe('condition of the item')
 const price = z.int().min(0).max(1_000_000_000).describe('price of one unit')
 const quantity = z.int().min(1).max(MOST_UNITS).describe('units on sale')
-const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units to add, or with a minus to take off')
+const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units to add; if negative, to take off')
 const cartQuantity = z.int().min(1).max(MOST_CART_UNITS).describe('units of the item')
 const vote = z.enum(['up', 'down']).describe('your vote')
 const keywords = z
@@ -96,7 +96,7 @@ interface Operation {
 function forBoth<Created extends z.ZodRawShape>(created: Created) {
   return {
     create_account: {
-      about: 'Open an account; repeated with the same password, it answers the same id',
+      about: 'Open an account; repeating it with the same password gives the same id',
       params: z.strictObject({ username, password, name: name.describe('name that others see') }),
       result: z.strictObject(created),
       open: true,

@@ -131,7 +131,7 @@ describe('a refusal', () => {
     await checkHint(
       `buyer vote ${item} up`,
       5,
-      'souk: only what you purchased can be voted on: souk buyer get-buyer-purchases',
+      'souk: you can only vote on items that you have purchased: souk buyer get-buyer-purchases',
     )
     assert.equal((await runFailingAsJson(`buyer vote ${item} up`, 5)).code, 'not_purchased')
     assert.deepEqual(await runFailingAsJson('buyer rating 999999', 4), { code: 'not_found', message: 'no such seller' })

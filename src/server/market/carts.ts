@@ -62,7 +62,7 @@ export const buyerCarts: Handlers<
         if ('held' in content) return content
         const there = content.get(item_id) ?? 0
         if (there < quantity) {
-          const message = `the cart has ${there} of it, ${quantity} were to go`
+          const message = `the cart has ${there} of it, not ${quantity}`
           return { refused: { code: 'not_in_cart', message, details: { item_id, quantity: there } } }
         }
         carts.set(call, item_id, there - quantity)
@@ -81,7 +81,7 @@ export const buyerCarts: Handlers<
         SAVED_CART,
         calls.map((call) => call.account.id),
       )
-      const copies = new Map<number, string>() // carts just copied from the saved one: saving them must not undo a newer save
+      const copies = new Map<number, string>() // just copied from saved carts: these must not undo a newer save
       const contents = new Map<number, string>() // by buyer: the last save wins
       const decisions = calls.map((call): Decision<{ ok: true }> => {
         const content = carts.get(call)
@@ -166,7 +166,7 @@ export class Carts {
     return [...this.#bySession.values()].flatMap((content) => [...content.keys()])
   }
 
-  /** No units remove the item. */
+  /** Zero units remove the item. */
   set({ account: { sessionHash } }: Call<unknown>, itemId: number, units: number): void {
     const content = this.#bySession.get(sessionHash)
     if (units === 0) content?.delete(itemId)
@@ -185,7 +185,7 @@ export class Carts {
   }
 }
 
-/** Locks the carts of the calls' sessions. Carts that don't exist yet are made. */
+/** Locks the carts of the calls' sessions. Makes those that don't exist yet. */
 export async function lockCarts(lane: Lane, calls: readonly Call<unknown>[]): Promise<Carts> {
   const buyers = new Map(calls.map(({ account }) => [account.sessionHash, account.id]))
   const locked = await lockRows<string, CartRow>(lane, CART, buyers.keys())
@@ -194,9 +194,10 @@ export async function lockCarts(lane: Lane, calls: readonly Call<unknown>[]): Pr
 }
 
 /**
- * Returns the rows that it made, which are thereby locked; the missing ones
- * another transaction has made meanwhile. The saved carts are read by a
- * statement of their own: a SELECT within the INSERT would wait for their locks.
+ * Makes carts, as copies of the saved ones. Returns the rows that it made, which
+ * are thereby locked; another transaction has meanwhile made the others. The
+ * saved carts are read by a statement of their own: a SELECT within the INSERT
+ * would wait for their locks.
  */
 async function createCarts(lane: Lane, sessions: readonly (readonly [string, number])[]): Promise<readonly CartRow[]> {
   if (sessions.length === 0) return []

@@ -80,7 +80,7 @@ export const buyerFeedback: Handlers<'buyer', 'provide_feedback'> = {
         if (held !== undefined) return { held }
         if (item === undefined) return { refused: { code: 'not_found', message: 'no such item' } }
         if (!purchased.has(pairKey(call))) {
-          return { refused: { code: 'not_purchased', message: 'only what you purchased can be voted on' } }
+          return { refused: { code: 'not_purchased', message: 'you can only vote on items that you have purchased' } }
         }
         const before = votes.get(pairKey(call))
         if (vote !== before) changes.push({ buyerId: call.account.id, itemId, sellerId: item.seller_id, before, vote })
