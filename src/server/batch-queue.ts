@@ -3,15 +3,16 @@
  * SQL and no sockets; what a batch does, how large it may be and how many may
  * be under way at once are given to it.
  *
- * When does a batch leave? When none is under way: at the end of this turn of
- * the event loop, so that everything one round of reading sockets brought
- * travels together, and a lone request waits for nobody. When a batch comes
- * back: at once, before its answers are handed out, so that the database works
- * while this process writes replies. Beside one that is under way, up to
- * `inFlight`: as soon as it holds as many requests as the last one did; a
- * smaller one would cost its neighbours a round trip and gather nothing. There
- * is no timer: batches grow with the load, because the work before them takes
- * time.
+ * When does a batch leave?
+ *   - When none is under way: at the end of this turn of the event loop. So all
+ *     requests read in one turn travel together, and a lone request waits for no other.
+ *   - When a batch comes back: at once, before its answers are handed out, so
+ *     that the database works while this process writes replies.
+ *   - Beside a batch that is under way, up to `inFlight`: as soon as it holds as
+ *     many requests as the last one did. A smaller batch would cost its
+ *     neighbours a round trip and gather nothing.
+ * There is no timer: batches grow with the load, because the work before them
+ * takes time.
  *
  * Every waiter is settled exactly once, and at its own deadline at the latest:
  * a batch has time until the latest of its requests' deadlines. Waiting requests
@@ -42,7 +43,10 @@ export interface QueueOptions<Q, A> {
 }
 
 export interface Queue<Q, A> {
-  /** Rejects with `Refused`: `overloaded` at once, `timeout` when not sent, or not answered, in time; or with what `run` threw. */
+  /**
+   * Rejects with `Refused`: `overloaded` at once, `timeout` when not sent, or not
+   * answered, in time; or with what `run` threw.
+   */
   ask(request: Q, deadlineMs: number): Promise<A>
   readonly waiting: number
   /** Resolves when nothing waits and nothing is under way. */
@@ -99,9 +103,9 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     })
   }
 
-  /** Late requests are taken back first: a late one would spoil its batch's deadline. */
+  /** Rejects late requests first, so that none is sent. */
   function hasWork(): boolean {
-    takeBackLate()
+    rejectLateWaiting()
     return waiting.length > 0
   }
 
@@ -155,24 +159,27 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
 
   function sweepLate(): void {
-    takeBackLate()
-    giveUpLate()
+    rejectLateWaiting()
+    rejectLateUnderWay()
     if (underWay.size > 0 || waiting.length > 0) return
     clearInterval(sweep)
     sweep = undefined
     becomeIdle()
   }
 
-  /** Rejects late requests whose neighbours have more time. A batch that is late as a whole rejects them itself, and knows more. */
-  function giveUpLate(): void {
-    const longLateMs = now() - SWEEP_MS
+  /**
+   * Rejects late requests whose neighbours have more time. A batch that is late
+   * as a whole rejects them itself, and knows more.
+   */
+  function rejectLateUnderWay(): void {
+    const overdueSinceMs = now() - SWEEP_MS
     for (const batch of underWay) {
       for (const { deadlineMs, reject } of batch)
-        if (deadlineMs <= longLateMs) reject(new Refused(timedOut(changes ? 'unknown' : 'none')))
+        if (deadlineMs <= overdueSinceMs) reject(new Refused(timedOut(changes ? 'unknown' : 'none')))
     }
   }
 
-  function takeBackLate(): void {
+  function rejectLateWaiting(): void {
     const nowMs = now()
     const overdue = waiting.filter((waiter) => waiter.deadlineMs <= nowMs)
     if (overdue.length === 0) return
@@ -203,5 +210,5 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
 function overloaded(oldestWaitMs: number): Refused {
   const retryAfterMs = Math.max(100, Math.round(oldestWaitMs))
   const details = { retry_after_ms: retryAfterMs }
-  return new Refused({ code: 'overloaded', message: 'too much is waiting', details })
+  return new Refused({ code: 'overloaded', message: 'too many requests are waiting', details })
 }
