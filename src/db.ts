@@ -7,14 +7,16 @@
  * Batches that write take one of `writing` and skip the rows that others hold;
  * calls that need such a row come back in a batch of `blocking`, which waits
  * for its locks. `watching` waits for rows that are held for long, so that such
- * a wait takes no lane from anybody else.
+ * a wait takes no lane from other calls.
  *
  * A batch pipelines its statements over its lane. Its writes go out in one
  * pipe, and COMMIT only after all of them have answered. An attempt to write
  * ends in one of five ways:
  *
  *     committed → done
- *     undone    → roll back, pause with jitter, decide again, within the deadline
+ *     undone    → surely nothing was committed; so too if the connection broke
+ *                 before COMMIT was sent. Roll back, pause with jitter, decide
+ *                 again, within the deadline
  *     taken     → a key was used before: read the stored answers, take those
  *                 calls out, decide the rest again
  *     lost      → COMMIT was sent and not answered. Send calls with a key again:
@@ -34,7 +36,10 @@ import type { Decision, Plan, RowId } from './db/plan.ts'
 /** What a batch does about rows that others hold: skip them, or block until they are free. */
 export type Locking = 'skip' | 'block'
 
-/** `again`: undecided, because an earlier call of the batch had the same key, other parameters, and was refused. */
+/**
+ * `again`: undecided, because an earlier call of the batch had the same key with
+ * other parameters, and did not succeed.
+ */
 export type BatchResult<R> = Decision<R> | { again: true }
 
 /** Decides the calls on rows that it locks over the lane. May run again, with fewer calls. */
@@ -82,9 +87,9 @@ export class Database {
   }
 
   /**
-   * Resolves when nobody holds the row. The wait itself holds nothing, and has a
-   * lane only in turns: more rows may be held, and for longer, than there are
-   * lanes. From the second turn on it moves to `watching`. Rejects like `read`.
+   * Resolves when nobody holds the row. The wait keeps neither a lock nor a lane:
+   * it takes turns on a lane, because more rows may be held for long than there
+   * are lanes. From the second turn on it uses `watching`. Rejects like `read`.
    */
   async untilFree({ table, key, id }: RowId, deadlineMs: number): Promise<void> {
     const lock = `SELECT 1 FROM ${table} WHERE ${key} = ? FOR UPDATE`
@@ -106,8 +111,9 @@ export class Database {
   /**
    * Decides the calls together and commits their writes as one transaction.
    * Resolves, once that is durable, to a result for each call, in order. A call
-   * with a key has one effect, however often it is sent. With `block`, the
-   * attempt after a lock wait timeout skips held rows.
+   * with a key has one effect, however often it is sent. With `block`, every
+   * second attempt skips held rows, so that a lock wait that timed out is not
+   * repeated.
    */
   async write<C extends Keyed, R>(
     calls: readonly C[],
@@ -121,7 +127,7 @@ export class Database {
       const original = repeats.get(call) ?? call
       const decision = decisions.get(original) as Decision<R>
       if (call.key?.fingerprint === original.key?.fingerprint) return decision
-      return 'ok' in decision ? { refused: MISMATCH } : { again: true } // a refused call does not use up its key
+      return 'ok' in decision ? { refused: MISMATCH } : { again: true } // only a success uses up the key
     })
   }
 
@@ -166,7 +172,7 @@ export class Database {
           break
         case 'fault':
           if (!isUncertain) throw attempt.error
-          refuseOpen(open, timedOut('unknown')) // thrown, it would have the calls done twice
+          refuseOpen(open, timedOut('unknown')) // after a throw, the queue might run the calls again
       }
       if (!(await pause(number, deadlineMs))) refuseOpen(open, timedOut(isUncertain ? 'unknown' : 'none'))
     }
@@ -212,7 +218,10 @@ export class Database {
     }
   }
 
-  /** The answers stored for the calls' keys; undefined when they could not be read in time. Never rejects: the error would pass for one of the writes. */
+  /**
+   * The answers stored for the calls' keys; undefined when they could not be read
+   * in time. Never rejects: the error would pass for one of the writes.
+   */
   async #storedAnswers<C extends Keyed, R>(calls: readonly C[], deadlineMs: number) {
     const keyed = calls.filter((call) => call.key !== undefined)
     if (keyed.length === 0) return new Map<C, never>()
@@ -240,7 +249,7 @@ export class Database {
   }
 }
 
-/** Repeats work that leaves nothing behind until it succeeds, faults, or is out of time. */
+/** Repeats `work`, which must change nothing, until it succeeds, faults, or is out of time. */
 async function retried<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -271,7 +280,8 @@ async function onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnec
       return await work(connection)
     } finally {
       await connection.release()
-      await new Promise<void>((resolve) => process.nextTick(resolve)) // the pool re-lends on nextTick: so waiters stay FIFO
+      // The pool re-lends on nextTick; wait for it, so waiters stay FIFO.
+      await new Promise<void>((resolve) => process.nextTick(resolve))
     }
   })()
   return Promise.race([working, expiry]).finally(() => clearTimeout(timer))
@@ -311,7 +321,7 @@ function send(connection: PoolConnection, statement: Statement): Promise<unknown
   return connection.batch(statement.sql, statement.rows)
 }
 
-/** Sleeps before attempt + 1: doubling, with full jitter. False, at once, when the deadline leaves no time for it. */
+/** Sleeps before attempt + 1: doubling, with full jitter. Returns false at once if the deadline leaves no time for it. */
 async function pause(attempt: number, deadlineMs: number): Promise<boolean> {
   const longestMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** attempt)
   const waitMs = Math.random() * longestMs

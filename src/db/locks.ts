@@ -2,8 +2,8 @@
  * Locks on existing rows. A lane that skips held rows locks the others: a row
  * that is held for long delays only the calls that need it. A lane that blocks
  * locks all, in the order of their ids. Locks on several tables are taken in
- * the order cart, item, seller score, buyer score. So no two transactions wait
- * for each other.
+ * the order cart, saved cart, item, seller score, buyer score. So no two
+ * transactions wait for each other.
  */
 
 import { type Lane, placeholders, type Value } from './lane.ts'

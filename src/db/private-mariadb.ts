@@ -50,7 +50,7 @@ export interface PrivateDatabase {
   stop(): Promise<void>
 }
 
-/** The MariaDB programs that a private database needs, each with its names. The second calls the last. */
+/** The MariaDB programs that a private database needs, each with its names. mariadb-install-db calls my_print_defaults. */
 const PROGRAMS = {
   mariadbd: ['mariadbd', 'mysqld'],
   'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
@@ -69,7 +69,10 @@ export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimi
   return Object.fromEntries(found) as Programs
 }
 
-/** Locks a home folder for this process; returns the function that unlocks it. Throws `SetUpError` while another owner lives. */
+/**
+ * Locks a home folder for this process; returns the function that unlocks it.
+ * Throws `SetUpError` while another owner lives.
+ */
 export function lockHome(home: string): () => void {
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const path = join(home, 'owner')
@@ -149,7 +152,10 @@ async function makeDataFolder(program: string, { data, temporary }: Paths): Prom
   renameSync(unfinished, data)
 }
 
-/** Resolves, after the program and its children have ended, to its exit code and what it wrote to stderr, or else to stdout. */
+/**
+ * Resolves, after the program and its children have ended, to its exit code and
+ * what it wrote to stderr, or else to stdout.
+ */
 async function runToEnd(program: string, rest: readonly string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
   const [written, problems] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
