@@ -56,7 +56,7 @@ interface Route {
   ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
 
-/** No request weighs more than this: a connection's limit must always leave room for one. */
+/** The most that one request counts against its connection's limit on requests in flight. */
 const HEAVIEST = 64
 const NOBODY: Account = { id: 0, sessionHash: '', endsMs: 0 }
 

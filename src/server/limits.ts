@@ -1,7 +1,7 @@
 /**
  * The limits on what clients may ask of a server: one table of names, defaults
- * and help texts, which settings, help and listener read. Each limit has an
- * answer of its own for the client that goes beyond it.
+ * and help texts, which settings, help and listener read. A client that goes
+ * beyond a limit is refused, not read for a while, or disconnected.
  */
 
 interface Limit {
@@ -13,6 +13,7 @@ interface Limit {
 
 export const LIMITS = {
   lineBytes: { default: 64 * 1024, least: 1_024, about: 'longest line (bytes)' },
+  /** In weight: a long listing counts as many requests. */
   inFlight: { default: 256, least: 1, about: 'requests in flight on a connection' },
   unsentBytes: { default: 4 * 1024 * 1024, least: 1, about: 'bytes of replies that a client may leave unread' },
   connections: { default: 20_000, least: 1, about: 'connections to a server' },

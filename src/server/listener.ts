@@ -38,7 +38,10 @@ export interface Listener {
   port: number
   /** Requests in flight and open connections. */
   remaining(): { requests: number; connections: number }
-  /** Stops accepting, answers the requests in flight, tells the clients. Resolves when all connections are closed, after `graceMs` at the latest. */
+  /**
+   * Stops accepting, answers the requests in flight, tells the clients. Resolves
+   * when all connections are closed, after `graceMs` at the latest.
+   */
   drain(graceMs: number): Promise<void>
 }
 
@@ -49,7 +52,7 @@ interface Connection {
   inFlight: number
   /** Replies of this loop turn, not yet given to the socket. */
   output: string
-  /** No more is read: the client has sent its FIN, or a line beyond the limit. */
+  /** No more is read: the client has sent its FIN, or a line that is too long or took too long. */
   finished: boolean
   /** Our FIN is sent, or will be after the last reply. Input is discarded. */
   closing: boolean
@@ -118,7 +121,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     take(connection)
   }
 
-  /** Takes requests while there is room for their replies; only then reads on. */
+  /** Takes requests while there is room for their replies. Reads on only if there is room left. */
   function take(connection: Connection): void {
     while (!connection.closing && hasRoom(connection)) {
       const line = connection.decoder.next()
@@ -139,7 +142,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
 
   function begin(connection: Connection, line: Buffer): void {
     const request = decodeRequest(line)
-    const { weight, reply } = workFor(request)
+    const { weight, reply } = answerOrRefuse(request)
     if (!(reply instanceof Promise)) {
       if (request.id !== undefined) append(connection, reply)
       return
@@ -155,7 +158,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     })
   }
 
-  function workFor(request: Request | Malformed): Dispatched {
+  function answerOrRefuse(request: Request | Malformed): Dispatched {
     if ('refusal' in request) return refuse(request.id, request.refusal)
     if (draining) return refuse(request.id ?? null, SHUTTING_DOWN)
     return answer(request)
@@ -185,7 +188,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     take(connection)
   }
 
-  /** Call after `take` only: bytes already read must be taken first, because no later event would. */
+  /** Call only after taking requests: no later event would take bytes that were already read. */
   function pauseOrResume(connection: Connection): void {
     const pause = !connection.closing && !hasRoom(connection)
     if (pause === connection.paused) return

@@ -9,9 +9,10 @@
  * Writes: in the first round a batch skips rows that other transactions hold.
  * A call that needs such a row waits until the row is free, together with the
  * other calls that need it, and holds nothing meanwhile. Then it goes to the
- * second round, whose batches block on their locks: what they block on now are
- * other batches, not a transaction that sits on a row. So does a call whose key
- * was used earlier in its batch with other parameters, if that call was refused.
+ * second round, whose batches block on their locks: by now other batches hold
+ * them, not a transaction that keeps a row for long. A call whose key an earlier
+ * call of its batch had, with other parameters, goes to the second round too,
+ * unless the earlier call succeeded.
  */
 
 import type { Answer } from '../contract/refusals.ts'
@@ -108,7 +109,10 @@ function createRowWaits(database: Database): (row: RowId, deadlineMs: number) =>
   }
 }
 
-/** A queue whose batch is all calls that wait for one row. Its age says nothing about the load, so it has no bound. */
+/**
+ * A queue whose batch is all calls that wait for one row. A long wait there is no
+ * sign of load, so no call is refused for it.
+ */
 function createRowWait(database: Database): Queue<RowId, void> {
   return createQueue({
     cap: Number.POSITIVE_INFINITY,

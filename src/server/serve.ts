@@ -91,7 +91,10 @@ export async function serve(role: Role, settings: Settings): Promise<void> {
   })
 }
 
-/** Shows what is still open, at once and then repeatedly: on the terminal, or through the parent, which draws for all its servers. */
+/**
+ * Shows what is still open, at once and then repeatedly: on the terminal, or
+ * through the parent, which draws for all its servers.
+ */
 function reportStopping(listener: Listener): void {
   const untilMs = performance.now() + GRACE_MS
   const show = () => {
@@ -138,7 +141,7 @@ async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
   return { customer: url('souk_customer'), product: url('souk_product') }
 }
 
-/** The wanted number of connections, or as many as the limit on open files leaves; then says so. */
+/** The wanted number of connections or, with a notice, the number that the limit on open files allows. */
 function allowedConnections(wanted: number): number {
   const limits = existsSync('/proc/self/limits') ? readFileSync('/proc/self/limits', 'utf8') : ''
   const openFiles = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)

@@ -1,8 +1,8 @@
 /**
  * The supervisor: runs the whole marketplace on one machine. It starts the
- * private database, unless real ones are set, and the two servers; restarts
- * whichever of them ends unasked; and in the end stops all that it started, the
- * servers before the database.
+ * private database, unless real ones are set, and the two servers. It restarts
+ * any of them that ends unasked. At the end it stops everything that it started,
+ * the servers before the database.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -112,7 +112,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       await sleep(RESTART_MS)
       try {
         if (!stopping) return await keepServer(role, urls)
-      } catch {} // it said why; try again
+      } catch {} // the server said why; try again
     }
   }
 

@@ -1,4 +1,4 @@
-/** Accounts: opening one, logging in and out, telling a session whose it is. */
+/** Accounts: opening one, logging in and out, showing whose session it is. */
 
 import type { Role } from '../../contract/operations.ts'
 import { type Lane, placeholders } from '../../db/lane.ts'
@@ -22,7 +22,7 @@ interface StoredAccount {
 
 const GATHERED = { cap: 200, inFlight: 2 } as const
 
-/** The operations that both roles have. `created` gives a new id the name that the role's contract has for it. */
+/** The operations that both roles have. `created(id)` is the result of create_account: seller_id or buyer_id. */
 export function accounts<Created extends object>(
   role: Role,
   customer: Database,

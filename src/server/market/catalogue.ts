@@ -9,7 +9,7 @@ import { ITEM_COLUMNS, type ItemRow, insertItems, readItems, toItem } from './it
 
 /** Items of a listing that weigh as much as one ordinary call. */
 const ITEMS_PER_WEIGHT = 100
-/** Rows that a batch of listings asks for at once. A larger answer would keep the loop from everybody else. */
+/** Rows that a batch of listings asks for at once. Decoding more would keep the loop from other clients. */
 const FETCH_ROWS = 1_024
 
 export function sellerCatalogue(
@@ -63,9 +63,9 @@ interface Listing {
 }
 
 /**
- * Fetches the next items of each listing, all with one statement: one SELECT a
- * listing, whose last column is the listing's number. Returns the listings that
- * need more; short ones never do.
+ * Fetches the next items of each listing, all with one statement: a SELECT for
+ * each listing, whose last column is the listing's number. Returns the listings
+ * that need more: they have filled their share of `FETCH_ROWS`.
  */
 async function fetchMore(lane: Lane, listings: readonly Listing[]): Promise<Listing[]> {
   const share = Math.ceil(FETCH_ROWS / listings.length)

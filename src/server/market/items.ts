@@ -10,7 +10,10 @@ export type ItemRow = [number, number, string, number, string, Item['condition']
 export const ITEM_COLUMNS =
   'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 
-/** Every item on sale stands under this keyword too, so that a search without keywords needs no second mechanism. */
+/**
+ * Every item on sale stands under this keyword too, so that a search without
+ * keywords needs no second mechanism. A seller's keyword is never empty.
+ */
 export const ANY_KEYWORD = ''
 
 type NewItem = Omit<Item, 'thumbs_up' | 'thumbs_down'>

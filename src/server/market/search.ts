@@ -199,7 +199,7 @@ class Merge {
   }
 }
 
-/** Leaves out an item that has sold out since its posting was read. The cursor counts hits, so no other item is lost. */
+/** Leaves out items that have sold out since their postings were read. The cursor counts hits, so no other is lost. */
 function toPage({ limit }: Search, hits: readonly Hit[], byId: ItemsById): Page {
   const shown = hits.slice(0, limit)
   const items = shown.map(({ itemId }) => byId.get(itemId)).filter((item): item is Item => item !== undefined)

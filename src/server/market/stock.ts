@@ -2,8 +2,8 @@
  * Stock: the units on sale and the prices of items, changed by their sellers
  * and by purchases. Overselling is prevented here: a batch locks the items,
  * decides its calls one after the other on the locked quantities, and writes
- * once. An item is found by searches while units are left; a change to or from
- * zero takes care of that.
+ * once. Searches find an item while units are left, so a change to or from zero
+ * also deletes or writes its keywords.
  */
 
 import { type Item, MOST_UNITS } from '../../contract/operations.ts'
@@ -91,7 +91,10 @@ export class Stock {
     this.#moved.set(itemId, (this.#moved.get(itemId) ?? 0) + units)
   }
 
-  /** The changes as statements. Quantities are written as differences: the UNSIGNED column guards against oversale once more. */
+  /**
+   * The changes as statements. Quantities are written as differences: the
+   * UNSIGNED column guards against oversale once more.
+   */
   writes(): Statement[] {
     const moved = [...this.#moved].map(([id, units]) => ({ item: this.#items.get(id) as Item, units }))
     const soldOut = moved.filter(({ item, units }) => item.quantity === 0 && units < 0)
