@@ -66,7 +66,7 @@ function findShells() {
 }
 
 async function installSystemPackages(needs) {
-  const names = needs.map((need) => need.is).join(' and ')
+  const names = needs.map((need) => need.name).join(' and ')
   const manager = ['apt-get', 'brew'].find(isOnPath)
   const packages = needs.map((need) => need.packages[manager])
   if (packages.includes(undefined)) stop(`${names} not found; ${needs.map(howToInstall).join('; ')}`)

@@ -1,8 +1,8 @@
 /**
- * How far long work is, drawn on a terminal only: one line that is redrawn in
- * place, with the work done, its rate, and the time left. Drawing never blocks
- * and keeps no process alive; of processes with channels to each other, the
- * topmost draws for all.
+ * The progress of long work, drawn on a terminal only: one line that is redrawn
+ * in place, with the work done, its rate, and the time left. Drawing never
+ * blocks and keeps no process alive. A process with a channel to its parent
+ * draws nothing: the parent draws for it.
  */
 
 /** A number of units, or a duration. */
@@ -10,9 +10,8 @@ export type Total = number | { seconds: number }
 
 export interface Progress {
   /**
-   * Begins a piece of work and shows it at once: its total, if known, is
-   * counted in `unit` (plural). For hot loops, pass `done`: it is polled once
-   * a second.
+   * Begins a piece of work and shows it at once. `total`, if known, is counted
+   * in `unit` (plural). For hot loops, pass `done`: it is polled once a second.
    */
   begin(what: string, total?: Total, unit?: string, done?: () => number): void
   /** Sets how many units of the piece are done. Drawn at most ten times a second, and when all are done. */
@@ -29,7 +28,7 @@ export interface Progress {
 
 const CLEAR = '\r\x1b[K'
 const TICK_MS = 1_000
-/** The least time between two draws, and that a rate is computed from. */
+/** The least time between two draws, and the least time that a rate is computed over. */
 const BETWEEN_DRAWS_MS = 100
 const USUAL_COLUMNS = 80
 const MOMENT_MS = 50
@@ -107,7 +106,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   }
 }
 
-/** The progress of this process and of the processes that it holds channels to. */
+/** The progress of this process and of its children with channels. */
 export const progress = createProgress(process.stderr)
 
 /** Shows what the work is, unless it ends in a moment. */
@@ -121,7 +120,10 @@ export async function whileWaiting<T>(progress: Progress, what: string, work: Pr
   }
 }
 
-/** Writes a line that stays. On a terminal it replaces the progress that any process has drawn, which is drawn below it next. */
+/**
+ * Writes a line that stays. On a terminal it overwrites the progress, whichever
+ * process has drawn it; the next draw is below the line.
+ */
 export function writeLine(stream: NodeJS.WriteStream, text: string): void {
   stream.write(`${isTerminal(stream) ? CLEAR : ''}${text}\n`)
 }

@@ -1,4 +1,4 @@
-/** How souk's programs start: their version, their `.env`, each other, and the way out when something is wrong. */
+/** How souk's programs start: their version, their `.env`, how one starts another, how one ends on a problem. */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { progress, writeLine } from './progress.ts'
 
 const SELF = import.meta.url
-/** The package's folder. This file lies one or two folders below it: bundled, or compiled and as source. */
+/** The package's folder. This file lies one folder below it when bundled, two when compiled and as source. */
 const ROOT = ['..', '../..']
   .map((above) => fileURLToPath(new URL(above, SELF)))
   .find((folder) => existsSync(join(folder, 'package.json'))) as string

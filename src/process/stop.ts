@@ -28,7 +28,7 @@ export interface Remaining {
 
 /** Shows what all stopping servers still have open. */
 export function showStopping(servers: readonly Remaining[]): void {
-  const sum = (of: 'requests' | 'connections') => servers.reduce((total, server) => total + server[of], 0)
+  const sum = (field: 'requests' | 'connections') => servers.reduce((total, server) => total + server[field], 0)
   const [requests, connections] = [sum('requests'), sum('connections')]
   const isOpen = requests + connections > 0
   const what = isOpen
