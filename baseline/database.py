@@ -70,9 +70,15 @@ class Pool:
         address = {"unix_socket": socket_path[0]} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}
         self.options = {
             **address,
-            **{"user": unquote(parts.username or ""), "passwd": unquote(parts.password or "")},
-            **{"db": unquote(parts.path[1:]), "charset": "utf8mb4", "use_unicode": False, "conv": CONVERSIONS},
-            **{"connect_timeout": 2, "autocommit": not writes, "client_flag": CLIENT.MULTI_STATEMENTS if writes else 0},
+            "user": unquote(parts.username or ""),
+            "passwd": unquote(parts.password or ""),
+            "db": unquote(parts.path[1:]),
+            "charset": "utf8mb4",
+            "use_unicode": False,
+            "conv": CONVERSIONS,
+            "connect_timeout": 2,
+            "autocommit": not writes,
+            "client_flag": CLIENT.MULTI_STATEMENTS if writes else 0,
         }
         self.idle = SimpleQueue()
         for connection in [self.connect()] + [None] * (size - 1):
