@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS item (
   seller_id      BIGINT UNSIGNED   NOT NULL,
   name           VARCHAR(32)       NOT NULL,
   category       SMALLINT UNSIGNED NOT NULL,
-  keywords       VARCHAR(44)       NOT NULL, -- as the seller gave them, one a line
+  keywords       VARCHAR(44)       NOT NULL, -- in the seller's order, separated by newlines
   item_condition ENUM('new', 'used') NOT NULL,
   price_cents    INT UNSIGNED      NOT NULL,
   quantity       INT UNSIGNED      NOT NULL,

@@ -54,7 +54,7 @@ function malformed(code: ErrorCode, message: string, id: RequestId = null): Malf
   return { id, refusal: { code, message } }
 }
 
-/** A line to send. Encoded in slices, it is bytes already. */
+/** A line to send: text, or bytes if it was encoded in slices. */
 export type EncodedLine = string | Buffer
 
 export function encodeRequest(id: RequestId, method: string, params: object): string {
