@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS seller (
   username VARCHAR(32)     NOT NULL,
   name     VARCHAR(32)     NOT NULL,
   password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
-  PRIMARY KEY (id),
+  PRIMARY KEY (id),                  -- whoami, login, get_seller_rating
   UNIQUE KEY by_username (username)  -- create_account, login
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS buyer (
   username VARCHAR(32)     NOT NULL,
   name     VARCHAR(32)     NOT NULL,
   password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
-  PRIMARY KEY (id),
+  PRIMARY KEY (id),                  -- whoami, login
   UNIQUE KEY by_username (username)  -- create_account, login
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS purchase (
   buyer_id     BIGINT UNSIGNED NOT NULL,
   total_cents  BIGINT UNSIGNED NOT NULL,
   purchased_at BIGINT UNSIGNED NOT NULL,
-  PRIMARY KEY (id),
+  PRIMARY KEY (id),                  -- get_buyer_purchases, through by_buyer
   KEY by_buyer (buyer_id, id)        -- get_buyer_purchases
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
@@ -123,7 +123,7 @@ CREATE TABLE IF NOT EXISTS buyer_score (
 CREATE TABLE IF NOT EXISTS id_block (
   name    VARCHAR(32)     NOT NULL,
   next_id BIGINT UNSIGNED NOT NULL,
-  PRIMARY KEY (name)
+  PRIMARY KEY (name)                -- register_item_for_sale, make_purchase
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 INSERT IGNORE INTO id_block (name, next_id) VALUES ('item', 1), ('purchase', 1);
