@@ -1,5 +1,5 @@
 /**
- * The database: every statement of a server goes through here. This file owns
+ * The database: every statement of a running server goes through here. It owns
  * pools and lanes, transactions, retries and deadlines, once for all
  * operations, and knows no operation.
  *

@@ -3,7 +3,7 @@
 import type { Answer } from '../contract/refusals.ts'
 import type { Statement } from './lane.ts'
 
-/** Names a row: its table, the table's key column and the key. Code alone names tables and columns. */
+/** Names a row: its table, the table's key column and the key. Only code names tables and columns, never a client. */
 export interface RowId {
   table: string
   key: string

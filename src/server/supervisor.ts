@@ -89,7 +89,7 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     const server = spawn(process.execPath, programArguments('server', role), {
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      detached: true, // Ctrl-C is for the supervisor, which tells the server; or else the broken channel does
+      detached: true, // Ctrl-C reaches only the supervisor, which stops the server; if it is dead, the broken channel does
     })
     servers.set(role, server)
     server.on('message', (message: { port: number } | { remaining: Remaining }) => {

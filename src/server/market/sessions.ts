@@ -17,7 +17,7 @@ import { placeholders, type Statement } from '../../db/lane.ts'
 import type { Database } from '../../db.ts'
 import { createQueue, type Queue } from '../batch-queue.ts'
 
-/** The account that calls, an account of the server's role, by one of its sessions. */
+/** The calling account, of the server's role, and its session. */
 export interface Account {
   id: number
   /** Hash of the session's token: the session's name in tables. */
