@@ -115,7 +115,7 @@ export class Commands<R extends Role> {
       toEntry(role, name as Name<R>, about, params),
     )
     this.options = inShell
-      ? [JSON_OPTION, HELP_OPTION]
+      ? [JSON_OPTION, HELP_OPTION, VERSION_OPTION]
       : [JSON_OPTION, ...connectionOptions([portOption('port', role)]), KEEP_GOING_OPTION, HELP_OPTION, VERSION_OPTION]
   }
 
