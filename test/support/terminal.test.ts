@@ -8,6 +8,9 @@ import { openTerminal, type Terminal } from './terminal.ts'
 let terminal: Terminal
 afterEach(() => terminal.close())
 
+/** The kernel may drop output that is written while a terminal closes: scripts that end by themselves wait a moment. */
+const LINGER = '; sleep 0.2'
+
 function sh(script: string, columns = 80, rows = 24): Terminal {
   terminal = openTerminal({ command: 'sh', args: ['-c', script], cwd: tmpdir(), env: { GIVEN: 'yes' }, columns, rows })
   return terminal
@@ -15,7 +18,7 @@ function sh(script: string, columns = 80, rows = 24): Terminal {
 
 describe('a terminal', () => {
   it('shows the final screen: redrawn lines in their last state, wrapped and scrolled at its size', async () => {
-    const { ended, screen } = sh(String.raw`printf 'one\ntwo\nthree\n123456789\r\033[K123456789012'`, 10, 3)
+    const { ended, screen } = sh(String.raw`printf 'one\ntwo\nthree\n123456789\r\033[K123456789012'${LINGER}`, 10, 3)
     assert.equal(await ended, 0)
     assert.equal(screen(), 'three\n1234567890\n12')
     assert.equal(terminal.raw, 'one\r\ntwo\r\nthree\r\n123456789\r\x1b[K123456789012')
@@ -23,7 +26,7 @@ describe('a terminal', () => {
 
   it('gives the program the typed text and pressed keys, an environment of its own, and the size', async () => {
     const { type, press, shows, ended, resize } = sh(
-      'read line; echo "[$line $GIVEN$HOME]"; stty size; read line; stty size; printf %090d 7',
+      `read line; echo "[$line $GIVEN$HOME]"; stty size; read line; stty size; printf %090d 7${LINGER}`,
     )
     type('ab')
     press('backspace')
@@ -52,7 +55,7 @@ describe('a terminal', () => {
   })
 
   it('rejects with the screen when the program ends without showing the expected text', async () => {
-    const { shows } = sh('echo something else')
+    const { shows } = sh(`echo something else${LINGER}`)
     await assert.rejects(shows(/never/), /ended without \/never\/:\nsomething else/)
   })
 
