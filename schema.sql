@@ -2,10 +2,21 @@
 -- below it belong to; the two may live on two servers, so no statement names
 -- tables of both. Every statement can be repeated without harm.
 --
+-- A change here is a migration too: a file of its number in migrations/, which
+-- brings older databases to the same tables.
+--
 -- Money is integer cents. Times are whole seconds since 1970, UTC, taken from
 -- the database's own clock. Text compares byte by byte and without padding.
 
 -- database: customer
+
+-- A row for each version that these tables have had here; the highest is theirs.
+CREATE TABLE IF NOT EXISTS schema_version (
+  part       ENUM('customer', 'product') NOT NULL, -- the two may be one database
+  version    INT UNSIGNED    NOT NULL,
+  applied_at BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (part, version)        -- every start of a server
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 CREATE TABLE IF NOT EXISTS seller (
   id       BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
@@ -37,9 +48,18 @@ CREATE TABLE IF NOT EXISTS session (
 
 -- database: product
 
+-- As in the customer database.
+CREATE TABLE IF NOT EXISTS schema_version (
+  part       ENUM('customer', 'product') NOT NULL,
+  version    INT UNSIGNED    NOT NULL,
+  applied_at BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (part, version)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
 CREATE TABLE IF NOT EXISTS item (
   id             BIGINT UNSIGNED   NOT NULL,
   seller_id      BIGINT UNSIGNED   NOT NULL,
+  seller_name    VARCHAR(32)       NOT NULL DEFAULT '', -- the seller's name, which never changes
   name           VARCHAR(32)       NOT NULL,
   category       SMALLINT UNSIGNED NOT NULL,
   keywords       VARCHAR(44)       NOT NULL, -- in the seller's order, separated by newlines
@@ -56,7 +76,7 @@ CREATE TABLE IF NOT EXISTS item (
 -- stands under the keyword '', so that a whole category can be listed.
 CREATE TABLE IF NOT EXISTS item_keyword (
   category SMALLINT UNSIGNED NOT NULL,
-  keyword  VARCHAR(8)        NOT NULL,
+  keyword  VARCHAR(24)       NOT NULL, -- without case; three letters at most for each of the seller's
   item_id  BIGINT UNSIGNED   NOT NULL,
   PRIMARY KEY (category, keyword, item_id) -- search_items
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
@@ -90,10 +110,13 @@ CREATE TABLE IF NOT EXISTS purchase_line (
   purchase_id BIGINT UNSIGNED NOT NULL,
   item_id     BIGINT UNSIGNED NOT NULL,
   buyer_id    BIGINT UNSIGNED NOT NULL,
+  seller_id   BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  name        VARCHAR(32)     NOT NULL DEFAULT '', -- of the item, when it was purchased
   quantity    INT UNSIGNED    NOT NULL,
   price_cents INT UNSIGNED    NOT NULL, -- of one unit, when it was purchased
   PRIMARY KEY (purchase_id, item_id), -- get_buyer_purchases
-  KEY by_buyer (buyer_id, item_id)    -- provide_feedback
+  KEY by_buyer (buyer_id, item_id),   -- provide_feedback
+  KEY by_seller (seller_id, purchase_id, item_id) -- get_seller_sales
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 CREATE TABLE IF NOT EXISTS feedback (
@@ -111,7 +134,8 @@ CREATE TABLE IF NOT EXISTS seller_score (
   thumbs_up   INT UNSIGNED    NOT NULL DEFAULT 0,
   thumbs_down INT UNSIGNED    NOT NULL DEFAULT 0,
   items_sold  BIGINT UNSIGNED NOT NULL DEFAULT 0, -- units
-  PRIMARY KEY (seller_id)           -- get_seller_rating; no row means zeros
+  sales_cents BIGINT UNSIGNED NOT NULL DEFAULT 0, -- what they were sold for
+  PRIMARY KEY (seller_id)           -- get_seller_rating, get_seller_sales; no row means zeros
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 CREATE TABLE IF NOT EXISTS buyer_score (

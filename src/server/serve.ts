@@ -37,8 +37,8 @@ const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 /** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
 export async function serve(role: Role, settings: Settings): Promise<void> {
   const urls = await databaseUrls(settings)
-  progress.begin('creating tables')
-  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+  progress.begin('checking tables')
+  await applySchema(urls)
   const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
   const product = new Database({ url: urls.product, connections: settings.dbConnections })
   const ids = new Database({ url: urls.product, connections: 1 })

@@ -81,7 +81,7 @@ describe('the auditor', () => {
     ['a keyword that is lost', 'item_keyword', "DELETE FROM item_keyword WHERE keyword <> '' LIMIT 1", /on sale, is indexed under/],
     ['a keyword of an item that does not exist', 'item_keyword', "INSERT INTO item_keyword VALUES (1, 'x', 999999999)", /item 999999999 is indexed, but is missing/],
     ['a registered item that is lost', 'item', 'DELETE FROM item WHERE id > 10000 LIMIT 1', /item \d+ was registered, but is missing/],
-    ['an item that nobody registered', 'item', "INSERT INTO item VALUES (999999999, 1, 'Lamp', 1, '', 'new', 5, 1, 0, 0)", /item 999999999 exists, but was never registered/],
+    ['an item that nobody registered', 'item', "INSERT INTO item VALUES (999999999, 1, 'Ann', 'Lamp', 1, '', 'new', 5, 1, 0, 0)", /item 999999999 exists, but was never registered/],
     ['a price that was not set', 'item', 'UPDATE item SET price_cents = price_cents + 1 ORDER BY id DESC LIMIT 1', /item \d+ costs \d+, should cost/],
     ['a stored answer that differs from the reply', 'idempotency', "UPDATE idempotency SET answer = '{\"quantity\":77}' WHERE answer LIKE '{\"quantity\"%' LIMIT 1", /is \{"quantity":77\}, the reply was/],
     ['a key that is lost', 'idempotency', 'DELETE FROM idempotency LIMIT 1', /no answer is stored for the key/],

@@ -69,8 +69,12 @@ describe('the package', () => {
   it('contains freshly compiled programs, the files they read, and nothing else', () => {
     const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
+    const migrations = filesIn(join(ROOT, 'migrations')).map((name) => join('migrations', name))
     const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
-    assert.deepEqual(filesIn(installed).sort(), [...BESIDE_PROGRAMS, ...programs, souk, ...baseline].sort())
+    assert.deepEqual(
+      filesIn(installed).sort(),
+      [...BESIDE_PROGRAMS, ...programs, souk, ...migrations, ...baseline].sort(),
+    )
   })
 
   it('imports only its own files, its dependencies and built-in modules of Node', () => {

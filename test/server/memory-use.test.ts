@@ -32,7 +32,9 @@ function compileInto(folder: string): string {
     encoding: 'utf8',
   })
   assert.equal(status, 0, stdout)
-  for (const file of ['package.json', 'schema.sql']) cpSync(join(ROOT, file), join(folder, file))
+  for (const file of ['package.json', 'schema.sql', 'migrations']) {
+    cpSync(join(ROOT, file), join(folder, file), { recursive: true })
+  }
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   return join(outDir, 'server.js')
 }

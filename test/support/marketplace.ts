@@ -133,7 +133,7 @@ async function startIn(home: string): Promise<TestMarketplace> {
   let database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
   const urls = { customer: database.url('souk_test_customer'), product: database.url('souk_test_product') }
   await Promise.all(Object.values(urls).map(createDatabase))
-  await Promise.all([applySchema(urls.customer, 'customer'), applySchema(urls.product, 'product')])
+  await applySchema(urls)
 
   async function serve<R extends Role>(role: R, settings: SomeSettings = {}, command?: readonly string[]) {
     const databases = { customerDbUrl: urls.customer, productDbUrl: urls.product }

@@ -67,11 +67,17 @@ describe('make_purchase', () => {
     assert.deepEqual(await shop.rows('SELECT id, buyer_id, total_cents FROM purchase WHERE buyer_id = ?', [bob.id]), [
       [purchase_id, bob.id, purchase.total_cents],
     ])
-    assert.deepEqual(await shop.rows('SELECT * FROM purchase_line WHERE buyer_id = ? ORDER BY item_id', [bob.id]), [
-      [purchase_id, lamp, bob.id, 3, 700],
-      [purchase_id, chair, bob.id, 1, 1_999],
-      [purchase_id, theirs, bob.id, 4, 3],
-    ])
+    assert.deepEqual(
+      await shop.rows(
+        'SELECT purchase_id, item_id, quantity, price_cents FROM purchase_line WHERE buyer_id = ? ORDER BY item_id',
+        [bob.id],
+      ),
+      [
+        [purchase_id, lamp, 3, 700],
+        [purchase_id, chair, 1, 1_999],
+        [purchase_id, theirs, 4, 3],
+      ],
+    )
     const [annsBefore = 0, dansBefore = 0] = before
     assert.deepEqual(await Promise.all([ann, dan].map(readItemsSold)), [annsBefore + 4, dansBefore + 4])
     assert.deepEqual(await shop.rows('SELECT items_purchased FROM buyer_score WHERE buyer_id = ?', [bob.id]), [[8]])

@@ -1,0 +1,142 @@
+-- The tables of souk 0.1.0, before versions had numbers: for the test of migrations.
+
+-- Both schemas of souk. A line "-- database: …" says which database the tables
+-- below it belong to; the two may live on two servers, so no statement names
+-- tables of both. Every statement can be repeated without harm.
+--
+-- Money is integer cents. Times are whole seconds since 1970, UTC, taken from
+-- the database's own clock. Text compares byte by byte and without padding.
+
+-- database: customer
+
+CREATE TABLE IF NOT EXISTS seller (
+  id       BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  username VARCHAR(32)     NOT NULL,
+  name     VARCHAR(32)     NOT NULL,
+  password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
+  PRIMARY KEY (id),                  -- whoami, login, get_seller_rating
+  UNIQUE KEY by_username (username)  -- create_account, login
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS buyer (
+  id       BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  username VARCHAR(32)     NOT NULL,
+  name     VARCHAR(32)     NOT NULL,
+  password VARCHAR(128)    NOT NULL, -- scrypt, with its parameters and salt
+  PRIMARY KEY (id),                  -- whoami, login
+  UNIQUE KEY by_username (username)  -- create_account, login
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS session (
+  token_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the token's SHA-256
+  role       ENUM('seller', 'buyer') NOT NULL,
+  account_id BIGINT UNSIGNED NOT NULL,
+  ends_at    BIGINT UNSIGNED NOT NULL, -- however much it is used
+  expires_at BIGINT UNSIGNED NOT NULL, -- if it is not used again
+  PRIMARY KEY (token_hash),            -- every call
+  KEY by_expiry (expires_at)           -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- database: product
+
+CREATE TABLE IF NOT EXISTS item (
+  id             BIGINT UNSIGNED   NOT NULL,
+  seller_id      BIGINT UNSIGNED   NOT NULL,
+  name           VARCHAR(32)       NOT NULL,
+  category       SMALLINT UNSIGNED NOT NULL,
+  keywords       VARCHAR(44)       NOT NULL, -- in the seller's order, separated by newlines
+  item_condition ENUM('new', 'used') NOT NULL,
+  price_cents    INT UNSIGNED      NOT NULL,
+  quantity       INT UNSIGNED      NOT NULL,
+  thumbs_up      INT UNSIGNED      NOT NULL DEFAULT 0,
+  thumbs_down    INT UNSIGNED      NOT NULL DEFAULT 0,
+  PRIMARY KEY (id),                 -- get_item, search_items
+  KEY by_seller (seller_id, id)     -- display_items_for_sale
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- Items on sale only: sold-out items cost a search nothing. Each item also
+-- stands under the keyword '', so that a whole category can be listed.
+CREATE TABLE IF NOT EXISTS item_keyword (
+  category SMALLINT UNSIGNED NOT NULL,
+  keyword  VARCHAR(8)        NOT NULL,
+  item_id  BIGINT UNSIGNED   NOT NULL,
+  PRIMARY KEY (category, keyword, item_id) -- search_items
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- A cart is read and written as a whole, by one session at a time: one row.
+CREATE TABLE IF NOT EXISTS cart (
+  session_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- as in the customer database
+  buyer_id     BIGINT UNSIGNED NOT NULL,
+  content      VARCHAR(4096) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- 'item:units item:units …', '' when empty
+  created_at   BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (session_hash),        -- every operation on carts
+  KEY by_age (created_at)            -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS saved_cart (
+  buyer_id BIGINT UNSIGNED NOT NULL,
+  content  VARCHAR(4096) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- as in cart
+  PRIMARY KEY (buyer_id)             -- save_cart; a session's first operation on its cart
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS purchase (
+  id           BIGINT UNSIGNED NOT NULL,
+  buyer_id     BIGINT UNSIGNED NOT NULL,
+  total_cents  BIGINT UNSIGNED NOT NULL,
+  purchased_at BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (id),                  -- get_buyer_purchases, through by_buyer
+  KEY by_buyer (buyer_id, id)        -- get_buyer_purchases
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS purchase_line (
+  purchase_id BIGINT UNSIGNED NOT NULL,
+  item_id     BIGINT UNSIGNED NOT NULL,
+  buyer_id    BIGINT UNSIGNED NOT NULL,
+  quantity    INT UNSIGNED    NOT NULL,
+  price_cents INT UNSIGNED    NOT NULL, -- of one unit, when it was purchased
+  PRIMARY KEY (purchase_id, item_id), -- get_buyer_purchases
+  KEY by_buyer (buyer_id, item_id)    -- provide_feedback
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS feedback (
+  buyer_id BIGINT UNSIGNED NOT NULL,
+  item_id  BIGINT UNSIGNED NOT NULL,
+  vote     ENUM('up', 'down') NOT NULL,
+  PRIMARY KEY (buyer_id, item_id)     -- provide_feedback
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- The scores are sums over purchase_line and feedback, moved in the
+-- transactions that write those.
+
+CREATE TABLE IF NOT EXISTS seller_score (
+  seller_id   BIGINT UNSIGNED NOT NULL,
+  thumbs_up   INT UNSIGNED    NOT NULL DEFAULT 0,
+  thumbs_down INT UNSIGNED    NOT NULL DEFAULT 0,
+  items_sold  BIGINT UNSIGNED NOT NULL DEFAULT 0, -- units
+  PRIMARY KEY (seller_id)           -- get_seller_rating; no row means zeros
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS buyer_score (
+  buyer_id        BIGINT UNSIGNED NOT NULL,
+  items_purchased BIGINT UNSIGNED NOT NULL, -- units
+  PRIMARY KEY (buyer_id)            -- get_buyer_purchases; no row means zero
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS id_block (
+  name    VARCHAR(32)     NOT NULL,
+  next_id BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (name)                -- register_item_for_sale, make_purchase
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+INSERT IGNORE INTO id_block (name, next_id) VALUES ('item', 1), ('purchase', 1);
+
+CREATE TABLE IF NOT EXISTS idempotency (
+  role            ENUM('seller', 'buyer') NOT NULL,
+  account_id      BIGINT UNSIGNED NOT NULL,
+  idempotency_key VARCHAR(64)     NOT NULL,
+  fingerprint     CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the call's SHA-256
+  answer          TEXT            NOT NULL, -- the result, as JSON
+  created_at      BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (role, account_id, idempotency_key), -- every keyed write
+  KEY by_age (created_at)                          -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
