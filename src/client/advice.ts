@@ -2,6 +2,7 @@
 
 import type { Name, Role } from '../contract/operations.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
+import { asTyped } from '../process/start.ts'
 import { isLoopback } from './address.ts'
 import type { Commands } from './commands.ts'
 import { CallRefused, ConnectionLost } from './connection.ts'
@@ -88,9 +89,9 @@ function explainLoss({ message, outcome }: ConnectionLost, attempt: Attempt): Fa
     return { ...failure, message: `${message}; it may have been carried out`, hint: check }
   }
   if (outcome === 'none' && isLoopback(attempt.host)) {
-    return { ...failure, message: `${message}; start a server`, hint: 'souk-server' }
+    return { ...failure, message: `${message}; start a server`, hint: asTyped('souk-server') }
   }
-  return { ...failure, message, hint: 'souk status' }
+  return { ...failure, message, hint: `${asTyped('souk')} status` }
 }
 
 function explainRefusal({ code, message, details }: CallRefused, attempt: Attempt): Failure {

@@ -32,7 +32,7 @@ export async function carryOut(context: Context, command: Command<Role>): Promis
 
 /** The session or the password, whichever the operation needs. */
 async function readCredentials(context: Context, { operation, options }: Command<Role>): Promise<object> {
-  const shape = operationsByName(context.commands.role).get(operation)?.params.shape ?? {}
+  const shape = shapeOf(context, operation)
   if ('password' in shape) {
     if (options.passwordFile !== undefined) return { password: readPasswordFile(options.passwordFile) }
     return { password: await context.readPassword(operation === 'create_account') }
@@ -43,16 +43,32 @@ async function readCredentials(context: Context, { operation, options }: Command
   return { session: known.session }
 }
 
+/** The parameters of an operation, by name. */
+function shapeOf({ commands }: Context, operation: string): object {
+  return operationsByName(commands.role).get(operation)?.params.shape ?? {}
+}
+
 async function callOnce(
   context: Context,
-  { operation }: Command<Role>,
+  command: Command<Role>,
   params: object,
   printer: ResultPrinter,
 ): Promise<void> {
+  const { operation, options } = command
   const result = await context.showWaiting(context.call(operation, params))
   if (operation === 'login') saveSession(context, { ...params, ...result })
   if (operation === 'logout') context.saved.forgetSession((params as { session: string }).session)
   printer.print(result)
+  const endsList = ['login', 'logout'].includes(operation) // the cursor may belong to the session
+  if (!endsList && !('cursor' in shapeOf(context, operation))) return
+  context.nextPage = toNextPage(command, result)
+  if (context.nextPage === undefined || options.json) return
+  context.screen.note(`there is more: ${context.commands.hintForMore(String(result.next_cursor))}`)
+}
+
+/** The command for the page after this result, if there is one. */
+function toNextPage(command: Command<Role>, { next_cursor }: { next_cursor?: unknown }): Command<Role> | undefined {
+  return next_cursor === undefined ? undefined : { ...command, params: { ...command.params, cursor: next_cursor } }
 }
 
 /** Prints every page as it comes. */

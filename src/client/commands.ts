@@ -6,8 +6,8 @@
 
 import type { ZodObject } from 'zod'
 import { DEFAULT_PORTS } from '../contract/addresses.ts'
-import { type Name, operationsByName, type Role } from '../contract/operations.ts'
-import { VERSION } from '../process/start.ts'
+import { type Name, operationsByName, ROLES, type Role } from '../contract/operations.ts'
+import { asTyped, VERSION } from '../process/start.ts'
 import {
   type CommandSyntax,
   defineOption,
@@ -70,6 +70,7 @@ export interface CommandEntry<R extends Role> extends CommandSyntax {
 /** Commands that only the shell and scripts have. */
 export const BUILTINS = [
   { word: 'help', alias: undefined, about: 'List the commands or explain one' },
+  { word: 'more', alias: undefined, about: 'Show the next page of the list shown last' },
   { word: 'status', alias: undefined, about: 'Show which servers answer and how fast' },
   { word: 'exit', alias: 'quit', about: 'Leave' },
 ] as const
@@ -124,6 +125,11 @@ export class Commands<R extends Role> {
     return this.entries.find((entry) => entry.word === word || (entry.alias !== undefined && entry.alias === word))
   }
 
+  /** What to type for the next page of a list. */
+  hintForMore(cursor: string): string {
+    return this.#inShell ? 'type more' : `add --all, or --cursor ${cursor}`
+  }
+
   /** The input to suggest; outside the shell, with the program, the role, and the --host and --port given. */
   hint(words: string): string {
     return this.#typed(words) + this.#givenServer
@@ -172,7 +178,7 @@ export class Commands<R extends Role> {
   }
 
   #typed(words: string): string {
-    return this.#inShell ? words : `souk ${this.role} ${words}`
+    return this.#inShell ? words : `${asTyped('souk')} ${this.role} ${words}`
   }
 
   /** Examples of the commands that a person types first. */
@@ -183,6 +189,12 @@ export class Commands<R extends Role> {
   }
 
   #unknown(word: string): UsageError {
+    const other = ROLES.find(
+      (role) => role !== this.role && new Commands(role, { inShell: false }).find(word) !== undefined,
+    )
+    if (other !== undefined) {
+      return new UsageError([`"${word}" is a command of ${other}s`], `${asTyped('souk')} ${other} ${word} --help`)
+    }
     const words = this.entries.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
     return new UsageError([`there is no command "${word}"`], this.hint(findNearest(word, words) ?? '--help'))
   }

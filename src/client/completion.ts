@@ -4,6 +4,7 @@
  */
 
 import { ROLES, type Role } from '../contract/operations.ts'
+import { asTyped } from '../process/start.ts'
 import type { OptionSyntax } from './argv.ts'
 import { type CommandEntry, Commands } from './commands.ts'
 import { UsageError } from './failures.ts'
@@ -92,7 +93,7 @@ complete -F _souk souk
 export async function printScript([shell, ...others]: readonly string[]): Promise<number> {
   const known = SHELLS.find((name) => name === shell)
   if (known === undefined || others.length > 0) {
-    throw new UsageError(['choose a shell, bash, zsh or fish'], 'souk completion bash')
+    throw new UsageError(['choose a shell, bash, zsh or fish'], `${asTyped('souk')} completion bash`)
   }
   if (known === 'bash') process.stdout.write(BASH_SCRIPT)
   else (await import('@bomb.sh/tab')).script(known, 'souk', 'souk')

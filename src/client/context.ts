@@ -30,6 +30,8 @@ export class Context {
   readonly screen: Screen
   /** Of the script's current line; undefined if no script is carried out. */
   lineNumber: number | undefined
+  /** The command for the next page of the list shown last; undefined if there is none. */
+  nextPage: Command<Role> | undefined
   readonly #collaborators: Collaborators
   #client: RetryingClient<Role>
   #interrupt: (() => void) | undefined

@@ -107,8 +107,6 @@ export class ResultPrinter {
       return
     }
     this.#printParts(result)
-    const { next_cursor } = result
-    if (next_cursor !== undefined) this.#screen.note(`there is more: add --all, or --cursor ${next_cursor}`)
   }
 
   /** Prints the next page of a list. */

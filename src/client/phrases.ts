@@ -66,8 +66,8 @@ const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'ping'> = {
     },
   },
   ping: {
-    examples: ['ping'],
-    say: ({ version }) => [`souk ${version}`],
+    examples: ['ping', 'ping --databases'],
+    say: ({ version, databases }) => [`souk ${version}`, ...(databases === undefined ? [] : [formatHealth(databases)])],
   },
 }
 
@@ -267,6 +267,12 @@ function formatVotes({ thumbs_up, thumbs_down }: Pick<Item, 'thumbs_up' | 'thumb
 
 function formatRating({ thumbs_up, thumbs_down, items_sold }: Result<'seller', 'get_seller_rating'>): string {
   return `${thumbs_up} up, ${thumbs_down} down, ${items_sold} items sold`
+}
+
+/** Which of a server's databases answer. */
+export function formatHealth({ customer, product }: { customer: boolean; product: boolean }): string {
+  if (customer && product) return 'databases answer'
+  return customer || product ? `no ${customer ? 'product' : 'customer'} database` : 'no database'
 }
 
 /** A time, in seconds since 1970, in the time zone of this machine. */

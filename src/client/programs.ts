@@ -4,7 +4,7 @@
  */
 
 import { ROLES } from '../contract/operations.ts'
-import { VERSION } from '../process/start.ts'
+import { asTyped, VERSION } from '../process/start.ts'
 import { type CommandSyntax, findNearest, parseArgv } from './argv.ts'
 import {
   Commands,
@@ -23,6 +23,7 @@ interface Program extends CommandSyntax {
   about: string
 }
 
+const SOUK = asTyped('souk')
 const PORT_OPTIONS = ROLES.map((role) => portOption(`${role}-port`, role))
 
 const PROGRAMS: readonly Program[] = [
@@ -30,19 +31,19 @@ const PROGRAMS: readonly Program[] = [
     word: 'seller',
     args: [],
     options: [],
-    about: 'Act as a seller: one command, or a shell; souk seller --help lists the commands',
+    about: `Act as a seller: one command, or a shell; ${SOUK} seller --help lists the commands`,
   },
   {
     word: 'buyer',
     args: [],
     options: [],
-    about: 'Act as a buyer: one command, or a shell; souk buyer --help lists the commands',
+    about: `Act as a buyer: one command, or a shell; ${SOUK} buyer --help lists the commands`,
   },
   {
     word: 'status',
     args: [],
     options: [JSON_OPTION, ...connectionOptions(PORT_OPTIONS)],
-    about: 'Show which servers answer and how fast, and who is logged in',
+    about: 'Show which servers and databases answer, how fast, and who is logged in',
   },
   {
     word: 'completion',
@@ -55,10 +56,12 @@ const OPTIONS = [HELP_OPTION, VERSION_OPTION]
 
 /** Runs what is typed without a role; resolves to the exit code. Throws `UsageError`. */
 export async function runProgram(words: readonly string[]): Promise<number> {
-  const hint = (program: CommandSyntax | undefined) => `souk ${program === undefined ? '' : `${program.word} `}--help`
+  const hint = (program: CommandSyntax | undefined) =>
+    `${SOUK} ${program === undefined ? '' : `${program.word} `}--help`
   const syntax = { commands: PROGRAMS, options: OPTIONS, unknown: toUnknown, hint }
   const { command: program, args, options, asksFor } = parseArgv<Program>(syntax, words)
-  if (asksFor === 'help') return printText(program === undefined ? formatOverview() : formatProgramHelp(program))
+  if (asksFor === 'help' || words.length === 0)
+    return printText(program === undefined ? formatOverview() : formatProgramHelp(program))
   if (asksFor === 'version') return printText(VERSION_TEXT)
   if (program === undefined) throw new UsageError(['choose a role, seller or buyer'], hint(program))
   if (program.word === 'completion') return (await import('./completion.ts')).printScript(args)
@@ -76,19 +79,19 @@ function toUnknown(word: string): UsageError {
   const role = ROLES.find((one) => new Commands(one, { inShell: false }).find(word) !== undefined)
   const names = PROGRAMS.map((program) => program.word)
   const nearest = role === undefined ? findNearest(word, names) : `${role} ${word}`
-  return new UsageError([`there is no command "${word}"`], `souk ${nearest ?? '--help'}`)
+  return new UsageError([`there is no command "${word}"`], `${SOUK} ${nearest ?? '--help'}`)
 }
 
 function formatOverview(): string {
   return formatHelp({
     title: `souk ${VERSION}, an online marketplace`,
     examples: [
-      'souk buyer create-account ann "Ann Lee"',
-      'souk buyer',
-      'souk seller display-items-for-sale --json',
-      'souk status',
+      `${SOUK} buyer create-account ann "Ann Lee"`,
+      `${SOUK} buyer`,
+      `${SOUK} seller display-items-for-sale --json`,
+      `${SOUK} status`,
     ],
-    usage: 'souk <command> [options]',
+    usage: `${SOUK} <command> [options]`,
     commands: PROGRAMS.map(({ word, args, about }) => [[word, ...args].join(' '), about]),
     options: OPTIONS.map(({ usage, about }) => [usage, about]),
   })
@@ -97,8 +100,8 @@ function formatOverview(): string {
 function formatProgramHelp({ word, args, options, about }: Program): string {
   return formatHelp({
     title: `${about}.`,
-    examples: word === 'completion' ? ['source <(souk completion bash)'] : [],
-    usage: ['souk', word, ...args].join(' '),
+    examples: word === 'completion' ? [`source <(${SOUK} completion bash)`] : [],
+    usage: [SOUK, word, ...args].join(' '),
     options: [...options, HELP_OPTION].map(({ usage, about }) => [usage, about]),
   })
 }

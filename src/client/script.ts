@@ -37,8 +37,8 @@ export async function runScript(role: Role, options: Options): Promise<number> {
   return exitCode
 }
 
-/** By name; each gets the words after it. */
-export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => void | Promise<void>>
+/** By name; each gets the words after it, and may return a failure, which has been printed. */
+export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => Promise<Failure | undefined> | undefined>
 
 /** `leave` is called for exit and quit. */
 export function createBuiltins(context: Context, { json, timeout }: Options, leave: () => void): Builtins {
@@ -47,13 +47,23 @@ export function createBuiltins(context: Context, { json, timeout }: Options, lea
     const isKnown = word === undefined || commands.find(word) !== undefined
     const parsed = commands.parse([word ?? [], isKnown ? '--help' : []].flat())
     if (parsed.kind === 'information') screen.print(parsed.text)
+    return undefined
+  }
+  const more = () => {
+    if (context.nextPage === undefined) throw new UsageError(['no list with a next page was shown'])
+    return carryOut(context, context.nextPage)
   }
   const status = async () => {
     const { showStatus } = await import('./status.ts')
     const ports = { [commands.role]: String(address.port) }
     await context.waitFor(showStatus(screen, { json, host: address.host, ports, timeout }))
+    return undefined
   }
-  return new Map(Object.entries({ help, status, exit: leave, quit: leave }))
+  const exit = () => {
+    leave()
+    return undefined
+  }
+  return new Map(Object.entries({ help, more, status, exit, quit: exit }))
 }
 
 /** Resolves to the failure, which has been printed; to undefined also for help, comments and empty input. */
@@ -70,10 +80,7 @@ export async function carryOutInput(
     const [first] = words
     if (first === undefined) return undefined
     const builtin = builtins.get(first)
-    if (builtin !== undefined) {
-      await builtin(words.slice(1))
-      return undefined
-    }
+    if (builtin !== undefined) return await builtin(words.slice(1))
     const parsed = commands.parse(words)
     if (parsed.kind === 'information') screen.print(parsed.text)
     if (parsed.kind !== 'command') return undefined
@@ -94,5 +101,6 @@ function splitInput(input: string, role: string): string[] {
   } catch {
     throw new UsageError(['a quote is not closed'])
   }
-  return words[0] === 'souk' && words[1] === role ? words.slice(2) : words
+  const first = words[0] === 'npx' ? 1 : 0
+  return words[first] === 'souk' && words[first + 1] === role ? words.slice(first + 2) : words
 }

@@ -1,4 +1,4 @@
-/** The program `status`: whether the servers answer and how fast, and who is logged in at them. */
+/** The program `status`: whether servers and their databases answer and how fast, and who is logged in. */
 
 import { ROLES, type Role } from '../contract/operations.ts'
 import { progress, whileWaiting } from '../process/progress.ts'
@@ -6,7 +6,7 @@ import { type Address, readAddress } from './address.ts'
 import { CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 import { EXIT } from './failures.ts'
 import type { Screen } from './output.ts'
-import { formatLocalTime } from './phrases.ts'
+import { formatHealth, formatLocalTime } from './phrases.ts'
 import { SavedSession } from './saved-session.ts'
 import { Table } from './table.ts'
 
@@ -27,6 +27,8 @@ interface ServerStatus {
   /** Why it is not reachable. */
   problem?: string
   version?: string
+  /** Whether each of its databases answers. */
+  databases?: { customer: boolean; product: boolean }
   /** The shortest of several. */
   round_trip_ms?: number
   /** Absent when nobody is logged in. */
@@ -40,6 +42,7 @@ const COLUMNS = [
   { title: 'SERVER' },
   { title: 'ANSWERS', shrinks: true },
   { title: 'ROUND TRIP', right: true },
+  { title: 'DATABASES', shrinks: true },
   { title: 'LOGGED IN', shrinks: true },
   { title: 'UNTIL' },
 ] as const
@@ -53,7 +56,11 @@ export async function showStatus(screen: Screen, options: StatusOptions): Promis
   const servers = await whileWaiting(progress, 'asking the servers', Promise.all(addresses.map(examine)))
   if (options.json) screen.print(JSON.stringify({ servers }))
   else screen.printTable(new Table(COLUMNS, screen.columns), servers.map(toRow))
-  return servers.every(({ reachable }) => reachable) ? 0 : EXIT.unreachable
+  return servers.every(isHealthy) ? 0 : EXIT.unreachable
+}
+
+function isHealthy({ reachable, databases }: ServerStatus): boolean {
+  return reachable && databases?.customer === true && databases.product
 }
 
 async function examine({ role, host, port, timeoutMs }: Address & { role: Role }): Promise<ServerStatus> {
@@ -72,15 +79,17 @@ async function examine({ role, host, port, timeoutMs }: Address & { role: Role }
   return status
 }
 
-async function ping(connection: Connection<Role>): Promise<Pick<ServerStatus, 'version' | 'round_trip_ms'>> {
-  let version = ''
+async function ping(
+  connection: Connection<Role>,
+): Promise<Pick<ServerStatus, 'version' | 'databases' | 'round_trip_ms'>> {
+  const { version, databases } = await connection.call('ping', { databases: true })
   let shortestMs = Number.POSITIVE_INFINITY
   for (let sent = 0; sent < PINGS; sent += 1) {
     const beganMs = performance.now()
-    version = (await connection.call('ping', {})).version
+    await connection.call('ping', {})
     shortestMs = Math.min(shortestMs, performance.now() - beganMs)
   }
-  return { version, round_trip_ms: Math.round(shortestMs * 100) / 100 }
+  return { version, ...(databases && { databases }), round_trip_ms: Math.round(shortestMs * 100) / 100 }
 }
 
 async function examineSession(
@@ -100,12 +109,13 @@ async function examineSession(
 }
 
 function toRow(status: ServerStatus): string[] {
-  const { role, host, port, reachable, problem, version, round_trip_ms, username, session_ends_at } = status
+  const { role, host, port, reachable, problem, version, databases, round_trip_ms, username, session_ends_at } = status
   return [
     role,
     `${host}:${port}`,
     reachable ? `souk ${version}` : (problem ?? ''),
     round_trip_ms === undefined ? '' : `${round_trip_ms} ms`,
+    databases === undefined ? '' : formatHealth(databases),
     username ?? '',
     session_ends_at === undefined ? '' : formatLocalTime(session_ends_at),
   ]

@@ -119,8 +119,13 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
     },
     ping: {
       about: 'Check that the server is up; print its version',
-      params: z.strictObject({}),
-      result: ok.extend({ version: z.string() }),
+      params: z.strictObject({
+        databases: z.boolean().describe('check that its databases answer too').default(false),
+      }),
+      result: ok.extend({
+        version: z.string(),
+        databases: z.strictObject({ customer: z.boolean(), product: z.boolean() }).optional(),
+      }),
       open: true,
     },
   } as const

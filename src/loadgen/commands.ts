@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type CAC, cac } from 'cac'
 import { progress } from '../process/progress.ts'
-import { fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
+import { asTyped, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
 import { readSettings } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
 import {
@@ -122,7 +122,7 @@ async function study(part: PartName, options: Values<typeof STUDY_OPTIONS>): Pro
 
 function report(file: string | undefined, results: string): void {
   const paths = file === undefined ? newestRecords(results) : [file]
-  if (paths.length === 0) fail([`no record in ${results}: make one with "souk-load study"`], 2)
+  if (paths.length === 0) fail([`no record in ${results}: make one with "${asTyped('souk-load')} study"`], 2)
   for (const path of paths) {
     const record = loadRecord(path)
     const target = join(results, isMarket(record) ? 'market.md' : 'README.md')

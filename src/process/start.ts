@@ -33,6 +33,11 @@ export function programArguments(name: string, ...rest: string[]): string[] {
   return [...process.execArgv, fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF)), ...rest]
 }
 
+/** What a person types for a program of souk: with npx, if this one was started by it. */
+export function asTyped(program: 'souk' | 'souk-server' | 'souk-load'): string {
+  return process.env.npm_command === 'exec' ? `npx ${program}` : program
+}
+
 /** Prints the problems, one on each line, and ends the process. */
 export function fail(problems: readonly string[], exitCode: number): never {
   progress.end()

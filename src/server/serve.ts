@@ -10,7 +10,7 @@ import { findRunning } from '../db/private-mariadb.ts'
 import { applySchema } from '../db/schema.ts'
 import { Database } from '../db.ts'
 import { progress, writeLine } from '../process/progress.ts'
-import { SetUpError, VERSION } from '../process/start.ts'
+import { asTyped, SetUpError, VERSION } from '../process/start.ts'
 import { onStop, showStopping } from '../process/stop.ts'
 import { createDispatcher } from './dispatch.ts'
 import { type Listener, listen } from './listener.ts'
@@ -18,6 +18,7 @@ import { accounts } from './market/accounts.ts'
 import { buyerCarts, forgetOldCarts } from './market/carts.ts'
 import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
 import type { Handlers } from './market/handler.ts'
+import { health } from './market/health.ts'
 import { IdBlocks } from './market/ids.ts'
 import { buyerPurchases } from './market/purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
@@ -33,6 +34,8 @@ const LONGEST_STOP_MS = 10_000
 const REPORT_STOPPING_MS = 200
 const SWEEP_MS = 10_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
+
+type Databases = Record<'customer' | 'product', Database>
 
 /** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
 export async function serve(role: Role, settings: Settings): Promise<void> {
@@ -58,8 +61,8 @@ export async function serve(role: Role, settings: Settings): Promise<void> {
   }
   const answer =
     role === 'seller'
-      ? createDispatcher({ ...common, role, handlers: sellerHandlers(customer, ids, sessions) })
-      : createDispatcher({ ...common, role, handlers: buyerHandlers(customer, ids, sessions) })
+      ? createDispatcher({ ...common, role, handlers: sellerHandlers(common.databases, ids, sessions) })
+      : createDispatcher({ ...common, role, handlers: buyerHandlers(common.databases, ids, sessions) })
 
   const limits = limitsFrom(settings)
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
@@ -107,19 +110,21 @@ function reportStopping(listener: Listener): void {
   setInterval(show, REPORT_STOPPING_MS).unref()
 }
 
-function sellerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'seller'> {
+function sellerHandlers(databases: Databases, ids: Database, sessions: Sessions): Handlers<'seller'> {
   return {
-    ...accounts('seller', customer, sessions, (id) => ({ seller_id: id }), VERSION),
+    ...health(databases, VERSION),
+    ...accounts('seller', databases.customer, sessions, (id) => ({ seller_id: id })),
     ...sellerRatings,
     ...sellerCatalogue(new IdBlocks(ids, 'item')),
     ...sellerStock,
   }
 }
 
-function buyerHandlers(customer: Database, ids: Database, sessions: Sessions): Handlers<'buyer'> {
+function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions): Handlers<'buyer'> {
   return {
-    ...accounts('buyer', customer, sessions, (id) => ({ buyer_id: id }), VERSION),
-    ...buyerRatings(customer),
+    ...health(databases, VERSION),
+    ...accounts('buyer', databases.customer, sessions, (id) => ({ buyer_id: id })),
+    ...buyerRatings(databases.customer),
     ...buyerCatalogue,
     ...buyerSearch,
     ...buyerCarts,
@@ -134,7 +139,7 @@ async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
   const url = await findRunning(home)
   if (url === undefined) {
     throw new SetUpError(
-      `no database: nothing runs in ${home}; start the marketplace with "souk-server", ` +
+      `no database: nothing runs in ${home}; start the marketplace with "${asTyped('souk-server')}", ` +
         'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
     )
   }

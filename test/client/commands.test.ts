@@ -186,8 +186,16 @@ describe('a usage error', () => {
         problems: [`there is no command "${word}"`],
         hint: `souk buyer ${near}`,
       })
-    for (const word of ['', '0', 'true', '__proto__', 'constructor', 'register', 'get_item'])
+    for (const word of ['', '0', 'true', '__proto__', 'constructor', 'get_item'])
       assert.deepEqual(refuse('buyer', [word]).problems, [`there is no command "${word}"`])
+  })
+
+  it('for a command of the other role says where it lives', () => {
+    assert.deepEqual(refuse('buyer', 'register'), {
+      problems: ['"register" is a command of sellers'],
+      hint: 'souk seller register --help',
+    })
+    assert.deepEqual(refuse('seller', 'make-purchase').hint, 'souk buyer make-purchase --help')
   })
 
   it('for an unknown option names it as it was typed, and suggests the nearest option', () => {

@@ -164,13 +164,34 @@ describe('input that is no command', () => {
       'status now': '"now" is one word too many: souk status --help',
       'status --__proto__ x': 'there is no option --__proto__: souk status --help',
       'completion tcsh': 'choose a shell, bash, zsh or fish: souk completion bash',
-      '': 'choose a role, seller or buyer: souk --help',
+      '--': 'choose a role, seller or buyer: souk --help',
+      'buyer register-item-for-sale Lamp':
+        '"register-item-for-sale" is a command of sellers: souk seller register-item-for-sale --help',
+      'seller search 3': '"search" is a command of buyers: souk buyer search --help',
     }
     for (const [typed, expected] of Object.entries(cases))
       assert.equal(await runFailing(typed, 2), `souk: ${expected}\n`)
     assert.match(await bob.result('--json buyer ping'), /^\{"ok":true,"version":".*"\}\n$/) // options may stand first
     assert.equal(await bob.result('help buyer item'), await bob.result('buyer item --help'))
+    assert.equal(await bob.result(''), await bob.result('--help'))
     for (const typed of ['sttus', 'buyer serch 3']) assert.equal((await runFailingAsJson(typed, 2)).code, 'usage')
+  })
+})
+
+describe('a program that npx has started', () => {
+  it('hints at commands as they were typed, with npx, and takes its hints as lines of a script', async () => {
+    const env = { npm_command: 'exec' }
+    assert.equal(
+      await runFailing('buyer serch 3', 2, { env }),
+      'souk: there is no command "serch": npx souk buyer search\n',
+    )
+    assert.equal(await runFailing('sttus', 2, { env }), 'souk: there is no command "sttus": npx souk status\n')
+    assert.match(await bob.result('buyer item --help', { env }), /^ {2}\$ npx souk buyer get-item 1$/m)
+    assert.match(await bob.result('--help', { env }), /^ {2}\$ npx souk status$/m)
+    const closed = await findClosedPort()
+    const unreachable = await runFailing(`buyer --port ${closed} ping`, 6, { env })
+    assert.match(unreachable, /; start a server: npx souk-server\n$/)
+    assert.match(await bob.result('buyer', { input: 'npx souk buyer ping\n' }), /^souk \d/)
   })
 })
 

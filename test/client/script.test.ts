@@ -176,10 +176,12 @@ describe('a script', () => {
     assert.deepEqual([exitCode, stderr], [2, 'souk: line 1: item-id: must be a whole number from 1: get-item --help\n'])
   })
 
-  it('has the shell’s exit, help and status', async () => {
+  it('has the shell’s exit, help, more and status', async () => {
     const { exitCode, stdout } = await runScript(['help item', 'status', 'exit', 'clear'])
     assert.equal(exitCode, 0)
     assert.match(stdout, /^Show one item\.\n[\s\S]*\nROLE .*\nseller .*\nbuyer .*\n$/)
+    const more = await runScript(['more'])
+    assert.deepEqual([more.exitCode, more.stderr], [2, 'souk: line 1: no list with a next page was shown\n'])
   })
 
   it('says in its JSON on which line it failed, even if only that line asks for JSON', async () => {

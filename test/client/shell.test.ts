@@ -568,3 +568,20 @@ describe('a script', () => {
     await terminal.close()
   })
 })
+
+describe('a list with several pages', () => {
+  it('is shown page after page with more, until it ends', async () => {
+    const shell = await openLoggedIn(ann, 'seller', 'ann.of.pages', 120)
+    for (const name of ['Lamp', 'Chair', 'Table'])
+      await run(shell, `register ${name} --category 3 --price 1 --quantity 1 --condition new`)
+    assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)
+    assert.match(await run(shell, 'items --limit 1'), /Table[\s\S]*\nthere is more: type more$/)
+    assert.match(await run(shell, 'rating'), /^0 up/) // a command that shows no list does not end it
+    assert.match(await run(shell, 'more'), /Chair[\s\S]*\nthere is more: type more$/)
+    assert.doesNotMatch(await run(shell, 'more'), /there is more/)
+    assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)
+    await run(shell, 'items --limit 1')
+    await run(shell, 'logout')
+    assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)
+  })
+})

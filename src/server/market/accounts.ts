@@ -28,7 +28,6 @@ export function accounts<Created extends object>(
   customer: Database,
   sessions: Sessions,
   created: (id: number) => Created,
-  version: string,
 ) {
   const byUsername = createQueue<string, StoredAccount | undefined>({
     ...GATHERED,
@@ -89,9 +88,7 @@ export function accounts<Created extends object>(
     },
   }
 
-  const ping: AnyHandler<object, { ok: true; version: string }> = { answer: () => ({ ok: { ok: true, version } }) }
-
-  return { create_account: createAccount, login, logout, whoami, ping }
+  return { create_account: createAccount, login, logout, whoami }
 }
 
 /** The account of each key, in order; undefined where there is none. */
