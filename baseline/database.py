@@ -5,10 +5,10 @@ Policies:
     round trip. The database stops at the first that fails, so COMMIT is
     reached only if all of them worked.
   - A transaction locks rows, decides, and sends all writes with COMMIT as one
-    text. Rows are locked in one order: the buyer's own cart or vote, items,
-    seller scores, the buyer's score, each by id. After a deadlock or a lock
-    wait timeout it rolls back and decides again after a random pause, within
-    the deadline.
+    text. Rows are locked in one order: the buyer's own cart or vote, the saved
+    cart, items, seller scores, the buyer's score, each by id. After a deadlock
+    or a lock wait timeout it rolls back and decides again after a random pause,
+    within the deadline.
   - A key's INSERT, in the transaction of its effect, tells whether this call is
     the first with that key. If not, the call rolls back and gets the first
     one's answer. Refusals are not stored, so a refused call looks for a stored

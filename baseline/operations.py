@@ -21,10 +21,12 @@ from tables import (
     line_of,
     lock_cart,
     lock_items,
+    lock_saved_cart,
     make_cart,
     marks,
     move_units,
     record_purchase,
+    take_from_saved,
     write_cart,
 )
 from wire import Refused, encode, matching, rule, text, whole
@@ -32,6 +34,7 @@ from wire import Refused, encode, matching, rule, text, whole
 MOST_UNITS = 1_000_000  # of one item on sale
 MOST_CART_UNITS = 10_000  # of one item in a cart
 MOST_CART_LINES = 100
+MOST_PRICE = 1_000_000_000  # cents for one unit
 RANKED = 2_000  # how many items of each keyword a search of several keywords ranks, newest first
 
 OK = '{"ok":true}'
@@ -63,12 +66,13 @@ def one_of(*words):
 keyword = text(8)
 category = whole(0, 65_535)
 positive = whole(1)
-price = whole(0, 1_000_000_000)
+price = whole(0, MOST_PRICE)
 boolean = rule("must be true or false", lambda value: type(value) is bool)
 id_cursor = matching("[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
 search_cursor = matching("[1-5]-[1-9][0-9]{0,15}", "must be a next_cursor of an earlier reply")
 session = {"session": [matching("(?s:.{1,128})", "must have 1 to 128 characters")]}
 keyed = {**session, "idempotency_key": [text(64), None]}
+SESSION_KEYED = ("add_item_to_cart", "remove_item_from_cart")  # a key of these belongs to the session
 units_in_cart = {"item_id": [positive], "quantity": [whole(1, MOST_CART_UNITS)]}
 
 
@@ -263,12 +267,12 @@ class Buyer(Role):
         }
         return encode({"lines": [lines[item_id] for item_id in cart]})
 
-    @operation(**keyed)
-    def make_purchase(self, account, key):
+    @operation(**keyed, total_cents=[whole(0, MOST_CART_LINES * MOST_CART_UNITS * MOST_PRICE), None])
+    def make_purchase(self, account, key, total_cents):
         purchase_id = self.purchase_ids.take()
 
         def purchase(transaction):
-            [cart] = lock_cart(transaction, account)
+            cart, saved = lock_cart(transaction, account, lock_saved_cart(account))
             if not cart:
                 raise Refused("cart_empty", "the cart is empty")
             items = lock_items(transaction, cart)
@@ -277,12 +281,16 @@ class Buyer(Role):
             if short:
                 raise out_of_stock(short)
             lines = [line_of(item.id, item.name, units, item.price_cents) for item, units in wanted]
-            total_cents = sum(item.price_cents * units for item, units in wanted)
+            total = sum(item.price_cents * units for item, units in wanted)
+            if total_cents not in (None, total):
+                message = f"the total is {total} cents now, not {total_cents}"
+                raise Refused("price_changed", message, lines=lines, total_cents=total)
             return transaction.finish(
-                encode({"purchase_id": purchase_id, "lines": lines, "total_cents": total_cents}),
+                encode({"purchase_id": purchase_id, "lines": lines, "total_cents": total}),
                 *chain.from_iterable(move_units(item, -units) for item, units in wanted),
-                *record_purchase(account, purchase_id, lines, total_cents),
+                *record_purchase(account, purchase_id, lines, total),
                 write_cart(account, {}),
+                *take_from_saved(account, saved, cart),
                 *count_sold(account, wanted),
             )
 

@@ -92,7 +92,8 @@ def lock_cart(transaction, account, *statements):
     lock = ("SELECT content FROM cart WHERE session_hash = %s FOR UPDATE", account.session_hash)
     rows, *others = transaction.ask(lock, *statements)
     if not rows:
-        [_, _, rows] = transaction.ask(make_cart(account), ("COMMIT",), lock)  # made, even if this call is refused
+        make = (make_cart(account), ("COMMIT",))  # made, even if this call is refused
+        [_, _, rows, *others] = transaction.ask(*make, lock, *statements)
     return decode_cart(rows), *others
 
 
@@ -101,9 +102,27 @@ def decode_cart(rows):
     return {int(item_id): int(units) for item_id, units in (line.split(":") for line in content.split())}
 
 
+def encode_cart(cart):
+    return " ".join("%d:%d" % line for line in cart.items())
+
+
 def write_cart(account, cart):
-    content = " ".join("%d:%d" % line for line in cart.items())
-    return ("UPDATE cart SET content = %s WHERE session_hash = %s", content, account.session_hash)
+    return ("UPDATE cart SET content = %s WHERE session_hash = %s", encode_cart(cart), account.session_hash)
+
+
+def lock_saved_cart(account):
+    return ("SELECT content FROM saved_cart WHERE buyer_id = %s FOR UPDATE", account.id)
+
+
+def take_from_saved(account, rows, bought):
+    """Takes what was bought off the saved cart, as far as it is in there."""
+    saved = decode_cart(rows or [("",)])
+    left = {item_id: units - bought.get(item_id, 0) for item_id, units in saved.items()}
+    if left != saved:
+        yield (
+            "UPDATE saved_cart SET content = %s WHERE buyer_id = %s",
+            *(encode_cart({item_id: units for item_id, units in left.items() if units > 0}), account.id),
+        )
 
 
 # Purchases and scores

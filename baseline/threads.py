@@ -37,7 +37,7 @@ import traceback
 from typing import NamedTuple
 
 from database import Key, Pool
-from operations import Buyer, Seller
+from operations import SESSION_KEYED, Buyer, Seller
 from wire import (
     Refused,
     checked,
@@ -136,6 +136,8 @@ def answering(role, operations, account_of):
         if "idempotency_key" not in values:
             return operation(account, **values)
         name = values.pop("idempotency_key")
+        if name is not None and method in SESSION_KEYED:
+            name = hashed(f"{account.session_hash} {name}")
         key = None if name is None else Key(role, account.id, name, fingerprint_of(method, values))
         return operation(account, key, **values)
 
@@ -143,11 +145,12 @@ def answering(role, operations, account_of):
 
 
 def fingerprint_of(method, values):
-    return base64url(hashlib.sha256(encode_canonical([method, values]).encode()))
+    given = {name: value for name, value in values.items() if value is not None}
+    return hashed(encode_canonical([method, given]))
 
 
-def base64url(digest):
-    return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
+def hashed(text):
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="replace")).digest()).decode().rstrip("=")
 
 
 # Sessions
@@ -169,7 +172,7 @@ def session_checker(customer, role):
         account, asked = remembered.get(token, (None, 0))
         if account is not None and now - asked < SESSION_MEMORY_S:
             return account
-        token_hash = base64url(hashlib.sha256(token.encode(errors="replace")))
+        token_hash = hashed(token)
         rows = customer.read(
             "SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session "
             "WHERE role = %s AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (%s)",

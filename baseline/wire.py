@@ -18,6 +18,7 @@ ERROR_NUMBERS = {
     "not_purchased": -32007,
     "limit_exceeded": -32008,
     "idempotency_mismatch": -32009,
+    "price_changed": -32010,
     "timeout": -32012,
 }
 

@@ -66,7 +66,7 @@ export class RetryingClient<R extends Role> {
    */
   async call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
     const deadlineMs = performance.now() + (this.#options.timeoutMs ?? TIMEOUT_MS)
-    const keyed = this.#operations.get(method)?.keyed === true
+    const keyed = this.#operations.get(method)?.keyed !== undefined
     const sent = keyed ? withKey(params) : params
     let unsettled: CallRefused | ConnectionLost | undefined
     for (let attempt = 0; ; attempt += 1) {

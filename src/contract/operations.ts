@@ -16,6 +16,8 @@ export const MOST_UNITS = 1_000_000
 export const MOST_CART_UNITS = 10_000
 /** Items in a cart. */
 export const MOST_CART_LINES = 100
+/** Cents for one unit. */
+const MOST_PRICE = 1_000_000_000
 
 /** Text in normal form C, counted in code points, without control characters and without spaces at its ends. */
 function text(longest: number) {
@@ -32,7 +34,12 @@ const count = z.int().min(0)
 const name = text(32)
 const category = z.int().min(0).max(65_535).describe('number of the category')
 const condition = z.enum(['new', 'used']).describe('condition of the item')
-const price = z.int().min(0).max(1_000_000_000).describe('price of one unit')
+const price = z.int().min(0).max(MOST_PRICE).describe('price of one unit')
+const total = z
+  .int()
+  .min(0)
+  .max(MOST_CART_LINES * MOST_CART_UNITS * MOST_PRICE)
+  .describe('the only total at which to buy')
 const quantity = z.int().min(1).max(MOST_UNITS).describe('units on sale')
 const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units to add; if negative, to take off')
 const cartQuantity = z.int().min(1).max(MOST_CART_UNITS).describe('units of the item')
@@ -81,6 +88,9 @@ export type CartLine = z.infer<typeof cartLine>
 const units = z.strictObject({ quantity: count })
 const purchase = z.strictObject({ purchase_id: id, lines: z.array(cartLine), total_cents: count })
 
+/** A key belongs to what the call acts on: to the account or, in calls on a cart, to the session. */
+export type KeyScope = 'account' | 'session'
+
 interface Operation {
   about: string
   /** Includes the session, unless the operation is open. */
@@ -88,8 +98,8 @@ interface Operation {
   result: z.ZodObject
   /** Needs no session. */
   open?: true
-  /** Takes an idempotency key: the same key again gives the first answer and no second effect. */
-  keyed?: true
+  /** Takes an idempotency key: the same key again, in its scope, gives the first answer and no second effect. */
+  keyed?: KeyScope
 }
 
 /** The operations that both roles have. */
@@ -151,7 +161,7 @@ export const operations = {
         quantity,
       }),
       result: z.strictObject({ item_id: id }),
-      keyed: true,
+      keyed: 'account',
     },
     change_item_price: {
       about: 'Set the price of one of your items',
@@ -162,7 +172,7 @@ export const operations = {
       about: 'Put more units of one of your items on sale, or with a negative change take some off',
       params: z.strictObject({ ...keyed, item_id: itemId, change: unitsChange }),
       result: units,
-      keyed: true,
+      keyed: 'account',
     },
     display_items_for_sale: {
       about: 'List your items, newest first',
@@ -199,16 +209,16 @@ export const operations = {
       about: 'Put units of an item into the cart, if enough are on sale now; this reserves nothing',
       params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
-      keyed: true,
+      keyed: 'session',
     },
     remove_item_from_cart: {
       about: 'Take units of an item out of the cart',
       params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
-      keyed: true,
+      keyed: 'session',
     },
     save_cart: {
-      about: 'Save the cart for your later sessions; the last save wins',
+      about: 'Save the cart for your later sessions, until you buy what is in it; the last save wins',
       params: z.strictObject({ session }),
       result: ok,
     },
@@ -223,10 +233,12 @@ export const operations = {
       result: z.strictObject({ lines: z.array(cartLine.extend({ available: count })) }),
     },
     make_purchase: {
-      about: 'Buy the whole cart at current prices, or nothing',
-      params: z.strictObject(keyed),
+      about:
+        'Buy the whole cart at current prices, or nothing; given a total, buy at that total only. ' +
+        'What is bought also leaves the saved cart',
+      params: z.strictObject({ ...keyed, total_cents: total.optional() }),
       result: purchase,
-      keyed: true,
+      keyed: 'account',
     },
     get_buyer_purchases: {
       about: 'List your purchases, newest first, and count all units that you purchased',

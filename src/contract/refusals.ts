@@ -20,6 +20,7 @@ export const ERROR_NUMBERS = {
   not_purchased: -32007,
   limit_exceeded: -32008,
   idempotency_mismatch: -32009,
+  price_changed: -32010,
   overloaded: -32011,
   timeout: -32012,
   shutting_down: -32013,

@@ -4,6 +4,7 @@
  * it fails if the key was used before. This file owns the table `idempotency`.
  */
 
+import { createHash } from 'node:crypto'
 import type { Role } from '../contract/operations.ts'
 import type { Answer, Refusal } from '../contract/refusals.ts'
 import { type Lane, placeholders, type Statement } from './lane.ts'
@@ -26,6 +27,11 @@ const KEY_LIFE_S = 24 * 3_600
 const KEYS_FORGOTTEN_AT_ONCE = 1_000
 
 export const MISMATCH: Refusal = { code: 'idempotency_mismatch', message: 'this key was used with other parameters' }
+
+/** A key in the scope of a session, as it is stored: among those of the account, no other session has it. */
+export function toSessionKey(sessionHash: string, key: string): string {
+  return createHash('sha256').update(`${sessionHash} ${key}`).digest('base64url')
+}
 
 /** Of calls with equal keys, only the first is carried out; `repeats` maps each other one to it. */
 export function foldEqualKeys<C extends Keyed>(

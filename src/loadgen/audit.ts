@@ -8,8 +8,9 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import type { Arguments } from '../client/connection.ts'
-import type { Item, Name, Result, Role } from '../contract/operations.ts'
+import { type Item, type Name, operationsByName, type Result, type Role } from '../contract/operations.ts'
 import { withConnection } from '../db/connect.ts'
+import { toSessionKey } from '../db/idempotency.ts'
 import { hashToken } from '../server/market/sessions.ts'
 
 /** A call that writes, as its client knows it. */
@@ -30,6 +31,9 @@ interface WriteCall<R extends Role, N extends Name<R>> {
 const SELLER_WRITES = ['register_item_for_sale', 'change_item_price', 'update_units_for_sale'] as const
 const CART_WRITES = ['add_item_to_cart', 'remove_item_from_cart', 'save_cart', 'clear_cart', 'make_purchase'] as const
 const WRITES: ReadonlySet<string> = new Set([...SELLER_WRITES, ...CART_WRITES, 'provide_feedback'])
+
+/** Purchases at the time of a save, beyond which the auditor does not try which of them came before it. */
+const MOST_DOUBTFUL = 8
 
 export type Write =
   | { [N in (typeof SELLER_WRITES)[number]]: WriteCall<'seller', N> }[(typeof SELLER_WRITES)[number]]
@@ -130,8 +134,8 @@ type Registration = WriteOf<'register_item_for_sale'>
 function listEffects(ledger: Ledger, after: Snapshot): readonly Write[] {
   const stored = new Map(after.idempotency.map((row) => [keyName(row.role, row.account_id, row.idempotency_key), row]))
   const byKey = groupBy(
-    ledger.filter((write) => idempotencyKey(write) !== undefined),
-    (write) => keyName(write.role, write.accountId, idempotencyKey(write)),
+    ledger.filter((write) => givenKey(write) !== undefined),
+    (write) => keyName(write.role, write.accountId, storedKey(write)),
   )
   const keyed = [...byKey].flatMap(([name, calls]): Write[] => {
     const acknowledged = calls.filter(({ result }) => result !== undefined)
@@ -143,13 +147,13 @@ function listEffects(ledger: Ledger, after: Snapshot): readonly Write[] {
     const answeredMs = Math.min(...acknowledged.map((each) => each.answeredMs ?? Number.POSITIVE_INFINITY))
     return [{ ...call, result, begunMs, answeredMs }]
   })
-  return [...ledger.filter((write) => idempotencyKey(write) === undefined), ...keyed]
+  return [...ledger.filter((write) => givenKey(write) === undefined), ...keyed]
 }
 
 /** Keys: one answer each, and that one is stored. */
 function* checkKeys(ledger: Ledger, before: Snapshot, after: Snapshot): Generator<string> {
-  const keyed = ledger.filter((write) => idempotencyKey(write) !== undefined)
-  const used = groupBy(keyed, (write) => keyName(write.role, write.accountId, idempotencyKey(write)))
+  const keyed = ledger.filter((write) => givenKey(write) !== undefined)
+  const used = groupBy(keyed, (write) => keyName(write.role, write.accountId, storedKey(write)))
   const old = new Set(before.idempotency.map((row) => keyName(row.role, row.account_id, row.idempotency_key)))
   const stored = new Map<string, string>()
   for (const { role, account_id, idempotency_key, answer } of after.idempotency) {
@@ -408,9 +412,14 @@ function* checkCarts(before: Snapshot, after: Snapshot, writes: readonly Write[]
     }
   }
   const savesByBuyer = groupBy(saves, ({ accountId }) => accountId)
+  const purchases = groupBy(written('make_purchase'), ({ accountId }) => accountId)
   for (const buyerId of new Set([...kept.keys(), ...now.keys(), ...savesByBuyer.keys()])) {
     const { last, maybeNone } = lastWrites(savesByBuyer.get(buyerId) ?? [])
-    const possible = [...last.map(({ content }) => content), ...(maybeNone ? [kept.get(buyerId) ?? ''] : [])]
+    const longAgoMs = Number.NEGATIVE_INFINITY
+    const first = { content: kept.get(buyerId) ?? '', begunMs: longAgoMs, answeredMs: longAgoMs }
+    const possible = [...last, ...(maybeNone ? [first] : [])].flatMap((save) =>
+      withoutPurchases(save, purchases.get(buyerId) ?? []),
+    )
     if (possible.includes(undefined) || possible.includes(now.get(buyerId) ?? '')) continue
     yield `the saved cart of buyer ${buyerId} has [${now.get(buyerId) ?? ''}], should have [${possible.join('] or [')}]`
   }
@@ -448,6 +457,28 @@ function replay(calls: readonly CartWrite[], first: string | undefined) {
   })
 }
 
+/** What a saved cart may have after the buyer's purchases, of which some may have come before it; undefined: unknown. */
+function withoutPurchases(
+  save: Pick<Save, 'content' | 'begunMs' | 'answeredMs'>,
+  purchases: readonly WriteOf<'make_purchase'>[],
+): (string | undefined)[] {
+  if (save.content === undefined || save.content === '') return [save.content]
+  const later = purchases.filter((purchase) => answerTime(purchase) > save.begunMs)
+  const isCertain = ({ begunMs }: Pick<Write, 'begunMs'>) => begunMs > answerTime(save)
+  const doubtful = later.filter((purchase) => !isCertain(purchase))
+  if (later.some(({ result }) => result === undefined) || doubtful.length > MOST_DOUBTFUL) return [undefined]
+  const certain = later.filter(isCertain)
+  return subsets(doubtful).map((some) => {
+    const units = decodeCart(save.content as string)
+    for (const { item_id, quantity } of [...certain, ...some].flatMap(({ result }) => result?.lines ?? [])) {
+      const left = (units.get(item_id) ?? 0) - quantity
+      if (left > 0) units.set(item_id, left)
+      else units.delete(item_id)
+    }
+    return encodeCart(units)
+  })
+}
+
 function decodeCart(content: string): Map<number, number> {
   if (content === '') return new Map()
   return new Map(content.split(' ').map((line) => line.split(':').map(Number) as [number, number]))
@@ -457,8 +488,15 @@ function encodeCart(units: ReadonlyMap<number, number>): string {
   return [...units].map((line) => line.join(':')).join(' ')
 }
 
-function idempotencyKey({ params }: Write): string | undefined {
+function givenKey({ params }: Write): string | undefined {
   return 'idempotency_key' in params ? params.idempotency_key : undefined
+}
+
+/** The key as the table has it: that of a call on a cart belongs to the session. */
+function storedKey(write: Write): string | undefined {
+  const key = givenKey(write)
+  const scope = operationsByName(write.role).get(write.operation)?.keyed
+  return scope === 'session' && key !== undefined ? toSessionKey(hashToken(write.session), key) : key
 }
 
 function keyName(role: Role, accountId: number, key: string | undefined): string {
@@ -525,6 +563,12 @@ function difference<Column extends string, Row extends Record<Column, number>>(
 
 function sum(amounts: readonly number[]): number {
   return amounts.reduce((total, amount) => total + amount, 0)
+}
+
+function subsets<T>(things: readonly T[]): T[][] {
+  const sets: T[][] = [[]]
+  for (const thing of things) for (const set of [...sets]) sets.push([...set, thing])
+  return sets
 }
 
 /** All sums of any of the amounts, none included. */

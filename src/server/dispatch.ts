@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { z } from 'zod'
-import { operationsByName, type Role } from '../contract/operations.ts'
+import { type KeyScope, operationsByName, type Role } from '../contract/operations.ts'
 import {
   type EncodedLine,
   encodeRefusal,
@@ -19,7 +19,7 @@ import {
   type RequestId,
 } from '../contract/protocol.ts'
 import { type Answer, type Refusal, Refused } from '../contract/refusals.ts'
-import type { IdempotencyKey } from '../db/idempotency.ts'
+import { type IdempotencyKey, toSessionKey } from '../db/idempotency.ts'
 import type { Database } from '../db.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
@@ -51,7 +51,7 @@ interface AnyParams {
 interface Route {
   params: z.ZodType<AnyParams>
   open: boolean
-  keyed: boolean
+  keyed: KeyScope | undefined
   weigh(params: AnyParams): number
   ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
@@ -92,7 +92,7 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     deadlineMs: number,
   ): Answer<object> | Promise<Answer<object>> {
     if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
-    const key = route.keyed ? toKey(role, account, method, params) : undefined
+    const key = route.keyed && toKey(role, account, route.keyed, method, params)
     return route.ask({ account, params, key }, deadlineMs)
   }
 
@@ -126,7 +126,7 @@ function createRoutes<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<
     routes.set(name, {
       params: operation.params as z.ZodType<AnyParams>,
       open: operation.open ?? false,
-      keyed: operation.keyed ?? false,
+      keyed: operation.keyed,
       weigh: 'answer' in handler ? () => 1 : (handler.weigh ?? (() => 1)),
       ask: createAsk(handler, options),
     })
@@ -172,9 +172,16 @@ function refuseParams(error: z.ZodError): Refusal {
   return { code: 'invalid_params', message: 'invalid parameters', details: { fields } }
 }
 
-function toKey(role: Role, account: Account, method: string, params: AnyParams): IdempotencyKey | undefined {
-  const { session: _, idempotency_key: key, ...rest } = params
-  if (key === undefined) return undefined
+function toKey(
+  role: Role,
+  account: Account,
+  scope: KeyScope,
+  method: string,
+  params: AnyParams,
+): IdempotencyKey | undefined {
+  const { session: _, idempotency_key: given, ...rest } = params
+  if (given === undefined) return undefined
+  const key = scope === 'session' ? toSessionKey(account.sessionHash, given) : given
   const fingerprint = createHash('sha256')
     .update(JSON.stringify([method, rest]))
     .digest('base64url')

@@ -242,12 +242,14 @@ describe('threads.py', () => {
 
   test('sells the whole cart or nothing, at the prices of the moment, as souk does', async () => {
     const replies = await expectSameTrade(
-      [5, 5, 2],
+      [7, 5, 4],
       [
         call('dan', 'make_purchase'),
-        add(3, 2),
-        add(1, 2),
+        add(3, 4),
+        add(1, 4),
         call('dan', 'save_cart'),
+        remove(3, 2),
+        remove(1, 2),
         price(1, 7),
         call('dan', 'make_purchase'),
         call('dan', 'display_cart'),
@@ -255,8 +257,9 @@ describe('threads.py', () => {
         add(1, 3, 'cat'),
         add(2, 5, 'cat'),
         add(1, 1),
-        change(1, -1),
+        change(1, -3),
         change(2, -2),
+        change(3, -2),
         call('cat', 'make_purchase'),
         call('cat', 'display_cart'),
         call('dan again', 'make_purchase'),
@@ -277,6 +280,41 @@ describe('threads.py', () => {
       shortages.map((items) => items.length),
       [2, 1, 1],
     )
+  })
+
+  test('takes a purchase off the saved cart, and buys only at the given total, as souk does', async () => {
+    const buy = (total_cents: unknown, who: Who = 'dan'): Step => [who, 'make_purchase', { total_cents }]
+    const replies = await expectSameTrade(
+      [9, 9, 9],
+      [
+        buy(100),
+        add(2, 3),
+        add(1, 1),
+        call('dan', 'save_cart'),
+        price(1, 50),
+        buy(700),
+        buy(650),
+        buy(-1),
+        buy(null),
+        buy(10 ** 15 + 1),
+        add(2, 1),
+        add(3, 1),
+        add(3, 2, 'cat'),
+        change(3, -8),
+        buy(1, 'cat'),
+        call('dan', 'make_purchase'),
+        call('dan again', 'display_cart'),
+        add(1, 2),
+        call('dan', 'save_cart'),
+        call('dan again', 'clear_cart'),
+        add(1, 1, 'dan again'),
+        buy(50, 'dan again'),
+      ],
+    )
+    const codes = replies.flatMap(({ error }) => error?.data.code ?? [])
+    const invalid = Array(3).fill('invalid_params')
+    assert.deepEqual(codes, ['cart_empty', 'price_changed', ...invalid, 'out_of_stock'])
+    assert.deepEqual(await marketplace.sql('product', 'SELECT content FROM saved_cart'), [{ content: '1:1' }])
   })
 
   test('changes prices and units as souk does', async () => {
@@ -378,6 +416,10 @@ describe('threads.py', () => {
         keyed(call('dan', 'make_purchase'), 'c'),
         keyed(call('dan', 'make_purchase'), 'c'),
         keyed(add(1, 2), 'a'),
+        keyed(add(1, 2, 'dan again'), 'a'),
+        keyed(add(1, 2, 'dan again'), 'a'),
+        keyed(call('dan again', 'make_purchase'), 'c'),
+        keyed(['dan', 'make_purchase', { total_cents: 400 }], 'c'),
         keyed(call('cat', 'make_purchase'), 'c'),
         keyed(call('dan', 'make_purchase'), 'd'),
         keyed(change(1, -4), 'c'),
@@ -386,7 +428,7 @@ describe('threads.py', () => {
         keyed(change(1, -4), 'd'),
       ],
     )
-    assert.equal(replies.filter(({ error }) => error?.data.code === 'idempotency_mismatch').length, 3)
+    assert.equal(replies.filter(({ error }) => error?.data.code === 'idempotency_mismatch').length, 4)
   })
 
   test('knows the keys used on souk, and souk knows those used on threads.py', async () => {

@@ -205,6 +205,34 @@ describe('the auditor', () => {
     )
   })
 
+  test('demands that a saved cart lacks what was purchased after it, and allows what was purchased at the same time', () => {
+    const buyer = { accountId: 999, session: 'of buyer 999' }
+    const made = <O extends Write['operation']>(operation: O, begunMs: number, result: object, params = {}): Write => {
+      const call = { ...lastOf(operation), ...buyer, params, result, begunMs, answeredMs: begunMs + 10 }
+      return call as object as Write
+    }
+    const purchase = (begunMs: number, quantity: number) => {
+      const lines = [{ item_id: 7, name: 'Lamp', quantity, price_cents: 1 }]
+      return made('make_purchase', begunMs, { purchase_id: begunMs, lines, total_cents: quantity })
+    }
+    const save = [made('add_item_to_cart', 1, { quantity: 5 }, { item_id: 7 }), made('save_cart', 100, { ok: true })]
+    const isFine = (content: string, ...writes: Write[]) => {
+      const saved_cart = [...end.saved_cart, { buyer_id: buyer.accountId, content }]
+      const found = findViolations(start, { ...end, saved_cart }, [...ledger, ...writes])
+      return !found.some((violation) => violation.startsWith('the saved cart of buyer 999'))
+    }
+    const contents = ['7:5', '7:4', '7:3', '7:2', '']
+    const possible = (...writes: Write[]) => contents.filter((content) => isFine(content, ...save, ...writes))
+    assert.deepEqual(possible(), ['7:5'])
+    assert.deepEqual(possible(purchase(20, 2)), ['']) // it emptied the cart before the save
+    assert.deepEqual(possible(purchase(200, 2)), ['7:3'])
+    assert.deepEqual(possible(purchase(200, 2), purchase(300, 9)), [''])
+    assert.deepEqual(possible({ ...purchase(105, 2), session: 'another' }), ['7:5', '7:3'])
+    const both = [105, 200].map((begunMs, index) => ({ ...purchase(begunMs, 2 - index), session: 'another' }))
+    assert.deepEqual(possible(...both), ['7:4', '7:2'])
+    assert.deepEqual(possible({ ...purchase(200, 2), result: undefined } as object as Write), contents)
+  })
+
   /** The last write of an operation that the ledger has. */
   function lastOf<O extends Write['operation']>(operation: O): Extract<Write, { operation: O }> {
     return ledger.findLast((write) => write.operation === operation) as Extract<Write, { operation: O }>

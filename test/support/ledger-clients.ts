@@ -111,7 +111,7 @@ export class LedgerClient<R extends Role> implements AccountSession {
    */
   async call<N extends Name<R>>(operation: N, given: ClientParams<R, N>): Promise<Result<R, N>> {
     const contract = operationsByName(this.#role).get(operation)
-    const params = contract?.keyed === true ? { ...newKey(), ...given } : given
+    const params = contract?.keyed !== undefined ? { ...newKey(), ...given } : given
     const begunMs = performance.now()
     try {
       const result = await this.#caller.call(operation, { ...params, session: this.session } as object as Arguments<

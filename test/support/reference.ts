@@ -48,6 +48,11 @@ interface Vote {
 
 /** The first call with a key, and its result. */
 interface FirstAnswer {
+  role: Role
+  accountId: number
+  key: string
+  /** Of a call on a cart, whose key belongs to its session. */
+  session: string | undefined
   call: string
   ok: object
 }
@@ -62,6 +67,7 @@ type Rules<R extends Role> = {
 type AnyRule = (params: object, caller: Session, seen: object) => ReferenceAnswer
 
 const OPEN = ['create_account', 'login', 'ping']
+const KEYED_BY_SESSION = ['add_item_to_cart', 'remove_item_from_cart']
 const MOST_UNITS = 1_000_000
 const MOST_CART_UNITS = 10_000
 const MOST_CART_LINES = 100
@@ -102,16 +108,23 @@ export class Reference {
     if (OPEN.includes(operation)) return carryOut()
     if (caller?.role !== role) return refused('unauthenticated')
     if (key === undefined) return carryOut()
-    return this.#once(JSON.stringify([role, caller.account.id, key]), JSON.stringify([operation, params]), carryOut)
+    const scope = {
+      role,
+      accountId: caller.account.id,
+      key: String(key),
+      session: KEYED_BY_SESSION.includes(operation) ? String(session) : undefined,
+    }
+    return this.#once(scope, JSON.stringify([operation, params]), carryOut)
   }
 
-  #once(key: string, call: string, carryOut: () => ReferenceAnswer): ReferenceAnswer {
-    const first = this.firstAnswers.get(key)
+  #once(scope: Omit<FirstAnswer, 'call' | 'ok'>, call: string, carryOut: () => ReferenceAnswer): ReferenceAnswer {
+    const name = JSON.stringify(scope)
+    const first = this.firstAnswers.get(name)
     if (first !== undefined) {
       return first.call === call ? { ok: first.ok, repeated: true } : refused('idempotency_mismatch')
     }
     const answer = carryOut()
-    if ('ok' in answer) this.firstAnswers.set(key, { call, ok: answer.ok })
+    if ('ok' in answer) this.firstAnswers.set(name, { ...scope, call, ok: answer.ok })
     return answer
   }
 
@@ -259,7 +272,7 @@ export class Reference {
       return { ok: { lines } }
     },
 
-    make_purchase: (_, caller, seen) => {
+    make_purchase: ({ total_cents: expected }, caller, seen) => {
       const cart = this.#openCart(caller)
       if (cart.size === 0) return refused('cart_empty')
       const wanted = [...cart].map(([item_id, requested]) => ({
@@ -270,16 +283,21 @@ export class Reference {
       const short = wanted.filter(({ requested, available }) => requested > available)
       if (short.length > 0) return outOfStock(short)
       const lines = wanted.map(({ item_id, requested: quantity }) => {
-        const item = this.#item(item_id)
-        item.quantity -= quantity
-        return { item_id, name: item.name, quantity, price_cents: item.price_cents }
+        const { name, price_cents } = this.#item(item_id)
+        return { item_id, name, quantity, price_cents }
       })
+      const total_cents = sumCents(lines)
+      if (expected !== undefined && expected !== total_cents) {
+        return { refused: { code: 'price_changed', lines, total_cents } }
+      }
+      for (const { item_id, quantity } of lines) this.#item(item_id).quantity -= quantity
       const ids = this.purchases.map(({ id }) => id)
       const purchase_id = newId(seen.purchase_id, ids)
       const timesS = { earliestS: this.#askedS, latestS: nowS() }
       this.purchases.push({ id: purchase_id, buyerId: caller.account.id, lines, ...timesS })
       cart.clear()
-      return { ok: { purchase_id, lines, total_cents: sumCents(lines) } }
+      this.#takeFromSavedCart(caller.account.id, lines)
+      return { ok: { purchase_id, lines, total_cents } }
     },
 
     get_buyer_purchases: (params, { account }, seen) => {
@@ -342,6 +360,15 @@ export class Reference {
   #openCart(caller: Session): Cart {
     caller.cart ??= new Map(this.savedCarts.get(caller.account.id))
     return caller.cart
+  }
+
+  #takeFromSavedCart(buyerId: number, lines: Purchase['lines']): void {
+    const saved = this.savedCarts.get(buyerId) ?? new Map()
+    for (const { item_id, quantity } of lines) {
+      const left = (saved.get(item_id) ?? 0) - quantity
+      if (left > 0) saved.set(item_id, left)
+      else saved.delete(item_id)
+    }
   }
 
   /** One page of a descending list. `seenCursor`, the server's, will stand for the page's end. */

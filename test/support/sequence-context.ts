@@ -7,6 +7,7 @@
 
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../../src/contract/operations.ts'
+import { toSessionKey } from '../../src/db/idempotency.ts'
 import type { DatabaseName } from '../../src/db/schema.ts'
 import { VERSION } from '../../src/process/start.ts'
 import { hashToken } from '../../src/server/market/sessions.ts'
@@ -234,7 +235,12 @@ const TABLES: Readonly<Record<string, Table>> = {
     database: 'product',
     sql: `SELECT role, account_id, idempotency_key FROM idempotency
           WHERE role = 'seller' AND account_id IN (:sellers) OR role = 'buyer' AND account_id IN (:buyers)`,
-    rows: ({ firstAnswers }) => [...firstAnswers.keys()].map((key) => JSON.parse(key)),
+    rows: ({ firstAnswers }) =>
+      [...firstAnswers.values()].map(({ role, accountId, key, session }) => [
+        role,
+        accountId,
+        session === undefined ? key : toSessionKey(hashToken(session), key),
+      ]),
   },
 }
 

@@ -33,6 +33,8 @@ const itemId = weighted([0, 6], [1, 5], [2, 3], [3, 2], [4, 1], [5, 1], [6, 1], 
 const words = (most: number) => fc.array(fc.constantFrom('red', 'Red', 'blue', 'é'), { maxLength: most })
 const category = weighted([0, 3], [1, 1])
 const price = weighted([0, 1], [1, 1], [999, 2], [1_000_000_000, 1])
+/** Of carts with few units. */
+const total = weighted([0, 1], [1, 1], [2, 1], [999, 1], [1_998, 1])
 const pageLimit = weighted([1, 3], [2, 2], [3, 1], [100, 1])
 const limit = maybe(pageLimit, 1)
 const cartUnits = weighted([1, 8], [2, 4], [3, 2], [10_000, 2])
@@ -108,7 +110,11 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
     save_cart: { weight: 40, params: {} },
     clear_cart: { weight: 10, params: {} },
     display_cart: { weight: 50, params: {} },
-    make_purchase: { weight: 80, params: { idempotency_key: key }, refusals: ['cart_empty', 'out_of_stock'] },
+    make_purchase: {
+      weight: 80,
+      params: { total_cents: maybe(total, 3), idempotency_key: key },
+      refusals: ['cart_empty', 'out_of_stock', 'price_changed'],
+    },
     get_buyer_purchases: { weight: 40, params: { limit } },
     provide_feedback: {
       weight: 70,

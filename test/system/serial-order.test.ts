@@ -23,7 +23,8 @@ const CASES_AT_ONCE = 8
 /** Sessions and items by their index in the case: sessions 0 and 1 belong to one buyer, session 2 to another. */
 type Call =
   | { do: 'add' | 'remove'; by: number; item: number; quantity: number }
-  | { do: 'clear' | 'save' | 'display' | 'purchase'; by: number }
+  | { do: 'clear' | 'save' | 'display'; by: number }
+  | { do: 'purchase'; by: number; total_cents: number | undefined }
   | { do: 'vote'; by: number; item: number; vote: 'up' | 'down' }
   | { do: 'units'; item: number; change: number }
   | { do: 'price'; item: number; cents: number }
@@ -51,12 +52,14 @@ const ITEMS = 2
 const session = fc.nat({ max: SESSIONS.length - 1 })
 const item = fc.nat({ max: ITEMS - 1 })
 const few = fc.integer({ min: 1, max: 3 })
+/** That of a small cart, or none. */
+const total = fc.option(fc.integer({ min: 1, max: 6 }), { nil: undefined, freq: 2 })
 const cartLines: fc.Arbitrary<CartLines> = fc.uniqueArray(fc.tuple(item, few), {
   selector: ([item]) => item,
   maxLength: ITEMS,
 })
 const call: fc.Arbitrary<Call> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('purchase' as const), by: session }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('purchase' as const), by: session, total_cents: total }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('add' as const), by: session, item, quantity: few }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('remove' as const), by: session, item, quantity: few }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('clear', 'save', 'display'), by: session }) },
@@ -154,7 +157,7 @@ function perform(model: Model, call: Call): ModelAnswer {
       }),
     }
   }
-  if (call.do === 'purchase') return purchase(model, buyer, cart)
+  if (call.do === 'purchase') return purchase(model, buyer, cart, call.total_cents)
   if (call.do === 'clear') cart.clear()
   if (call.do === 'save') model.saved[buyer] = new Map(cart)
   return { ok: true }
@@ -181,25 +184,31 @@ function castVote(model: Model, { by, item, vote }: Call & { do: 'vote' }): Mode
   return { ok: true }
 }
 
-function purchase(model: Model, buyer: number, cart: Map<number, number>): ModelAnswer {
+function purchase(model: Model, buyer: number, cart: Map<number, number>, expected: number | undefined): ModelAnswer {
   if (cart.size === 0) return refused('cart_empty')
   const shortages = [...cart]
     .map(([item_id, requested]) => ({ item_id, requested, available: itemAt(model, item_id).quantity }))
     .filter(({ requested, available }) => requested > available)
   if (shortages.length > 0) return outOfStock(shortages)
-  const lines = [...cart].map(([item, units]): [number, number, number] => {
+  const lines = [...cart].map(([item, units]): [number, number, number] => [item, units, itemAt(model, item).cents])
+  const answer = {
+    lines: lines.map(([item_id, quantity, price_cents]) => ({ item_id, name: 'Lamp', quantity, price_cents })),
+    total_cents: lines.reduce((sum, [, units, cents]) => sum + units * cents, 0),
+  }
+  if (expected !== undefined && expected !== answer.total_cents) return refused('price_changed', answer)
+  const saved = model.saved[buyer]
+  for (const [item, units] of cart) {
     itemAt(model, item).quantity -= units
     model.owned.add(String([buyer, item]))
     model.sold += units
     model.bought[buyer] = (model.bought[buyer] ?? 0) + units
-    return [item, units, itemAt(model, item).cents]
-  })
+    const left = (saved?.get(item) ?? 0) - units
+    if (left > 0) saved?.set(item, left)
+    else saved?.delete(item)
+  }
   model.purchases.push({ buyer, lines })
   cart.clear()
-  return {
-    lines: lines.map(([item_id, quantity, price_cents]) => ({ item_id, name: 'Lamp', quantity, price_cents })),
-    total_cents: lines.reduce((sum, [, units, cents]) => sum + units * cents, 0),
-  }
+  return answer
 }
 
 type FinalRows = ReturnType<typeof toFinalRows>

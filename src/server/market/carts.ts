@@ -1,7 +1,7 @@
 /**
  * Carts. A cart belongs to a session and is one row. The first call of a
- * session on its cart copies the cart that its buyer saved; from then on the two
- * are independent.
+ * session on its cart copies the cart that its buyer saved. From then on the two
+ * are independent, but a purchase takes what it bought off the saved cart too.
  */
 
 import { type CartLine, MOST_CART_LINES, MOST_CART_UNITS } from '../../contract/operations.ts'
@@ -14,12 +14,14 @@ import { readItems } from './items.ts'
 import { limitExceeded, outOfStock } from './stock.ts'
 
 const CART = { name: 'cart', key: 'session_hash', columns: 'session_hash, content' }
-const SAVED_CART = { name: 'saved_cart', key: 'buyer_id', columns: 'buyer_id' }
+const SAVED_CART = { name: 'saved_cart', key: 'buyer_id', columns: 'buyer_id, content' }
 const CARTS_FORGOTTEN_AT_ONCE = 1_000
 const GATHERED = { writes: 'product', cap: 200, inFlight: 2 } as const
 
 /** Session hash, content. */
 type CartRow = [string, string]
+/** Buyer, content. */
+type SavedCartRow = [number, string]
 /** Units by item, in the order in which the items were first added. */
 type Content = Map<number, number>
 
@@ -31,7 +33,9 @@ export const buyerCarts: Handlers<
     ...GATHERED,
     async decide(lane, calls) {
       const ids = calls.map((call) => call.params.item_id)
-      const [carts, items] = await Promise.all([lockCarts(lane, calls), readItems(lane, ids, 'any')])
+      const [carts, itemsBefore] = await Promise.all([lockCarts(lane, calls), readItems(lane, ids, 'any')])
+      // A purchase may have come between the items and the saved cart that a new cart copies.
+      const items = carts.areNew ? await readItems(lane, ids, 'any') : itemsBefore
       const decisions = calls.map((call): Decision<{ quantity: number }> => {
         const { item_id, quantity } = call.params
         const content = carts.get(call)
@@ -75,18 +79,13 @@ export const buyerCarts: Handlers<
   save_cart: {
     ...GATHERED,
     async decide(lane, calls) {
-      const carts = await lockCarts(lane, calls)
-      const saved = await lockRows<number, [number]>(
-        lane,
-        SAVED_CART,
-        calls.map((call) => call.account.id),
-      )
+      const carts = await lockCarts(lane, calls, 'and all saved ones')
       const copies = new Map<number, string>() // just copied from saved carts: these must not undo a newer save
       const contents = new Map<number, string>() // by buyer: the last save wins
       const decisions = calls.map((call): Decision<{ ok: true }> => {
         const content = carts.get(call)
         if ('held' in content) return content
-        const held = saved.firstHeld([call.account.id])
+        const held = carts.firstHeldSaved(call)
         if (held !== undefined) return { held }
         const rows = carts.isCopy(call) ? copies : contents
         rows.set(call.account.id, encodeContent(content))
@@ -136,24 +135,51 @@ export const buyerCarts: Handlers<
   },
 }
 
-/** The carts that one batch has locked. They change as its calls are decided, one after the other. */
+/** The carts and saved carts that one batch has locked. They change as its calls are decided, one after the other. */
 export class Carts {
   readonly #locked: LockedRows<string, CartRow>
-  readonly #bySession: ReadonlyMap<string, Content>
+  readonly #lockedSaved: LockedRows<number, SavedCartRow>
+  readonly #bySession: Map<string, Content>
+  readonly #saved: ReadonlyMap<number, Content>
   readonly #changed = new Set<string>()
+  readonly #changedSaved = new Set<number>()
   readonly #created: ReadonlySet<string>
+  /** Carts that this batch has made, before their first call is decided. */
+  readonly #unopened: Set<string>
 
-  constructor(locked: LockedRows<string, CartRow>, created: readonly CartRow[]) {
+  constructor(
+    locked: LockedRows<string, CartRow>,
+    lockedSaved: LockedRows<number, SavedCartRow>,
+    created: readonly CartRow[],
+  ) {
     this.#locked = locked
+    this.#lockedSaved = lockedSaved
     this.#created = new Set(created.map(([hash]) => hash))
+    this.#unopened = new Set(this.#created)
     this.#bySession = new Map([...locked.values(), ...created].map(([hash, content]) => [hash, decodeContent(content)]))
+    this.#saved = new Map([...lockedSaved.values()].map(([buyerId, content]) => [buyerId, decodeContent(content)]))
   }
 
-  /** The content of the cart of the call's session, or the cart's row if another transaction holds it. */
-  get({ account: { sessionHash } }: Call<unknown>): ReadonlyMap<number, number> | { held: RowId } {
+  /** The content of the cart of the call's session, or the row that another transaction holds. */
+  get({ account: { id, sessionHash } }: Call<unknown>): ReadonlyMap<number, number> | { held: RowId } {
+    if (this.#unopened.delete(sessionHash) && this.#changedSaved.has(id)) {
+      this.#bySession.set(sessionHash, new Map(this.#saved.get(id)))
+      this.#changed.add(sessionHash)
+    }
     const content = this.#bySession.get(sessionHash)
     if (content !== undefined) return content
-    return { held: this.#locked.firstHeld([sessionHash]) ?? { table: CART.name, key: CART.key, id: sessionHash } }
+    const held = this.#locked.firstHeld([sessionHash]) ?? this.#lockedSaved.firstHeld([id])
+    return { held: held ?? { table: CART.name, key: CART.key, id: sessionHash } }
+  }
+
+  /** The saved cart's row of the call's buyer, if another transaction holds it. */
+  firstHeldSaved({ account }: Call<unknown>): RowId | undefined {
+    return this.#lockedSaved.firstHeld([account.id])
+  }
+
+  /** Whether this batch has made some of the carts. */
+  get areNew(): boolean {
+    return this.#created.size > 0
   }
 
   /** Whether this batch has made the cart, as a copy of what its buyer saved. */
@@ -179,40 +205,77 @@ export class Carts {
     this.#changed.add(sessionHash)
   }
 
+  /** Empties the cart of a purchase, and takes its units off the saved cart, as far as they are in there. */
+  purchase(call: Call<unknown>): void {
+    const { id, sessionHash } = call.account
+    const saved = this.#saved.get(id)
+    for (const [itemId, bought] of this.#bySession.get(sessionHash) ?? []) {
+      const kept = saved?.get(itemId)
+      if (kept === undefined) continue
+      if (kept > bought) saved?.set(itemId, kept - bought)
+      else saved?.delete(itemId)
+      this.#changedSaved.add(id)
+    }
+    this.clear(call)
+  }
+
   writes(): Statement[] {
-    const rows = [...this.#changed].map((hash) => [encodeContent(this.#bySession.get(hash) ?? new Map()), hash])
-    return [{ sql: 'UPDATE cart SET content = ? WHERE session_hash = ?', rows }]
+    const toRow = <I>(contents: ReadonlyMap<I, Content>, id: I): [string, I] => [
+      encodeContent(contents.get(id) ?? new Map()),
+      id,
+    ]
+    return [
+      {
+        sql: 'UPDATE cart SET content = ? WHERE session_hash = ?',
+        rows: [...this.#changed].map((hash) => toRow(this.#bySession, hash)),
+      },
+      {
+        sql: 'UPDATE saved_cart SET content = ? WHERE buyer_id = ?',
+        rows: [...this.#changedSaved].map((buyerId) => toRow(this.#saved, buyerId)),
+      },
+    ]
   }
 }
 
-/** Locks the carts of the calls' sessions. Makes those that don't exist yet. */
-export async function lockCarts(lane: Lane, calls: readonly Call<unknown>[]): Promise<Carts> {
+/**
+ * Locks the carts of the calls' sessions, and on request the saved carts of all
+ * their buyers. Makes the carts that don't exist yet, unless another
+ * transaction holds the saved cart to copy.
+ */
+export async function lockCarts(
+  lane: Lane,
+  calls: readonly Call<unknown>[],
+  also?: 'and all saved ones',
+): Promise<Carts> {
   const buyers = new Map(calls.map(({ account }) => [account.sessionHash, account.id]))
-  const locked = await lockRows<string, CartRow>(lane, CART, buyers.keys())
+  const lockSaved = (buyerIds: Iterable<number>) => lockRows<number, SavedCartRow>(lane, SAVED_CART, buyerIds)
+  const [locked, allSaved] = await Promise.all([
+    lockRows<string, CartRow>(lane, CART, buyers.keys()),
+    also && lockSaved(buyers.values()),
+  ])
   const missing = [...buyers].filter(([hash]) => locked.get(hash) === undefined && !locked.firstHeld([hash]))
-  return new Carts(locked, await createCarts(lane, missing))
+  const saved = allSaved ?? (await lockSaved(missing.map(([, buyerId]) => buyerId)))
+  const copyable = missing.filter(([, buyerId]) => saved.firstHeld([buyerId]) === undefined)
+  return new Carts(locked, saved, await createCarts(lane, copyable, saved))
 }
 
 /**
- * Makes carts, as copies of the saved ones. Returns the rows that it made, which
- * are thereby locked; another transaction has meanwhile made the others. The
- * saved carts are read by a statement of their own: a SELECT within the INSERT
- * would wait for their locks.
+ * Makes carts, as copies of the saved ones, which are locked: so a save or a
+ * purchase comes before the copy or after it. Returns the rows that it made,
+ * which are thereby locked; another transaction has meanwhile made the others.
  */
-async function createCarts(lane: Lane, sessions: readonly (readonly [string, number])[]): Promise<readonly CartRow[]> {
+async function createCarts(
+  lane: Lane,
+  sessions: readonly (readonly [string, number])[],
+  saved: LockedRows<number, SavedCartRow>,
+): Promise<readonly CartRow[]> {
   if (sessions.length === 0) return []
-  const saved = await readSavedCarts(lane, [...new Set(sessions.map(([, buyerId]) => buyerId))])
   const inOrder = [...sessions].sort(([a], [b]) => (a < b ? -1 : 1))
   return lane.rows<CartRow>(
     'INSERT IGNORE INTO cart (session_hash, buyer_id, content, created_at) ' +
       `VALUES ${placeholders(sessions, '(?, ?, ?, UNIX_TIMESTAMP())')} RETURNING session_hash, content`,
-    inOrder.flatMap(([hash, buyerId]) => [hash, buyerId, saved.get(buyerId) ?? '']),
+    inOrder.flatMap(([hash, buyerId]) => [hash, buyerId, saved.get(buyerId)?.[1] ?? '']),
   )
-}
-
-async function readSavedCarts(lane: Lane, buyerIds: readonly number[]): Promise<ReadonlyMap<number, string>> {
-  const sql = `SELECT buyer_id, content FROM saved_cart WHERE buyer_id IN (${placeholders(buyerIds)})`
-  return new Map(await lane.rows<[number, string]>(sql, buyerIds))
 }
 
 /** Deletes some of the carts that are older than any session lasts. */

@@ -1,10 +1,12 @@
 /**
  * Purchases: the whole cart or nothing. Taking the units, recording the
- * purchase, moving the scores and emptying the cart are one transaction. Calls
- * that arrive together share it, and are decided in the order of their arrival.
+ * purchase, moving the scores, emptying the cart and taking what it held off the
+ * saved cart are one transaction. Calls that arrive together share it, and are
+ * decided in the order of their arrival.
  */
 
 import type { CartLine, Result } from '../../contract/operations.ts'
+import type { Refusal } from '../../contract/refusals.ts'
 import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
 import type { Decision, RowId } from '../../db/plan.ts'
 import { lockCarts } from './carts.ts'
@@ -14,6 +16,7 @@ import { countSold, lockBuyerScores, lockSellerScores } from './ratings.ts'
 import { lockStock, outOfStock, type Shortage, type Stock } from './stock.ts'
 
 type Purchase = Result<'buyer', 'make_purchase'>
+type Priced = Pick<Purchase, 'lines' | 'total_cents'>
 type Page = Result<'buyer', 'get_buyer_purchases'>
 type ListedPurchase = Page['purchases'][number]
 type NewPurchase = Purchase & { buyerId: number }
@@ -30,7 +33,7 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
       inFlight: 1,
       async decide(lane, calls, deadlineMs) {
         const ids = await purchaseIds.take(calls.length, deadlineMs)
-        const carts = await lockCarts(lane, calls)
+        const carts = await lockCarts(lane, calls, 'and all saved ones')
         const stock = await lockStock(lane, carts.itemIds())
         const scores = await lockScores(lane, stock, calls)
         const made: NewPurchase[] = []
@@ -38,12 +41,19 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
           const content = carts.get(call)
           if ('held' in content) return content
           if (content.size === 0) return { refused: { code: 'cart_empty', message: 'the cart is empty' } }
-          const held = stock.firstHeld(content.keys()) ?? scores.firstHeld(content.keys(), call.account.id)
+          const held =
+            carts.firstHeldSaved(call) ??
+            stock.firstHeld(content.keys()) ??
+            scores.firstHeld(content.keys(), call.account.id)
           if (held !== undefined) return { held }
           const [first, ...others] = findShortages(content, stock)
           if (first !== undefined) return { refused: outOfStock([first, ...others]) }
-          const purchase = takeUnits(stock, content, ids[index] as number)
-          carts.clear(call)
+          const now = addUp(content, stock)
+          const { total_cents = now.total_cents } = call.params
+          if (total_cents !== now.total_cents) return { refused: priceChanged(total_cents, now) }
+          for (const { item_id, quantity } of now.lines) stock.move(item_id, -quantity)
+          carts.purchase(call)
+          const purchase = { purchase_id: ids[index] as number, ...now }
           made.push({ ...purchase, buyerId: call.account.id })
           return { ok: purchase }
         })
@@ -93,16 +103,22 @@ function findShortages(content: ReadonlyMap<number, number>, stock: Stock): Shor
     .filter(({ requested, available }) => requested > available)
 }
 
-/** Takes the content of a cart off sale, at current prices. */
-function takeUnits(stock: Stock, content: ReadonlyMap<number, number>, purchaseId: number): Purchase {
+/** The content of a cart at current prices. */
+function addUp(content: ReadonlyMap<number, number>, stock: Stock): Priced {
   const lines = [...content].map(([item_id, quantity]): CartLine => {
     const item = stock.get(item_id)
     if (item === undefined) throw new Error('an item that is not locked')
-    stock.move(item_id, -quantity)
     return { item_id, name: item.name, quantity, price_cents: item.price_cents }
   })
-  const total_cents = lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
-  return { purchase_id: purchaseId, lines, total_cents }
+  return { lines, total_cents: lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0) }
+}
+
+function priceChanged(expectedCents: number, now: Priced): Refusal {
+  return {
+    code: 'price_changed',
+    message: `the total is ${now.total_cents} cents now, not ${expectedCents}`,
+    details: now,
+  }
 }
 
 function insertPurchases(made: readonly NewPurchase[]): Statement[] {

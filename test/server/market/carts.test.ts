@@ -216,6 +216,27 @@ describe('a key', () => {
     assert.deepEqual(await shop.cartLines(bob), [[chair, 2]])
   })
 
+  it('belongs to the session whose cart it changed: in another session it is another key', async () => {
+    const bob = await shop.newBuyer()
+    const [also, carl] = [await shop.newSession(bob), await shop.newBuyer()]
+    const key = { idempotency_key: 'of the session' }
+    assert.deepEqual(await add(bob.session, lamp, 1, key), { quantity: 1 })
+    for (const other of [also, carl]) {
+      assert.deepEqual(await add(other.session, lamp, 1, key), { quantity: 1 })
+      assert.deepEqual(await add(other.session, lamp, 1, key), { quantity: 1 })
+      assert.deepEqual(await shop.cartLines(other), [[lamp, 1]])
+    }
+    const removal = { idempotency_key: 'of the session too' }
+    for (const session of [bob.session, also.session, bob.session]) {
+      assert.deepEqual(await remove(session, lamp, 1, removal), { quantity: 0 })
+    }
+    const calls = [bob, also, bob, also].map(({ session }): RawCall => {
+      return ['add_item_to_cart', { session, item_id: lamp, quantity: 3, idempotency_key: 'in one batch' }]
+    })
+    for (const reply of await callTogether(shop.buyers, calls)) assert.deepEqual(resultOrCode(reply), { quantity: 3 })
+    for (const each of [bob, also]) assert.deepEqual(await shop.cartLines(each), [[lamp, 3]])
+  })
+
   it('can be used again after its call was refused', async () => {
     const [item] = (await shop.register(ann, { quantity: 1 })) as [number]
     const bob = await shop.newBuyer()

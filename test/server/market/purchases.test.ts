@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Result } from '../../../src/contract/operations.ts'
-import { Caller } from '../../support/clients.ts'
+import { Caller, openAccount } from '../../support/clients.ts'
 import type { RunningServer } from '../../support/marketplace.ts'
 import type { AccountSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
@@ -37,6 +37,13 @@ const search = async (category: number, ...keywords: string[]) => {
 const display = async ({ session }: AccountSession, include_sold_out = false) => {
   const { items } = await shop.seller.call('display_items_for_sale', { session, include_sold_out })
   return items.map(({ item_id }) => item_id)
+}
+
+const setPrice = (item_id: number, price_cents: number) =>
+  shop.seller.call('change_item_price', { session: ann.session, item_id, price_cents })
+const saveCart = async (bob: AccountSession, ...lines: [item: number, units: number][]) => {
+  await shop.add(bob, ...lines)
+  await shop.buyer.call('save_cart', { session: bob.session })
 }
 
 describe('make_purchase', () => {
@@ -86,36 +93,86 @@ describe('make_purchase', () => {
     assert.equal((await list(bob)).items_purchased, 10)
   })
 
-  it('leaves the saved cart and the carts of the buyer’s other sessions unchanged', async () => {
+  it('leaves the carts of the buyer’s other sessions and of other buyers unchanged', async () => {
     const [item] = (await shop.register(ann, { quantity: 10 })) as [number]
-    const bob = await shop.newBuyer()
+    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
     const also = await shop.newSession(bob)
-    await shop.add(bob, [item, 2])
     await shop.add(also, [item, 3])
-    await shop.buyer.call('save_cart', { session: bob.session })
-    await buy(bob)
+    await saveCart(carl, [item, 4])
+    await shop.purchase(bob, [item, 2])
     assert.deepEqual(await shop.cartLines(also), [[item, 3]])
-    assert.deepEqual(await shop.cartLines(await shop.newSession(bob)), [[item, 2]])
+    assert.deepEqual(await shop.cartLines(await shop.newSession(carl)), [[item, 4]])
   })
 
-  it('charges the prices of the moment, and the purchase is always listed at those', async () => {
+  it('charges the prices of the moment, unless it is given another total, and the purchase is always listed at those', async () => {
     const [item] = (await shop.register(ann, { price_cents: 500 })) as [number]
     const bob = await shop.newBuyer()
     await shop.add(bob, [item, 2])
-    const setPrice = (price_cents: number) =>
-      shop.seller.call('change_item_price', { session: ann.session, item_id: item, price_cents })
-    await setPrice(80)
+    await setPrice(item, 80)
     const { total_cents, lines } = await buy(bob)
     assert.deepEqual([total_cents, lines[0]?.price_cents], [160, 80])
-    await setPrice(9_000)
+    await setPrice(item, 9_000)
     const { purchases } = await list(bob)
     assert.deepEqual([purchases[0]?.total_cents, purchases[0]?.lines[0]?.price_cents], [160, 80])
+  })
+
+  it('buys nothing at another total than the given one, and says what the total is now', async () => {
+    const [item, other] = (await shop.register(ann, { price_cents: 250, quantity: 4 }, { price_cents: 1 })) as [
+      number,
+      number,
+    ]
+    const bob = await shop.newBuyer()
+    await saveCart(bob, [item, 2], [other, 1])
+    await setPrice(item, 9_999_999)
+    const before = await shop.snapshot()
+    const now = {
+      lines: [
+        { item_id: item, name: 'Lamp', quantity: 2, price_cents: 9_999_999 },
+        { item_id: other, name: 'Lamp', quantity: 1, price_cents: 1 },
+      ],
+      total_cents: 19_999_999,
+    }
+    for (const total_cents of [501, 0, 19_999_998, 10 ** 15]) {
+      const { code, details } = await refusedBuy(bob, { total_cents })
+      assert.deepEqual([code, details], ['price_changed', { code: 'price_changed', ...now }])
+    }
+    assert.deepEqual(await shop.snapshot(), before)
+    const { purchase_id: _, ...purchase } = await buy(bob, { total_cents: 19_999_999 })
+    assert.deepEqual(purchase, now)
+  })
+
+  it('compares the total only of a cart that can be bought', async () => {
+    const [item] = (await shop.register(ann, { quantity: 2 })) as [number]
+    const bob = await shop.newBuyer()
+    assert.equal((await refusedBuy(bob, { total_cents: 1 })).code, 'cart_empty')
+    await shop.add(bob, [item, 2])
+    await restock(item, -1)
+    assert.equal((await refusedBuy(bob, { total_cents: 1 })).code, 'out_of_stock')
+    for (const total_cents of [-1, 0.5, 10 ** 15 + 1, '1']) {
+      assert.equal((await refusedBuy(bob, { total_cents })).code, 'invalid_params')
+    }
+  })
+
+  it('compares each total with the prices of its own cart when many call at the same time', async () => {
+    const [item] = (await shop.register(ann, { quantity: 100, price_cents: 10 })) as [number]
+    const buyers = await shop.newBuyers(20)
+    await Promise.all(buyers.map((bob, index) => shop.add(bob, [item, 1 + (index % 3)])))
+    const replies = await callTogether(
+      shop.buyers,
+      buyers.map(({ session }): RawCall => ['make_purchase', { session, total_cents: 20 }]),
+    )
+    const got = replies.map(({ result, error }) => result?.total_cents ?? [error?.data.code, error?.data.total_cents])
+    assert.deepEqual(
+      got,
+      buyers.map((_, index) => (index % 3 === 1 ? 20 : ['price_changed', 10 * (1 + (index % 3))])),
+    )
   })
 
   it('charges nothing for items that cost nothing', async () => {
     const [item] = (await shop.register(ann, { price_cents: 0 })) as [number]
     const bob = await shop.newBuyer()
-    assert.equal((await shop.purchase(bob, [item, 3])).total_cents, 0)
+    await shop.add(bob, [item, 3])
+    assert.equal((await buy(bob, { total_cents: 0 })).total_cents, 0)
     assert.equal((await list(bob)).purchases[0]?.total_cents, 0)
   })
 
@@ -234,6 +291,108 @@ describe('make_purchase', () => {
   })
 })
 
+describe('a saved cart', () => {
+  const readSaved = async (bob: AccountSession) => shop.cartLines(await shop.newSession(bob))
+
+  it('loses what its buyer purchases, as far as it is still in there', async () => {
+    const items = await shop.register(ann, ...Array.from({ length: 4 }, () => ({ quantity: 20 })))
+    const [few, many, same, other] = items as [number, number, number, number]
+    const bob = await shop.newBuyer()
+    await saveCart(bob, [few, 2], [many, 5], [same, 3])
+    await shop.purchase(bob, [few, 4], [other, 1]) // and the saved lines, which are in the cart
+    assert.deepEqual(await readSaved(bob), [])
+    await saveCart(bob, [many, 5], [few, 2], [same, 3])
+    const also = await shop.newSession(bob)
+    await shop.buyer.call('clear_cart', { session: also.session })
+    await shop.purchase(also, [many, 2], [same, 7], [other, 1])
+    assert.deepEqual(await readSaved(bob), [
+      [many, 3],
+      [few, 2],
+    ])
+    await shop.purchase(also, [few, 1])
+    await shop.purchase(also, [other, 1])
+    assert.deepEqual(await readSaved(bob), [
+      [many, 3],
+      [few, 1],
+    ])
+  })
+
+  it('that was purchased is not there again after the next login', async () => {
+    const [item] = (await shop.register(ann, { quantity: 3 })) as [number]
+    const { username, password, session } = await openAccount(shop.buyer)
+    await saveCart({ id: 0, session }, [item, 2])
+    await buy({ id: 0, session })
+    await shop.buyer.call('logout', { session })
+    const later = await shop.buyer.call('login', { username, password })
+    assert.deepEqual((await shop.buyer.call('display_cart', { session: later.session })).lines, [])
+  })
+
+  it('stays as it is when the purchase is refused, and when a key repeats it', async () => {
+    const [item] = (await shop.register(ann, { quantity: 9 })) as [number]
+    const bob = await shop.newBuyer()
+    await saveCart(bob, [item, 3])
+    await refusedBuy(bob, { total_cents: 1 })
+    await restock(item, -7)
+    await refusedBuy(bob)
+    assert.deepEqual(await readSaved(bob), [[item, 3]])
+    await restock(item, 7)
+    const key = { idempotency_key: 'once' }
+    await buy(bob, key)
+    await saveCart(bob, [item, 3])
+    await buy(bob, key)
+    assert.deepEqual(await readSaved(bob), [[item, 3]])
+  })
+
+  it('loses what each of several purchases in one batch buys', async () => {
+    const [item] = (await shop.register(ann, { quantity: 20 })) as [number]
+    const bob = await shop.newBuyer()
+    await saveCart(bob, [item, 8])
+    const sessions = [bob, ...(await Promise.all([1, 2].map(() => shop.newSession(bob))))]
+    for (const each of sessions) {
+      await shop.buyer.call('clear_cart', { session: each.session })
+      await shop.add(each, [item, 2])
+    }
+    const calls = sessions.map(({ session }): RawCall => ['make_purchase', { session }])
+    for (const { error } of await callTogether(shop.buyers, calls)) assert.equal(error, undefined)
+    assert.deepEqual(await readSaved(bob), [[item, 2]])
+  })
+
+  it('is copied into a later session without what an earlier purchase of the same batch has bought', async () => {
+    const [item, other] = (await shop.register(ann, { quantity: 9 }, { quantity: 9 })) as [number, number]
+    const bob = await shop.newBuyer()
+    await saveCart(bob, [item, 2], [other, 1])
+    await shop.buyer.call('remove_item_from_cart', { session: bob.session, item_id: other, quantity: 1 })
+    const [later, last] = [await shop.newSession(bob), await shop.newSession(bob)]
+    const calls = [bob, later, last].map(({ session }): RawCall => ['make_purchase', { session }])
+    const bought = (await callTogether(shop.buyers, calls)).map(({ result, error }) => {
+      const lines = (result as Result<'buyer', 'make_purchase'> | undefined)?.lines
+      return lines?.map(({ item_id, quantity }) => [item_id, quantity]) ?? error?.data.code
+    })
+    assert.deepEqual(bought, [[[item, 2]], [[other, 1]], 'cart_empty'])
+    assert.deepEqual([(await shop.item(item)).quantity, (await shop.item(other)).quantity], [7, 8])
+    assert.deepEqual(await shop.cartLines(last), [])
+  })
+
+  it('is never bought twice when its buyer’s sessions save, open and purchase carts at the same time on two servers', async () => {
+    const [item] = (await shop.register(ann, { quantity: 1_000 })) as [number]
+    for (const bob of await shop.newBuyers(20)) {
+      await saveCart(bob, [item, 2])
+      const later = await shop.newSession(bob)
+      const replies = await Promise.all([
+        callTogether(shop.buyers, [['make_purchase', { session: bob.session }]]),
+        callTogether(elsewhere, [
+          ['save_cart', { session: later.session }],
+          ['make_purchase', { session: later.session }],
+        ]),
+      ])
+      const bought = replies.flat().flatMap(({ result }) => (result?.purchase_id === undefined ? [] : [result]))
+      const left = await readSaved(bob)
+      assert.ok(bought.length >= 1)
+      assert.deepEqual(left, [], `${bought.length} purchases, and [${left}] is saved`)
+    }
+  })
+})
+
 describe('an item that is sold out', () => {
   it('disappears from searches and listings, and comes back with new units', async () => {
     const fields = { category: 50, keywords: ['red', 'lamp'], quantity: 2 }
@@ -287,6 +446,7 @@ describe('a key', () => {
     assert.deepEqual(await there.call('make_purchase', { session: bob.session, ...key }), first)
     const later = await shop.newSession(bob)
     assert.deepEqual(await buy(later, key), first) // the key belongs to the buyer
+    assert.equal((await refusedBuy(bob, { ...key, total_cents: first.total_cents })).code, 'idempotency_mismatch')
     assert.deepEqual(await shop.cartLines(bob), [[item, 1]])
     assert.equal((await shop.item(item)).quantity, 1)
     assert.equal((await list(bob)).purchases.length, 1)
