@@ -1,12 +1,13 @@
 /** Turns errors into failures: what is wrong, and what to type next. */
 
-import type { Name, Role } from '../contract/operations.ts'
+import type { CartLine, Name, Role } from '../contract/operations.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
 import { asTyped } from '../process/start.ts'
 import { isLoopback } from './address.ts'
 import type { Commands } from './commands.ts'
 import { CallRefused, ConnectionLost } from './connection.ts'
-import { EXIT, type Failure, Interrupted, NotLoggedIn, toUsageFailure, UsageError } from './failures.ts'
+import { Declined, EXIT, type Failure, Interrupted, NotLoggedIn, toUsageFailure, UsageError } from './failures.ts'
+import { formatAmount } from './money.ts'
 
 /** What was tried. */
 export interface Attempt {
@@ -40,6 +41,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   not_purchased: EXIT.conflict,
   limit_exceeded: EXIT.conflict,
   idempotency_mismatch: EXIT.conflict,
+  price_changed: EXIT.conflict,
   shutting_down: EXIT.unreachable,
 }
 
@@ -64,6 +66,9 @@ export function explain(error: unknown, attempt: Attempt): Failure {
   const { message } = error as Error
   if (error instanceof NotLoggedIn) {
     return { exitCode: EXIT.notLoggedIn, code: 'unauthenticated', message, hint: attempt.login, details: {} }
+  }
+  if (error instanceof Declined) {
+    return { exitCode: EXIT.conflict, code: 'price_changed', message, hint: undefined, details: {} }
   }
   if (error instanceof Error && 'syscall' in error) {
     return { exitCode: EXIT.failure, code: 'system', message, hint: undefined, details: {} }
@@ -130,6 +135,7 @@ const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => 
     message: 'the cart is empty; put something into it',
     hint: hintByExample(commands, 'add-item-to-cart'),
   }),
+  price_changed: explainPrices,
   not_purchased: (_, { commands }) => ({ hint: commands.hint('get-buyer-purchases') }),
   timeout: ({ outcome }, attempt) => {
     const check = hintToCheck(attempt)
@@ -175,6 +181,18 @@ function explainAddition({ item_id, requested, available }: Shortage, { commands
         ? `${available} in stock, you asked for ${asked}`
         : `${available} in stock, the cart has ${inCart}, you asked for ${asked} more`,
     hint: commands.hint(left > 0 ? `add-item-to-cart ${item_id} ${left}` : 'display-cart'),
+  }
+}
+
+function explainPrices(details: Details, { commands, params }: Attempt): Advice {
+  const now = formatAmount(Number(details.total_cents))
+  const prices = (details.lines as CartLine[]).map(
+    ({ item_id, name, quantity, price_cents }) =>
+      `item ${item_id}: ${quantity} × ${name} at ${formatAmount(price_cents)}`,
+  )
+  return {
+    message: [...prices, `the total is ${now} now, not ${formatAmount(Number(params.total_cents))}`].join('\n'),
+    hint: commands.hint(`make-purchase --total ${now}`),
   }
 }
 

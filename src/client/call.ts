@@ -1,7 +1,7 @@
 /**
  * Carries out one command: finds the session or password that it needs, makes
  * its call or the calls for all pages, prints the result, and remembers or
- * forgets the session.
+ * forgets the session and the total that was shown.
  */
 
 import { operationsByName, type Role } from '../contract/operations.ts'
@@ -11,10 +11,12 @@ import type { Context } from './context.ts'
 import { type Failure, NotLoggedIn } from './failures.ts'
 import { ResultPrinter } from './output.ts'
 import { readPasswordFile } from './prompt.ts'
+import { callAtAgreedTotal, noteTotal, withShownTotal } from './purchase.ts'
 
 /** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs in this program. */
-export async function carryOut(context: Context, command: Command<Role>): Promise<Failure | undefined> {
+export async function carryOut(context: Context, typed: Command<Role>): Promise<Failure | undefined> {
   const { commands, saved, screen } = context
+  const command = withShownTotal(context, typed)
   const { operation, params, options } = command
   const printer = new ResultPrinter(screen, { role: commands.role, operation, params }, options.json)
   const session = saved.session?.session
@@ -55,10 +57,11 @@ async function callOnce(
   printer: ResultPrinter,
 ): Promise<void> {
   const { operation, options } = command
-  const result = await context.showWaiting(context.call(operation, params))
+  const result = await callAtAgreedTotal(context, command, params)
   if (operation === 'login') saveSession(context, { ...params, ...result })
   if (operation === 'logout') context.saved.forgetSession((params as { session: string }).session)
   printer.print(result)
+  noteTotal(context, command, result)
   const endsList = ['login', 'logout'].includes(operation) // the cursor may belong to the session
   if (!endsList && !('cursor' in shapeOf(context, operation))) return
   context.nextPage = toNextPage(command, result)

@@ -17,6 +17,8 @@ import { SavedSession } from './saved-session.ts'
 export interface Collaborators {
   /** The password of an account, or one for a new account. Rejects with `Interrupted` or `UsageError`. */
   readPassword(isNew: boolean): Promise<string>
+  /** Asks a person whether to go on. Absent if nobody can be asked. Rejects with `Interrupted`. */
+  confirm?(question: string): Promise<boolean>
   /** Writes a note, which is not part of the results. */
   note?(text: string): void
   onCall?(params: object): void
@@ -54,6 +56,11 @@ export class Context {
 
   readPassword(isNew: boolean): Promise<string> {
     return this.#collaborators.readPassword(isNew)
+  }
+
+  /** Undefined if nobody can be asked. */
+  get confirm(): Collaborators['confirm'] {
+    return this.#collaborators.confirm
   }
 
   note(text: string): void {

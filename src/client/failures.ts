@@ -48,6 +48,9 @@ export class Interrupted extends Error {
   }
 }
 
+/** A person was asked whether to go on, and is not. */
+export class Declined extends Error {}
+
 export function toUsageFailure({ message, hint }: UsageError): Failure {
   return { exitCode: EXIT.usage, code: 'usage', message, hint, details: {} }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { CartLine, Item, Name, Params, Result, Role } from '../contract/operations.ts'
-import { formatAmount } from './money.ts'
+import { formatAmount, sumPrices } from './money.ts'
 import type { Column } from './table.ts'
 
 export interface Phrase<P, R> {
@@ -179,20 +179,17 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
     display_cart: {
       alias: 'cart',
       examples: ['display-cart'],
-      say: ({ lines }) => {
-        const total = lines.reduce((sum, { quantity, price_cents }) => sum + quantity * price_cents, 0)
-        return [
-          tableOr('the cart is empty', [ITEM, NAME, UNITS, PRICE, TOTAL, ON_SALE], lines, (line) => [
-            ...formatCartLine(line),
-            String(line.available),
-          ]),
-          ...(lines.length > 0 ? [`total ${formatAmount(total)}`] : []),
-        ]
-      },
+      say: ({ lines }) => [
+        tableOr('the cart is empty', [ITEM, NAME, UNITS, PRICE, TOTAL, ON_SALE], lines, (line) => [
+          ...formatCartLine(line),
+          String(line.available),
+        ]),
+        ...(lines.length > 0 ? [`total ${formatAmount(sumPrices(lines))}`] : []),
+      ],
     },
     make_purchase: {
       alias: 'buy',
-      examples: ['make-purchase'],
+      examples: ['make-purchase', 'make-purchase --total 499.80'],
       say: ({ purchase_id, lines, total_cents }) => [
         tableOr('nothing', [ITEM, NAME, UNITS, PRICE, TOTAL], lines, formatCartLine),
         `purchase ${purchase_id}: total ${formatAmount(total_cents)}`,

@@ -1,7 +1,7 @@
 /**
  * Input that a person types on a terminal: commands, with history, Tab and
- * Ctrl-C; and passwords, which are never shown or kept. Notes that arrive
- * meanwhile appear above the input.
+ * Ctrl-C; answers to questions; and passwords, which are never shown or kept.
+ * Notes that arrive meanwhile appear above the input.
  */
 
 import { readFileSync } from 'node:fs'
@@ -23,7 +23,7 @@ export interface PrompterOptions {
 
 /** Input that is asked for. */
 interface Question {
-  hidden: boolean
+  wants: 'command' | 'answer' | 'password'
   /** Undefined at the end of the input. */
   resolve(input: string | undefined): void
   reject(error: Interrupted): void
@@ -37,7 +37,7 @@ export class Prompter {
   readonly #typedAhead: string[] = []
   #question: Question | undefined
   #hasEnded = false
-  /** Set to keep readline from drawing; during a hidden question it never draws. */
+  /** Set to keep readline from drawing; while a password is typed it never draws. */
   #isSilent = false
   /** readline's own list, newest first. */
   #history: string[] = []
@@ -55,7 +55,7 @@ export class Prompter {
     })
     this.#readline.on('history', (history) => {
       this.#history = history
-      if (this.#question?.hidden) history.shift()
+      if (this.#question !== undefined && this.#question.wants !== 'command') history.shift()
     })
     this.#readline.on('line', (input) => this.#take(input))
     this.#readline.on('SIGINT', () => this.#interrupt())
@@ -71,9 +71,23 @@ export class Prompter {
     if (typed !== undefined || this.#hasEnded) return Promise.resolve(typed)
     this.#readline.setPrompt(prompt)
     return new Promise((resolve, reject) => {
-      this.#question = { hidden: false, resolve, reject }
+      this.#question = { wants: 'command', resolve, reject }
       this.#readline.prompt()
     })
+  }
+
+  /**
+   * Asks a question: only "y" and "yes" mean yes. What was typed before answers nothing. Rejects with `Interrupted` on
+   * Ctrl-C; the end of the input means no.
+   */
+  async confirm(question: string): Promise<boolean> {
+    if (this.#hasEnded) return false
+    this.#readline.setPrompt(`${question} [y/N] `)
+    const answer = await new Promise<string | undefined>((resolve, reject) => {
+      this.#question = { wants: 'answer', resolve, reject }
+      this.#readline.prompt()
+    })
+    return /^y(es)?$/i.test((answer ?? '').trim())
   }
 
   /**
@@ -91,14 +105,14 @@ export class Prompter {
         if (input === undefined) reject(new Interrupted(false))
         else resolve(input)
       }
-      this.#question = { hidden: true, resolve: take, reject }
+      this.#question = { wants: 'password', resolve: take, reject }
     }).finally(() => output.write('\n'))
   }
 
   /** Shows a note above what is being typed. */
   note(text: string): void {
     const { output } = this.#options
-    const isTyping = this.#question?.hidden === false
+    const isTyping = this.#question !== undefined && this.#question.wants !== 'password'
     const rows = isTyping ? this.#countRowsAboveCursor() : 0
     if (isTyping) {
       moveCursor(output, 0, -rows)
@@ -109,9 +123,9 @@ export class Prompter {
     if (isTyping) this.#readline.prompt(true)
   }
 
-  /** Changes the prompt of the present question; it shows at the next redraw. */
+  /** Changes the prompt of the command that is asked for; it shows at the next redraw. */
   setPrompt(prompt: string): void {
-    if (this.#question?.hidden === false) this.#readline.setPrompt(prompt)
+    if (this.#question?.wants === 'command') this.#readline.setPrompt(prompt)
   }
 
   /** Takes an input out of the history, so that Up does not bring it back. */
@@ -130,7 +144,7 @@ export class Prompter {
     const canvas = Object.assign(
       new Writable({
         write: (chunk, _encoding, done) => {
-          if (this.#question?.hidden !== true && !this.#isSilent) output.write(chunk)
+          if (this.#question?.wants !== 'password' && !this.#isSilent) output.write(chunk)
           done()
         },
       }),
@@ -156,13 +170,13 @@ export class Prompter {
     return question
   }
 
-  /** Ctrl-C drops the command being typed, gives up a hidden question, or interrupts the command under way. */
+  /** Ctrl-C drops the command being typed, gives up another question, or interrupts the command under way. */
   #interrupt(): void {
     if (this.#question === undefined) {
       this.#options.onInterrupt?.()
       return
     }
-    if (this.#question.hidden) {
+    if (this.#question.wants !== 'command') {
       const { reject } = this.#question
       this.#question.resolve = () => reject(new Interrupted(false))
       this.#readline.write(null, { name: 'return' }) // so that readline keeps nothing of it, not even for undo
@@ -184,7 +198,7 @@ export class Prompter {
   }
 
   #complete(input: string): [string[], string] {
-    if (this.#question?.hidden !== false || this.#options.complete === undefined) return [[], input]
+    if (this.#question?.wants !== 'command' || this.#options.complete === undefined) return [[], input]
     const { words, begun } = this.#options.complete(input)
     return [words.length === 1 ? [`${words[0]} `] : words, begun]
   }
@@ -212,6 +226,21 @@ export async function readPassword(isNew: boolean): Promise<string> {
   const prompter = new Prompter({ output: process.stderr })
   try {
     return await askPassword(prompter, isNew)
+  } finally {
+    prompter.close()
+  }
+}
+
+/** Whether a person is there to be asked: on a terminal, where the question is seen. */
+export function isAttended(): boolean {
+  return process.stdin.isTTY && process.stderr.isTTY && !process.env.CI
+}
+
+/** Asks a question on the terminal, like `Prompter.confirm`. */
+export async function confirm(question: string): Promise<boolean> {
+  const prompter = new Prompter({ output: process.stderr })
+  try {
+    return await prompter.confirm(question)
   } finally {
     prompter.close()
   }

@@ -1,9 +1,11 @@
 /**
- * What souk saves between commands, for each role and server: the session,
- * and the input of the shell. Only the owner can read the files. A file is
- * written whole and renamed, so a command that is killed leaves no half of one.
+ * What souk saves between commands, for each role and server: the session, the
+ * total of its cart that was shown last, and the input of the shell. Only the
+ * owner can read the files. A file is written whole and renamed, so a command
+ * that is killed leaves no half of one.
  */
 
+import { createHash } from 'node:crypto'
 import { appendFileSync, chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -42,14 +44,29 @@ export class SavedSession {
   /** False if the session of the environment still wins. */
   saveSession(session: string, username: string): boolean {
     this.#write('session', `${JSON.stringify({ session, username })}\n`)
+    this.#remove('total')
     return this.#given === undefined
   }
 
   /** Forgets this session, but not one that has replaced it. */
   forgetSession(session: string | undefined): void {
-    if (session !== undefined && this.#readSession()?.session === session) {
-      rmSync(this.#path('session'), { force: true })
-    }
+    if (session === undefined) return
+    if (this.#readTotal()?.session === hash(session)) this.#remove('total')
+    if (this.#readSession()?.session === session) this.#remove('session')
+  }
+
+  /** The total in cents that the session was last shown of its cart, and that no command has made meaningless since. */
+  get shownTotal(): number | undefined {
+    const shown = this.#readTotal()
+    const { session = '' } = this.session ?? {}
+    return shown?.session === hash(session) ? shown.total_cents : undefined
+  }
+
+  /** Keeps the total that the session was shown; undefined: none. */
+  keepTotal(totalCents: number | undefined): void {
+    const { session } = this.session ?? {}
+    if (totalCents === undefined || session === undefined) this.#remove('total')
+    else this.#write('total', `${JSON.stringify({ session: hash(session), total_cents: totalCents })}\n`)
   }
 
   /** The input of earlier shells, newest last. */
@@ -75,6 +92,15 @@ export class SavedSession {
     }
   }
 
+  #readTotal(): { session: string; total_cents: number } | undefined {
+    try {
+      const shown = JSON.parse(this.#read('total'))
+      return Number.isSafeInteger(shown?.total_cents) ? shown : undefined
+    } catch {
+      return undefined // no file, or not one of ours
+    }
+  }
+
   #path(what: string): string {
     return join(this.#folder, `${what}-${this.#name}`)
   }
@@ -95,8 +121,17 @@ export class SavedSession {
     renameSync(`${path}.${process.pid}`, path)
   }
 
+  #remove(what: string): void {
+    rmSync(this.#path(what), { force: true })
+  }
+
   #makeFolder(): void {
     mkdirSync(this.#folder, { recursive: true })
     chmodSync(this.#folder, 0o700) // also a folder that was there before
   }
+}
+
+/** A session given by the environment must not get into a file. */
+function hash(session: string): string {
+  return createHash('sha256').update(session).digest('base64url')
 }

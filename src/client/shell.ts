@@ -74,6 +74,7 @@ class Shell {
   constructor(role: Role, options: Options) {
     this.context = new Context(new Commands(role, { inShell: true }), options, {
       readPassword: (isNew) => askPassword(this.prompter, isNew),
+      confirm: (question) => this.prompter.confirm(question),
       note: (text) => this.#note(text),
       onCall: (params) => {
         if ('session' in params) this.watch.markUsed()

@@ -6,7 +6,12 @@ import fc from 'fast-check'
 import { formatAmount, parseAmount } from '../../src/client/money.ts'
 
 const MOST_CENTS = 1_000_000_000
-const cents = fc.integer({ min: 0, max: MOST_CENTS })
+/** Of a full cart. */
+const MOST_TOTAL_CENTS = 10 ** 15
+const cents = fc.oneof(
+  fc.integer({ min: 0, max: MOST_CENTS }),
+  fc.maxSafeNat().map((some) => some % MOST_TOTAL_CENTS),
+)
 
 describe('an amount', () => {
   it('has two decimals, and parses to the same cents', () => {
@@ -14,7 +19,9 @@ describe('an amount', () => {
       assert.match(formatAmount(some), /^\d+\.\d\d$/)
       assert.equal(parseAmount(formatAmount(some)), some)
     }
-    fc.assert(fc.property(cents, same), { examples: [[0], [1], [9], [10], [99], [100], [24_990], [MOST_CENTS]] })
+    fc.assert(fc.property(cents, same), {
+      examples: [[0], [1], [9], [10], [99], [100], [24_990], [MOST_CENTS], [MOST_TOTAL_CENTS]],
+    })
   })
 
   it('parses to exact cents with no, one or two decimals', () => {
