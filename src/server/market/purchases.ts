@@ -37,7 +37,7 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
         const stock = await lockStock(lane, carts.itemIds())
         const scores = await lockScores(lane, stock, calls)
         const made: NewPurchase[] = []
-        const decisions = calls.map((call, index): Decision<Purchase> => {
+        const decisions = calls.map((call): Decision<Purchase> => {
           const content = carts.get(call)
           if ('held' in content) return content
           if (content.size === 0) return { refused: { code: 'cart_empty', message: 'the cart is empty' } }
@@ -53,10 +53,11 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
           if (total_cents !== now.total_cents) return { refused: priceChanged(total_cents, now) }
           for (const { item_id, quantity } of now.lines) stock.move(item_id, -quantity)
           carts.purchase(call)
-          const purchase = { purchase_id: ids[index] as number, ...now }
+          const purchase = { purchase_id: ids[made.length] as number, ...now }
           made.push({ ...purchase, buyerId: call.account.id })
           return { ok: purchase }
         })
+        purchaseIds.giveBack(ids.slice(made.length))
         return {
           decisions,
           writes: [...stock.writes(), ...carts.writes(), ...insertPurchases(made), ...countSold(toSales(made, stock))],
