@@ -27,11 +27,12 @@
 
 import { type Connection, createPool, type Pool, type PoolConnection } from 'mariadb'
 import { type Refusal, Refused, timedOut } from './contract/refusals.ts'
-import { connectionOptions, DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
+import { DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
 import { DeadlinePassed, interpretError, isStatementTimeout } from './db/errors.ts'
 import { foldEqualKeys, forgetOldKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
 import type { Lane, Statement } from './db/lane.ts'
 import type { Decision, Plan, RowId } from './db/plan.ts'
+import { connectionOptions } from './db/url.ts'
 
 /** What a batch does about rows that others hold: skip them, or block until they are free. */
 export type Locking = 'skip' | 'block'
@@ -52,7 +53,7 @@ type Attempt<R> =
   | { ended: 'taken' | 'fault'; error: unknown }
 
 export interface DatabaseOptions {
-  /** mariadb://user:password@host:port/database, or ?socketPath=… */
+  /** See db/url.ts. */
   url: string
   /** Connections of each pool. */
   connections: number

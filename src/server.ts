@@ -11,7 +11,7 @@ import { fail, loadDotEnv, SetUpError, VERSION } from './process/start.ts'
 
 progress.begin('starting') // shown at once: loading the rest takes a while
 const { ROLES } = await import('./contract/operations.ts')
-const { describeSettings, readSettings, SETTINGS } = await import('./server/settings.ts')
+const { databaseSources, describeSettings, readSettings, SETTINGS } = await import('./server/settings.ts')
 
 async function main(): Promise<void> {
   loadDotEnv()
@@ -20,10 +20,11 @@ async function main(): Promise<void> {
   if (Array.isArray(settings)) fail(settings, 2)
   if (flags.showSettings) return showLine(describeSettings(settings))
   try {
-    if (role === undefined) await (await import('./server/supervisor.ts')).runMarketplace(settings)
-    else await (await import('./server/serve.ts')).serve(role, settings)
+    if (role === undefined)
+      await (await import('./server/supervisor.ts')).runMarketplace(settings, databaseSources(flags))
+    else await (await import('./server/serve.ts')).serve(role, settings, databaseSources(flags))
   } catch (error) {
-    if (error instanceof SetUpError) fail([error.message], 2)
+    if (error instanceof SetUpError) fail(error.problems, 2)
     throw error
   }
 }

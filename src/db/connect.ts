@@ -1,6 +1,7 @@
-/** Connections to a database: what a URL means to the driver, and the settings that every connection has. */
+/** Connections to a database, and the settings that every connection has. */
 
 import { type Connection, createConnection, type PoolConfig } from 'mariadb'
+import { connectionOptions } from './url.ts'
 
 /** How every connection of a server talks to the database. */
 export const DRIVER_OPTIONS: PoolConfig = {
@@ -35,18 +36,6 @@ export const WRITING_SESSION = [
   'SET SESSION innodb_lock_wait_timeout = 2',
   'SET autocommit = 0', // a statement piped behind one that failed can then never commit by itself
 ]
-
-/** The driver's options for mariadb://user:password@host:port/database?socketPath=… */
-export function connectionOptions(url: string): { database: string } & PoolConfig {
-  const { hostname, port, username, password, pathname, searchParams } = new URL(url)
-  const socketPath = searchParams.get('socketPath')
-  return {
-    ...(socketPath === null ? { host: hostname, port: Number(port || 3306) } : { socketPath }),
-    user: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-    database: decodeURIComponent(pathname.slice(1)),
-  }
-}
 
 /** Does `work` on a connection of its own, which it then closes. */
 export async function withConnection<T>(url: string, work: (connection: Connection) => Promise<T>): Promise<T> {

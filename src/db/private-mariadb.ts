@@ -9,6 +9,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  appendFileSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -16,11 +17,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
-import { delimiter, join, resolve } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
@@ -50,12 +52,24 @@ export interface PrivateDatabase {
   stop(): Promise<void>
 }
 
+/** A problem with the home of a private database. */
+class HomeProblem extends SetUpError {}
+
 /** The MariaDB programs that a private database needs, each with its names. mariadb-install-db calls my_print_defaults. */
 const PROGRAMS = {
   mariadbd: ['mariadbd', 'mysqld'],
   'mariadb-install-db': ['mariadb-install-db', 'mysql_install_db'],
   my_print_defaults: ['my_print_defaults'],
 }
+
+const CAUSES: readonly (readonly [pattern: RegExp, words: string])[] = [
+  [/ENOSPC|No space left|Errcode: 28/, 'is on a full disk'],
+  [/EACCES|EPERM|EROFS|ENOENT|Permission denied|Read-only|Errcode: (13|30)\b/, "can't be written"],
+  [/EEXIST|ENOTDIR|Not a directory/, 'is no folder'],
+  [/ENAMETOOLONG/, 'is too long'],
+  [/Can't lock|Unable to lock/i, 'another database server uses its folder'],
+  [/redo log.*(format|version)|Unsupported|newer version/i, 'its data comes from another version of MariaDB'],
+]
 
 type Programs = Record<keyof typeof PROGRAMS, string>
 
@@ -69,12 +83,23 @@ export function findPrograms(folders = [...(process.env.PATH ?? '').split(delimi
   return Object.fromEntries(found) as Programs
 }
 
+/** Does work in a home. Throws `SetUpError`, which names the setting of the home if that is the problem. */
+export async function inHome<T>(setting: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const { syscall, path = 'the folder' } = error as NodeJS.ErrnoException
+    if (syscall !== undefined) throw new SetUpError(`${setting}: ${path} ${explain((error as Error).message)}`)
+    throw error instanceof HomeProblem ? new SetUpError(`${setting}: ${error.message}`) : error
+  }
+}
+
 /**
  * Locks a home folder for this process; returns the function that unlocks it.
  * Throws `SetUpError` while another owner lives.
  */
 export function lockHome(home: string): () => void {
-  mkdirSync(home, { recursive: true, mode: 0o700 })
+  makeFolder(home)
   const path = join(home, 'owner')
   for (;;) {
     try {
@@ -87,7 +112,7 @@ export function lockHome(home: string): () => void {
     }
     const owner = readFileSync(path, 'utf8')
     const pid = Number.parseInt(owner, 10)
-    if (identify(pid) === owner) throw new SetUpError(`${home} is in use by another souk, process ${pid}`)
+    if (identify(pid) === owner) throw new HomeProblem(`${home} is in use by another souk, process ${pid}`)
     rmSync(path, { force: true }) // the owner was killed; if two processes come here, MariaDB's own lock guards the data
   }
 }
@@ -106,15 +131,16 @@ export async function startPrivateDatabase(
   const running = await findServer(home)
   if (running !== undefined) return { ...createHandle(paths.socket, running, untilEnded(running)), adopted: true }
   const programs = findPrograms()
-  mkdirSync(paths.temporary, { recursive: true, mode: 0o700 })
+  makeFolder(paths.temporary)
   if (!existsSync(paths.data)) {
     onStep('making the private database')
     await makeDataFolder(programs['mariadb-install-db'], paths)
   }
   onStep('starting the private database')
+  const logBytes = existsSync(paths.log) ? statSync(paths.log).size : 0
   const child = startServer(programs.mariadbd, paths, bufferPoolMib)
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  await untilReady(paths, child)
+  const ended = new Promise<void>((resolve) => child.once('exit', resolve).once('error', resolve))
+  await untilReady(paths, child, logBytes)
   return { ...createHandle(paths.socket, child.pid as number, ended), adopted: false }
 }
 
@@ -140,15 +166,25 @@ function pathsIn(home: string): Paths {
   return { data, temporary: resolve(home, 'tmp'), socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
 }
 
+/** Makes a folder, and those above it. Node's own way never ends in a file system that has no folders to be made. */
+function makeFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
+  if (!existsSync(dirname(path))) makeFolder(dirname(path))
+  mkdirSync(path, { mode: 0o700 })
+}
+
 /** Makes the folder beside its place and then moves it there, so that a killed set-up leaves no half of it. */
-async function makeDataFolder(program: string, { data, temporary }: Paths): Promise<void> {
+async function makeDataFolder(program: string, { data, temporary, log }: Paths): Promise<void> {
   const unfinished = `${data}.new`
   rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { mode: 0o700 })
   const folders = [`--datadir=${unfinished}`, `--tmpdir=${temporary}`]
   const options = ['--no-defaults', ...folders, '--auth-root-authentication-method=normal', '--skip-test-db']
   const { status, output } = await runToEnd(program, [...options, ...asUser()])
-  if (status !== 0) throw new SetUpError(`mariadb-install-db failed: ${output.trim()}`)
+  if (status !== 0) {
+    appendFileSync(log, output)
+    throw new HomeProblem(`the private database could not be made: ${firstError(output)}; its log is ${log}`)
+  }
   renameSync(unfinished, data)
 }
 
@@ -195,16 +231,30 @@ function asUser(): string[] {
   return userInfo().uid === 0 ? ['--user=root'] : []
 }
 
-async function untilReady({ socket, data, log }: Paths, child: ChildProcess): Promise<void> {
+async function untilReady({ socket, data, log }: Paths, child: ChildProcess, logBytes: number): Promise<void> {
   const untilMs = performance.now() + READY_MS
-  while (performance.now() < untilMs) {
-    if (child.exitCode !== null || child.pid === undefined) break
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined
+  while (performance.now() < untilMs && !hasEnded()) {
     if ((await readDataFolder(socket)) === data) return
     await sleep(20)
   }
+  const ending = hasEnded()
+    ? `it ended with ${child.signalCode ?? child.exitCode}`
+    : `not ready in ${READY_MS / 1_000} s`
   child.kill('SIGKILL')
-  const lastLines = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n') : ''
-  throw new SetUpError(`MariaDB did not start; ${log} ends with:\n${lastLines}`)
+  const output = existsSync(log) ? readFileSync(log).subarray(logBytes).toString() : ''
+  throw new HomeProblem(`the private database did not start: ${firstError(output) || ending}; its log is ${log}`)
+}
+
+/** The first error in the output of a program of MariaDB, in one line; empty if there is none. */
+function firstError(output: string): string {
+  const line = output.split('\n').find((text) => /\[ERROR\]|^(FATAL )?ERROR/.test(text)) ?? ''
+  return explain(line.replace(/^.*\[ERROR\] /, ''))
+}
+
+/** The text of an error in plain words, where its cause is a usual one. */
+function explain(text: string): string {
+  return CAUSES.find(([pattern]) => pattern.test(text))?.[1] ?? text
 }
 
 /** The process id of a server that runs in this home. */

@@ -11,13 +11,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { Connection } from 'mariadb'
 import { progress } from '../process/progress.ts'
 import { SetUpError } from '../process/start.ts'
-import { connectionOptions, withConnection } from './connect.ts'
+import { withConnection } from './connect.ts'
 import { MIGRATING_CODE } from './migrations.ts'
+import { connectionOptions } from './url.ts'
 
 const SOURCE = new URL('../../schema.sql', import.meta.url)
 const MIGRATIONS = new URL('../../migrations/', import.meta.url)
 /** Before versions had numbers. */
 const FIRST_VERSION = 1
+const VERSION_TABLE = 'schema_version'
 /** The table that `schema.sql` creates last: where it is missing, tables were not created, or not all. */
 const LAST_TABLE: Readonly<Record<DatabaseName, string>> = { customer: 'session', product: 'idempotency' }
 /** The version of `schema.sql`. */
@@ -55,11 +57,30 @@ export async function applySchemaTo(name: DatabaseName, urls: Partial<DatabaseUr
   })
 }
 
+/** Checks the rights on all tables, with statements that change nothing. Rejects with the error of a missing one. */
+export async function checkRights(name: DatabaseName, url: string): Promise<void> {
+  const tables = readStatements(SOURCE, name).flatMap((statement) => {
+    const [, table, column] = /^CREATE TABLE IF NOT EXISTS (\w+) \(\s*(\w+)/.exec(statement) ?? []
+    return table === undefined ? [] : [{ table, column }]
+  })
+  const statements = tables.flatMap(({ table, column }) => [
+    `SELECT ${column} FROM ${table} WHERE FALSE`,
+    ...(table === VERSION_TABLE
+      ? []
+      : [
+          `INSERT INTO ${table} SELECT * FROM ${table} WHERE FALSE`,
+          `UPDATE ${table} SET ${column} = ${column} WHERE FALSE`,
+          `DELETE FROM ${table} WHERE FALSE`,
+        ]),
+  ])
+  await withConnection(url, (connection) => Promise.all(statements.map((statement) => connection.query(statement))))
+}
+
 /** The version of the tables; undefined if they are not there, or not all. Throws `SetUpError` for a newer one. */
 async function readVersion(connection: Connection, name: DatabaseName): Promise<number | undefined> {
   const tables = (await connection.query<object[]>('SHOW TABLES')).map((row) => Object.values(row)[0])
   if (!tables.includes(LAST_TABLE[name])) return undefined
-  if (!tables.includes('schema_version')) return FIRST_VERSION
+  if (!tables.includes(VERSION_TABLE)) return FIRST_VERSION
   const sql = 'SELECT MAX(version) AS version FROM schema_version WHERE part = ?'
   const [row] = await connection.query<{ version: number | null }[]>(sql, [name])
   const version = row?.version ?? FIRST_VERSION

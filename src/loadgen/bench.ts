@@ -8,14 +8,15 @@ import { type Connection, connect } from '../client/connection.ts'
 import type { Role } from '../contract/operations.ts'
 import { encodeResult } from '../contract/protocol.ts'
 import { withConnection } from '../db/connect.ts'
-import { BUFFER_POOL_MIB, lockHome, startPrivateDatabase } from '../db/private-mariadb.ts'
+import { forBoth } from '../db/prepare.ts'
+import { BUFFER_POOL_MIB, inHome, lockHome, startPrivateDatabase } from '../db/private-mariadb.ts'
 import type { Progress } from '../process/progress.ts'
 import { SetUpError } from '../process/start.ts'
-import type { Settings } from '../server/settings.ts'
+import { databaseSources, type Settings } from '../server/settings.ts'
 import { findViolations, type Ledger, readSnapshot, type Snapshot } from './audit.ts'
 import { createPlanners, OPERATIONS, type OperationName, type Planner } from './calls.ts'
 import { createSearches, ITEMS } from './catalogue.ts'
-import { createStudyDatabases, fillCatalogue, openSessions, restoreCatalogue, type Urls } from './databases.ts'
+import { createStudyDatabase, fillCatalogue, openSessions, restoreCatalogue, type Urls } from './databases.ts'
 import { type Measurement, type RunSize, runFleet, type Session } from './fleet.ts'
 import { seeded } from './random.ts'
 import { type Run, summarise } from './record.ts'
@@ -54,13 +55,15 @@ export interface Bench {
 }
 
 const VIOLATIONS_SHOWN = 20
+/** souk-load has no flags for settings. */
+const SOURCES = databaseSources({})
 
 export async function openBench({ home, given, seed, accounts, signal, progress }: BenchOptions): Promise<Bench> {
   const systems: Promise<System>[] = []
   const pickSearch = createSearches(seed)
   const planners = createPlanners(pickSearch)
   const scenarios = createScenarios(planners, pickSearch)
-  const { urls, pid: databasePid, release } = await openDatabases(home, given, progress.begin)
+  const { urls, settingNames, pid: databasePid, release } = await openDatabases(home, given, progress.begin)
 
   async function start(name: SystemName, options: Partial<SystemOptions> = {}): Promise<System> {
     signal.throwIfAborted()
@@ -121,7 +124,7 @@ export async function openBench({ home, given, seed, accounts, signal, progress 
   let cannedResults: Record<string, unknown> = {}
   try {
     progress.begin('making databases')
-    await createStudyDatabases(urls)
+    await forBoth(settingNames, urls, (name, url) => createStudyDatabase(url, name))
     sessions = await openSessions(urls, accounts)
     progress.begin('filling the catalogue', ITEMS, 'items')
     await fillCatalogue(urls, progress.advance)
@@ -142,16 +145,18 @@ async function openDatabases(
   onBegin: (what: string) => void,
 ) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined) {
-    return { urls: { customer: customerDbUrl, product: productDbUrl }, pid: undefined, release: async () => {} }
+    const urls = { customer: customerDbUrl, product: productDbUrl }
+    return { urls, settingNames: SOURCES, pid: undefined, release: async () => {} }
   }
-  const unlock = lockHome(home)
+  const unlock = await inHome(SOURCES.home, () => lockHome(home))
   try {
-    const { url, pid, stop } = await startPrivateDatabase(home, BUFFER_POOL_MIB, onBegin)
+    const { url, pid, stop } = await inHome(SOURCES.home, () => startPrivateDatabase(home, BUFFER_POOL_MIB, onBegin))
     const release = async () => {
       await stop()
       unlock()
     }
-    return { urls: { customer: url('souk_study_customer'), product: url('souk_study_product') }, pid, release }
+    const urls = { customer: url('souk_study_customer'), product: url('souk_study_product') }
+    return { urls, settingNames: { customer: SOURCES.home, product: SOURCES.home }, pid, release }
   } catch (error) {
     unlock()
     throw error

@@ -35,7 +35,7 @@ export async function main(): Promise<void> {
     await runCommandLine()
   } catch (error) {
     if (interrupted.signal.aborted) fail(['interrupted: nothing was written'], 130)
-    if (error instanceof SetUpError) fail([error.message], 2)
+    if (error instanceof SetUpError) fail(error.problems, 2)
     throw error
   }
 }

@@ -8,8 +8,9 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { connectionOptions, withConnection } from '../db/connect.ts'
+import { withConnection } from '../db/connect.ts'
 import { applySchemaTo, createDatabase, type DatabaseName } from '../db/schema.ts'
+import { connectionOptions } from '../db/url.ts'
 import { SetUpError } from '../process/start.ts'
 import { ITEM_COLUMNS } from '../server/market/items.ts'
 import { hashToken, INSERT_SESSION, SESSION_LIFE } from '../server/market/sessions.ts'
@@ -31,12 +32,6 @@ const CHUNK_ITEMS = 10_000
 /** How long to wait for InnoDB to purge old versions of rows, and how many transactions may remain unpurged. */
 const SETTLE_MS = 5_000
 const SETTLED_HISTORY = 100
-
-/** Creates both databases anew. Throws `SetUpError` for one that is neither a study's nor empty. */
-export async function createStudyDatabases(urls: Urls): Promise<void> {
-  await createStudyDatabase(urls.customer, 'customer')
-  await createStudyDatabase(urls.product, 'product')
-}
 
 /** Creates a database anew. Throws `SetUpError` if it is neither a study's nor empty. */
 export async function createStudyDatabase(url: string, name: DatabaseName): Promise<void> {

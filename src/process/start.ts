@@ -16,8 +16,15 @@ export const CLONE: string | undefined = existsSync(join(ROOT, '.git')) ? ROOT :
 
 export const VERSION: string = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version
 
-/** A problem that the user can mend: wrong settings, a missing program. Its message is shown as it is. */
-export class SetUpError extends Error {}
+/** Problems that the user can mend: wrong settings, a missing program. They are shown as they are, one on each line. */
+export class SetUpError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(...problems: string[]) {
+    super(problems.join('; '))
+    this.problems = problems
+  }
+}
 
 /** Reads `.env` in the working folder into the environment. Variables that are set already win. */
 export function loadDotEnv(): void {

@@ -6,8 +6,8 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import type { Role } from '../contract/operations.ts'
-import { findRunning } from '../db/private-mariadb.ts'
-import { applySchema } from '../db/schema.ts'
+import { prepareDatabases } from '../db/prepare.ts'
+import { findRunning, inHome } from '../db/private-mariadb.ts'
 import { Database } from '../db.ts'
 import { progress, writeLine } from '../process/progress.ts'
 import { asTyped, SetUpError, VERSION } from '../process/start.ts'
@@ -25,7 +25,7 @@ import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
 import { buyerSearch } from './market/search.ts'
 import { Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
-import { limitsFrom, type Settings } from './settings.ts'
+import { type DatabaseSources, limitsFrom, type Settings } from './settings.ts'
 
 /** Descriptors that are no connections of clients: those to the database, and files. */
 const OWN_DESCRIPTORS = 256
@@ -38,10 +38,10 @@ const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 type Databases = Record<'customer' | 'product', Database>
 
 /** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
-export async function serve(role: Role, settings: Settings): Promise<void> {
-  const urls = await databaseUrls(settings)
+export async function serve(role: Role, settings: Settings, sources: DatabaseSources): Promise<void> {
+  const { urls, settingNames } = await findDatabases(settings, sources)
   progress.begin('checking tables')
-  await applySchema(urls)
+  await prepareDatabases(settingNames, urls)
   const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
   const product = new Database({ url: urls.product, connections: settings.dbConnections })
   const ids = new Database({ url: urls.product, connections: 1 })
@@ -133,17 +133,19 @@ function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions):
   }
 }
 
-async function databaseUrls({ customerDbUrl, productDbUrl, home }: Settings) {
+/** The databases, and the names of the settings that say where they are. */
+async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, sources: DatabaseSources) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined)
-    return { customer: customerDbUrl, product: productDbUrl }
-  const url = await findRunning(home)
+    return { urls: { customer: customerDbUrl, product: productDbUrl }, settingNames: sources }
+  const url = await inHome(sources.home, () => findRunning(home))
   if (url === undefined) {
     throw new SetUpError(
       `no database: nothing runs in ${home}; start the marketplace with "${asTyped('souk-server')}", ` +
         'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
     )
   }
-  return { customer: url('souk_customer'), product: url('souk_product') }
+  const urls = { customer: url('souk_customer'), product: url('souk_product') }
+  return { urls, settingNames: { customer: sources.home, product: sources.home } }
 }
 
 /** The wanted number of connections or, with a notice, the number that the limit on open files allows. */

@@ -8,6 +8,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
+import type { DatabaseName } from '../db/schema.ts'
+import { databaseUrlProblem, maskPassword } from '../db/url.ts'
 import { CLONE } from '../process/start.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Limits } from './limits.ts'
 import { SESSION_LIFE } from './market/sessions.ts'
@@ -16,7 +18,10 @@ const port = z.coerce.number().int().min(0).max(65_535)
 const atLeast = (least: number) => z.coerce.number().int().min(least)
 const databaseUrl = z
   .string()
-  .refine(isDatabaseUrl, 'must look like mariadb://user:password@host:port/database')
+  .superRefine((text, context) => {
+    const message = databaseUrlProblem(text)
+    if (message !== undefined) context.addIssue({ code: 'custom', message })
+  })
   .optional()
 
 /** Flag and environment variable follow from the name: sellerPort is --seller-port and SOUK_SELLER_PORT. */
@@ -96,20 +101,28 @@ export function asEnvironment(some: Partial<Settings>): Record<string, string> {
 
 /** `name = value` lines, with passwords masked. */
 export function describeSettings(effective: Settings): string {
-  const masked = (value: unknown) => String(value ?? '(private database)').replace(/(:\/\/[^:@/]*):[^@]*@/, '$1:***@')
-  return SETTINGS.map(({ name, variable }) => `${variable}=${masked(effective[name as keyof Settings])}`).join('\n')
+  const shown = (name: string) => {
+    const value = effective[name as keyof Settings]
+    if (!name.endsWith('DbUrl')) return String(value)
+    return value === undefined ? '(private database)' : maskPassword(String(value))
+  }
+  return SETTINGS.map(({ name, variable }) => `${variable}=${shown(name)}`).join('\n')
+}
+
+/** The settings that say where the databases are, by the flags or variables that gave them. */
+export interface DatabaseSources extends Record<DatabaseName, string> {
+  home: string
+}
+
+export function databaseSources(flags: Record<string, unknown>): DatabaseSources {
+  const source = (name: keyof Settings) => nameSource(name, flags)
+  return { customer: source('customerDbUrl'), product: source('productDbUrl'), home: source('home') }
 }
 
 /** The flag or the variable that gave a setting. */
 function nameSource(name: PropertyKey | undefined, flags: Record<string, unknown>): string {
   const setting = SETTINGS.find((candidate) => candidate.name === name)
   return setting === undefined ? String(name) : String(name) in flags ? `--${setting.flag}` : setting.variable
-}
-
-function isDatabaseUrl(text: string): boolean {
-  return (
-    URL.canParse(text) && ['mariadb:', 'mysql:'].includes(new URL(text).protocol) && new URL(text).pathname.length > 1
-  )
 }
 
 function defaultHome(): string {

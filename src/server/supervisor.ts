@@ -8,18 +8,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { BUFFER_POOL_MIB, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private-mariadb.ts'
+import { forBoth, prepareDatabases } from '../db/prepare.ts'
+import { BUFFER_POOL_MIB, inHome, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private-mariadb.ts'
 import { createDatabase, type DatabaseName } from '../db/schema.ts'
 import { progress, writeLine } from '../process/progress.ts'
 import { programArguments, SetUpError } from '../process/start.ts'
 import { onStop, type Remaining, showStopping } from '../process/stop.ts'
-import { asEnvironment, type Settings } from './settings.ts'
+import { asEnvironment, type DatabaseSources, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
 const LONGEST_STOP_MS = 11_000
 
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
-export async function runMarketplace(settings: Settings): Promise<void> {
+export async function runMarketplace(settings: Settings, sources: DatabaseSources): Promise<void> {
   const servers = new Map<Role, ChildProcess>()
   let database: Promise<PrivateDatabase> | undefined // set as soon as it starts
   let unlock = () => {}
@@ -46,18 +47,24 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     const urls = await databaseUrls()
     if (stopping) return
     showStep('starting the servers')
-    await Promise.all(ROLES.map((role) => keepServer(role, urls)))
+    const starts = await Promise.allSettled(ROLES.map((role) => keepServer(role, urls)))
+    for (const started of starts) if (started.status === 'rejected') throw started.reason
   }
 
   async function databaseUrls(): Promise<Record<DatabaseName, string>> {
     if (settings.customerDbUrl !== undefined && settings.productDbUrl !== undefined) {
-      return { customer: settings.customerDbUrl, product: settings.productDbUrl }
+      const given = { customer: settings.customerDbUrl, product: settings.productDbUrl }
+      showStep('checking tables')
+      await prepareDatabases(sources, given)
+      return given
     }
-    unlock = lockHome(settings.home)
-    const { url } = await keepDatabase()
+    unlock = await inHome(sources.home, () => lockHome(settings.home))
+    const { url } = await inHome(sources.home, keepDatabase)
     const urls = { customer: url('souk_customer'), product: url('souk_product') }
+    const settingNames = { customer: sources.home, product: sources.home }
     showStep('creating databases')
-    await Promise.all(Object.values(urls).map(createDatabase))
+    await forBoth(settingNames, urls, (_name, url) => createDatabase(url))
+    await prepareDatabases(settingNames, urls)
     return urls
   }
 
@@ -102,8 +109,9 @@ export async function runMarketplace(settings: Settings): Promise<void> {
       server.once('message', () => resolve(true))
       server.once('exit', () => resolve(false))
     })
-    if (!(await ready)) throw new SetUpError(`the ${role} server did not start`)
-    server.once('exit', () => void restart(role, urls))
+    if (await ready) return void server.once('exit', () => void restart(role, urls))
+    const hasSaidWhy = server.exitCode === 2
+    throw hasSaidWhy ? new SetUpError() : new Error(`the ${role} server did not start`)
   }
 
   async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
@@ -124,9 +132,13 @@ export async function runMarketplace(settings: Settings): Promise<void> {
     say('souk is ready')
   } catch (error) {
     if (stopping) return
-    writeLine(process.stderr, `souk: ${(error as Error).message}`)
+    for (const problem of problemsIn(error)) writeLine(process.stderr, `souk: ${problem}`)
     await stop(error instanceof SetUpError ? 2 : 1)
   }
+}
+
+function problemsIn(error: unknown): readonly string[] {
+  return error instanceof SetUpError ? error.problems : [(error as Error).message]
 }
 
 async function stopServer(server: ChildProcess): Promise<void> {

@@ -101,7 +101,7 @@ describe('a marketplace', () => {
     const first = await startReady()
     const second = start({ SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' })
     assert.equal(await second.ended, 2)
-    assert.equal(second.log, `souk: ${home} is in use by another souk, process ${first.pid}\n`)
+    assert.equal(second.log, `souk: SOUK_HOME: ${home} is in use by another souk, process ${first.pid}\n`)
     assert.equal(findProcesses(home).length, 4)
     const seller = await sellers()
     await seller.call('ping', {})
@@ -114,8 +114,9 @@ describe('a marketplace', () => {
     const program = start({ SOUK_BUYER_PORT: String(port) })
     assert.equal(await program.ended, 2)
     taken.close()
-    assert.ok(
-      program.log.includes(`the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`),
+    assert.equal(
+      program.log,
+      `souk: the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`,
     )
     assert.deepEqual(findProcesses(home), [])
   })

@@ -5,7 +5,7 @@
  */
 
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
-import { connectionOptions } from '../../src/db/connect.ts'
+import { connectionOptions } from '../../src/db/url.ts'
 
 /** One packet to be forwarded. It is lost if the connection is cut before that. */
 export interface Packet {
