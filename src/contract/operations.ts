@@ -6,6 +6,7 @@
  */
 
 import * as z from 'zod'
+import { COMMON_REFUSALS, type ErrorCode } from './refusals.ts'
 
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]
@@ -91,7 +92,7 @@ const purchase = z.strictObject({ purchase_id: id, lines: z.array(cartLine), tot
 /** A key belongs to what the call acts on: to the account or, in calls on a cart, to the session. */
 export type KeyScope = 'account' | 'session'
 
-interface Operation {
+export interface Operation {
   about: string
   /** Includes the session, unless the operation is open. */
   params: z.ZodObject
@@ -100,6 +101,8 @@ interface Operation {
   open?: true
   /** Takes an idempotency key: the same key again, in its scope, gives the first answer and no second effect. */
   keyed?: KeyScope
+  /** What it may be refused for, beyond `refusalsOf` any such operation. */
+  refusals: readonly ErrorCode[]
 }
 
 /** The operations that both roles have. */
@@ -110,22 +113,26 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       params: z.strictObject({ username, password, name: name.describe('name that others see') }),
       result: z.strictObject(created),
       open: true,
+      refusals: ['username_taken'],
     },
     login: {
       about: 'Begin a session',
       params: z.strictObject({ username, password }),
       result: z.strictObject({ session, expires_in_s: count }),
       open: true,
+      refusals: ['unauthenticated'],
     },
     logout: {
       about: 'End the session',
       params: z.strictObject({ session }),
       result: ok,
+      refusals: [],
     },
     whoami: {
       about: 'Show whose session this is, and when it ends if it is not used',
       params: z.strictObject({ session }),
       result: z.strictObject({ id, username, name, expires_in_s: count }),
+      refusals: [],
     },
     ping: {
       about: 'Check that the server is up; print its version',
@@ -137,6 +144,7 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
         databases: z.strictObject({ customer: z.boolean(), product: z.boolean() }).optional(),
       }),
       open: true,
+      refusals: [],
     },
   } as const
 }
@@ -148,6 +156,7 @@ export const operations = {
       about: 'Show your rating and how many items you have sold',
       params: z.strictObject({ session }),
       result: rating,
+      refusals: [],
     },
     register_item_for_sale: {
       about: 'Put an item on sale',
@@ -162,17 +171,20 @@ export const operations = {
       }),
       result: z.strictObject({ item_id: id }),
       keyed: 'account',
+      refusals: [],
     },
     change_item_price: {
       about: 'Set the price of one of your items',
       params: z.strictObject({ session, item_id: itemId, price_cents: price }),
       result: ok,
+      refusals: ['not_found'],
     },
     update_units_for_sale: {
       about: 'Put more units of one of your items on sale, or with a negative change take some off',
       params: z.strictObject({ ...keyed, item_id: itemId, change: unitsChange }),
       result: units,
       keyed: 'account',
+      refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
     },
     display_items_for_sale: {
       about: 'List your items, newest first',
@@ -183,6 +195,7 @@ export const operations = {
         include_sold_out: z.boolean().describe('include items that are sold out').default(false),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: idCursor.optional() }),
+      refusals: [],
     },
   },
   buyer: {
@@ -199,38 +212,45 @@ export const operations = {
         cursor: searchCursor.optional(),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: searchCursor.optional() }),
+      refusals: [],
     },
     get_item: {
       about: 'Show one item',
       params: z.strictObject({ session, item_id: itemId }),
       result: item,
+      refusals: ['not_found'],
     },
     add_item_to_cart: {
       about: 'Put units of an item into the cart, if enough are on sale now; this reserves nothing',
       params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
       keyed: 'session',
+      refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
     },
     remove_item_from_cart: {
       about: 'Take units of an item out of the cart',
       params: z.strictObject({ ...keyed, item_id: itemId, quantity: cartQuantity }),
       result: units,
       keyed: 'session',
+      refusals: ['not_in_cart'],
     },
     save_cart: {
       about: 'Save the cart for your later sessions, until you buy what is in it; the last save wins',
       params: z.strictObject({ session }),
       result: ok,
+      refusals: [],
     },
     clear_cart: {
       about: "Empty the session's cart; the saved cart stays",
       params: z.strictObject({ session }),
       result: ok,
+      refusals: [],
     },
     display_cart: {
       about: "Show the session's cart, with current prices and the units on sale",
       params: z.strictObject({ session }),
       result: z.strictObject({ lines: z.array(cartLine.extend({ available: count })) }),
+      refusals: [],
     },
     make_purchase: {
       about:
@@ -239,6 +259,7 @@ export const operations = {
       params: z.strictObject({ ...keyed, total_cents: total.optional() }),
       result: purchase,
       keyed: 'account',
+      refusals: ['cart_empty', 'out_of_stock', 'price_changed'],
     },
     get_buyer_purchases: {
       about: 'List your purchases, newest first, and count all units that you purchased',
@@ -252,28 +273,52 @@ export const operations = {
         purchases: z.array(purchase.extend({ purchased_at: count })),
         next_cursor: idCursor.optional(),
       }),
+      refusals: [],
     },
     provide_feedback: {
       about: 'Vote an item that you have purchased up or down; a new vote replaces the old one',
       params: z.strictObject({ session, item_id: itemId, vote }),
       result: ok,
+      refusals: ['not_found', 'not_purchased'],
     },
     get_seller_rating: {
       about: "Show a seller's rating and how many items the seller has sold",
       params: z.strictObject({ session, seller_id: id.describe('number of the seller') }),
       result: rating,
+      refusals: ['not_found'],
     },
   },
 } as const satisfies Record<Role, Record<string, Operation>>
+
+/** Operations of a role whose calls, in flight together, take effect in the order in which they arrive. */
+type Ordered = { [R in Role]: { role: R; operations: readonly Name<R>[]; within: 'session'; about: string } }[Role]
+
+/** In which order calls take effect, for whoever sends several at once. */
+export const ORDER: { readonly rule: string; readonly ordered: readonly Ordered[] } = {
+  rule:
+    'Requests in flight together are concurrent: they take effect in any order, and are answered in any order. ' +
+    'Who needs one to happen before another waits for its reply.',
+  /** The exceptions to the rule. */
+  ordered: [],
+}
 
 export type Name<R extends Role> = keyof (typeof operations)[R] & string
 
 type Entry<R extends Role, N extends Name<R>> = (typeof operations)[R][N] extends infer E extends Operation ? E : never
 
 export type Params<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['params']>
+/** Parameters as a client writes them: those with a default may be left out. */
+export type Input<R extends Role, N extends Name<R>> = z.input<Entry<R, N>['params']>
 export type Result<R extends Role, N extends Name<R>> = z.infer<Entry<R, N>['result']>
 
 /** A role's operations. A map, since a name from the wire may be anything, `__proto__` too. */
 export function operationsByName(role: Role): ReadonlyMap<string, Operation> {
   return new Map<string, Operation>(Object.entries(operations[role]))
+}
+
+/** All that an operation may be refused for. */
+export function refusalsOf({ open, keyed, refusals }: Operation): readonly ErrorCode[] {
+  const session: ErrorCode[] = open ? [] : ['unauthenticated']
+  const key: ErrorCode[] = keyed ? ['idempotency_mismatch'] : []
+  return [...refusals, ...key, ...session, ...COMMON_REFUSALS]
 }

@@ -7,7 +7,8 @@
 
 import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { z } from 'zod'
+import * as z from 'zod'
+import { DISCOVER } from '../contract/openrpc.ts'
 import { type KeyScope, operationsByName, type Role } from '../contract/operations.ts'
 import {
   type EncodedLine,
@@ -36,6 +37,8 @@ export interface DispatchOptions<R extends Role> {
   handlers: Handlers<R>
   databases: { customer: Database; product: Database }
   sessions: Sessions
+  /** The contract as an OpenRPC document. */
+  document: object
   /** Replaces the handlers' batch sizes. With the queue off the cap is one. */
   gathering?: { cap: number; inFlight: number } | undefined
   requestMs: number
@@ -58,15 +61,18 @@ interface Route {
 
 /** The most that one request counts against its connection's limit on requests in flight. */
 const HEAVIEST = 64
+const NOTHING = z.strictObject({})
 const NOBODY: Account = { id: 0, sessionHash: '', endsMs: 0 }
 
 export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Dispatched {
   const { role, sessions, requestMs, log } = options
   const routes = createRoutes(options)
+  const documentJson = JSON.stringify(options.document)
 
   function dispatch({ id, method, params }: Request): Dispatched {
     const replyId = id ?? null
     const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
+    if (method === DISCOVER) return discover(replyId, params)
     const route = routes.get(method)
     if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
     const checked = route.params.safeParse(params)
@@ -82,6 +88,13 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
       ? answer.then(encode, (error) => encodeRefusal(replyId, toRefusal(error)))
       : encode(answer)
     return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply }
+  }
+
+  /** Bytes, which at once count as unsent: the reply is long, and the request short. */
+  function discover(id: RequestId, params: object): Dispatched {
+    const checked = NOTHING.safeParse(params)
+    const reply = checked.success ? encodeResult(id, documentJson) : encodeRefusal(id, refuseParams(checked.error))
+    return { weight: 1, reply: Buffer.from(reply) }
   }
 
   function carryOut(

@@ -4,6 +4,8 @@
  * beyond a limit is refused, not read for a while, or disconnected.
  */
 
+import type { DescribedLimit } from '../contract/openrpc.ts'
+
 interface Limit {
   default: number
   /** The lowest value that makes sense. */
@@ -30,3 +32,31 @@ export const LIMIT_NAMES = Object.keys(LIMITS) as LimitName[]
 export type Limits = Readonly<Record<LimitName, number>>
 
 export const DEFAULT_LIMITS = Object.fromEntries(LIMIT_NAMES.map((name) => [name, LIMITS[name].default])) as Limits
+
+/** What happens to a client beyond each limit. */
+const BEYOND: Readonly<Record<LimitName, string>> = {
+  lineBytes: 'the reply `invalid_request`, and the connection is closed after the replies under way',
+  inFlight: 'the connection is not read until a request is answered; nothing is lost',
+  unsentBytes: 'the connection is not read until the client reads; nothing is lost',
+  connections: 'the reply `overloaded`, without an id, and the connection is closed',
+  unfinishedLineMs: 'the line is dropped, and the connection is closed after the replies under way',
+  idleMs: 'the connection is closed; the session lives on',
+  stuckMs: 'the connection is closed',
+  requestMs: 'the reply `timeout`',
+}
+
+/** The limits of a server, for its document. */
+export function describeLimits(
+  limits: Limits,
+  session: { idleS: number; absoluteS: number },
+): Readonly<Record<string, DescribedLimit>> {
+  const own = LIMIT_NAMES.map((name) => {
+    return [name, { value: limits[name], about: LIMITS[name].about, beyond: BEYOND[name] }]
+  })
+  const beyond = 'the session has ended: the reply `unauthenticated`'
+  return {
+    ...Object.fromEntries(own),
+    sessionIdleS: { value: session.idleS, about: 'longest time between two calls of a session (seconds)', beyond },
+    sessionAbsoluteS: { value: session.absoluteS, about: 'longest time after login (seconds)', beyond },
+  }
+}

@@ -5,6 +5,7 @@
  */
 
 import { existsSync, readFileSync } from 'node:fs'
+import { describeRole } from '../contract/openrpc.ts'
 import type { Role } from '../contract/operations.ts'
 import { prepareDatabases } from '../db/prepare.ts'
 import { findRunning, inHome } from '../db/private-mariadb.ts'
@@ -13,6 +14,7 @@ import { progress, writeLine } from '../process/progress.ts'
 import { asTyped, SetUpError, VERSION } from '../process/start.ts'
 import { onStop, showStopping } from '../process/stop.ts'
 import { createDispatcher } from './dispatch.ts'
+import { describeLimits } from './limits.ts'
 import { type Listener, listen } from './listener.ts'
 import { accounts } from './market/accounts.ts'
 import { buyerCarts, forgetOldCarts } from './market/carts.ts'
@@ -46,15 +48,18 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
   const product = new Database({ url: urls.product, connections: settings.dbConnections })
   const ids = new Database({ url: urls.product, connections: 1 })
   const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
-  const sessions = new Sessions(
-    customer,
-    role,
-    { idleS: settings.sessionIdleS, absoluteS: settings.sessionAbsoluteS, memoryMs: settings.sessionMemoryMs },
-    gathering ?? SESSION_CHECKS,
-  )
+  const life = {
+    idleS: settings.sessionIdleS,
+    absoluteS: settings.sessionAbsoluteS,
+    memoryMs: settings.sessionMemoryMs,
+  }
+  const sessions = new Sessions(customer, role, life, gathering ?? SESSION_CHECKS)
+  const wanted = limitsFrom(settings)
+  const limits = { ...wanted, connections: allowedConnections(wanted.connections) }
   const common = {
     databases: { customer, product },
     sessions,
+    document: describeRole(role, { version: VERSION, limits: describeLimits(limits, life) }),
     gathering,
     requestMs: settings.limitRequestMs,
     log: (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`),
@@ -64,12 +69,11 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
       ? createDispatcher({ ...common, role, handlers: sellerHandlers(common.databases, ids, sessions) })
       : createDispatcher({ ...common, role, handlers: buyerHandlers(common.databases, ids, sessions) })
 
-  const limits = limitsFrom(settings)
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
   const listener = await listen({
     host: settings.host,
     port,
-    limits: { ...limits, connections: allowedConnections(limits.connections) },
+    limits,
     answer,
     log: common.log,
   }).catch((error: NodeJS.ErrnoException) => {

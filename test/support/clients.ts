@@ -1,18 +1,18 @@
 /**
  * The tests' two kinds of clients: `Caller` calls operations over souk's own
- * connection and checks every result against the contract; `Wire` sends and
- * receives lines over a bare socket and checks the form of every reply.
+ * connection and checks every result and refusal against the contract; `Wire`
+ * sends and receives lines over a bare socket and checks the form of every reply.
  */
 
 import assert from 'node:assert/strict'
 import { createConnection, type Socket } from 'node:net'
 import { z } from 'zod'
 import { type Arguments, CallRefused, type Connection, connect } from '../../src/client/connection.ts'
-import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
-import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
+import { type Name, operationsByName, type Result, type Role, refusalsOf } from '../../src/contract/operations.ts'
+import { ERROR_NUMBERS, type ErrorCode, REFUSALS, type RefusalKind } from '../../src/contract/refusals.ts'
 import type { RunningServer } from './marketplace.ts'
 
-/** Calls operations. Every result must match the contract. */
+/** Calls operations. Every result and every refusal must match the contract. */
 export class Caller<R extends Role> {
   readonly #role: R
   readonly #connection: Connection<R>
@@ -30,14 +30,21 @@ export class Caller<R extends Role> {
   }
 
   async call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
-    const result = await this.#connection.call(method, params)
-    operationsByName(this.#role).get(method)?.result.parse(result)
+    const operation = operationsByName(this.#role).get(method)
+    const result = await this.#connection.call(method, params).catch((error) => {
+      if (error instanceof CallRefused && operation !== undefined) checkRefusal(error, refusalsOf(operation))
+      throw error
+    })
+    operation?.result.parse(result)
     return result
   }
 
   /** Resolves to the refusal of this call; fails if the call ends in any other way. */
   async refusal<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<CallRefused> {
-    const answer = await this.call(method, params).catch((error) => error)
+    const answer = await this.call(method, params).catch((error) => {
+      if (error instanceof CallRefused) return error
+      throw error
+    })
     assert.ok(answer instanceof CallRefused, `${method} was not refused: ${JSON.stringify(answer)}`)
     return answer
   }
@@ -49,6 +56,14 @@ export class Caller<R extends Role> {
   get closed(): Promise<void> {
     return this.#connection.closed
   }
+}
+
+/** Only codes that the contract lists, with the details that it lists. */
+function checkRefusal({ code, details }: CallRefused, listed: readonly ErrorCode[]): void {
+  assert.ok(listed.includes(code), `the contract does not list ${code} among ${listed.join(', ')}`)
+  const { details: known = {} }: RefusalKind = REFUSALS[code]
+  const unknown = Object.keys(details).filter((field) => field !== 'code' && !(field in known))
+  assert.deepEqual(unknown, [], `details of ${code} that the contract does not list`)
 }
 
 export interface OpenAccount {
