@@ -62,7 +62,7 @@ function isMissing(search) {
 }
 
 function findShells() {
-  if (!['zsh', 'fish'].every(isOnPath)) throw new Error('zsh or fish not found')
+  if (!['zsh', 'fish', 'nc'].every(isOnPath)) throw new Error('zsh, fish or nc not found')
 }
 
 async function installSystemPackages(needs) {

@@ -13,9 +13,6 @@ interface Example<R extends Role, N extends Name<R>> {
 
 type ExamplesOf<R extends Role> = { readonly [N in Name<R> as `${R}.${N}`]: Example<R, N> }
 
-/** A server answers with other values in these fields: its own tokens, its clock, its version. */
-export const VARIABLE_FIELDS = ['session', 'purchased_at', 'version'] as const
-
 const ann = { username: 'ann', password: 'correct horse' }
 const annsSession = { session: 'session-of-ann' }
 const bob = { username: 'bob', password: 'battery staple' }

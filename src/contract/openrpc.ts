@@ -7,6 +7,7 @@ import * as z from 'zod'
 import { exampleOf } from './examples.ts'
 import { type Operation, ORDER, operationsByName, type Role, refusalsOf } from './operations.ts'
 import { ERROR_CODES, REFUSALS } from './refusals.ts'
+import type { Schema } from './type-text.ts'
 
 /** The one method that is no operation: JSON-RPC reserves names that begin with `rpc.`. */
 export const DISCOVER = 'rpc.discover'
@@ -21,12 +22,6 @@ export interface DescribedLimit {
 export interface Described {
   version: string
   limits: Readonly<Record<string, DescribedLimit>>
-}
-
-/** JSON Schema of parameters, as a client writes them, or of a result, as it reads them. */
-export interface ObjectSchema {
-  properties: Record<string, { description?: string; [keyword: string]: unknown }>
-  required?: string[]
 }
 
 export function describeRole(role: Role, { version, limits }: Described): object {
@@ -60,7 +55,7 @@ function describeOperation(role: Role, name: string, operation: Operation): obje
     name,
     summary: operation.about,
     paramStructure: 'by-name',
-    params: Object.entries(params.properties).map(([field, schema]) => ({
+    params: Object.entries(params.properties ?? {}).map(([field, schema]) => ({
       name: field,
       required: params.required?.includes(field) ?? false,
       schema,
@@ -79,16 +74,18 @@ function describeOperation(role: Role, name: string, operation: Operation): obje
   }
 }
 
-export function toParamsSchema({ params }: Operation): ObjectSchema {
+/** As a client writes them. */
+export function toParamsSchema({ params }: Operation): Schema {
   return toSchema(params, 'input')
 }
 
-export function toResultSchema({ result }: Operation): ObjectSchema {
+/** As a client reads it. */
+export function toResultSchema({ result }: Operation): Schema {
   return toSchema(result, 'output')
 }
 
 /** Results may get further fields, so only parameters are closed. */
-function toSchema(schema: z.ZodObject, io: 'input' | 'output'): ObjectSchema {
+function toSchema(schema: z.ZodObject, io: 'input' | 'output'): Schema {
   const { $schema: _, ...plain } = z.toJSONSchema(schema, {
     target: 'draft-7',
     io,
@@ -96,5 +93,5 @@ function toSchema(schema: z.ZodObject, io: 'input' | 'output'): ObjectSchema {
       if (io === 'output') delete jsonSchema.additionalProperties
     },
   })
-  return plain as unknown as ObjectSchema
+  return plain as Schema
 }

@@ -58,8 +58,9 @@ const password = z
   .string()
   .normalize('NFC')
   .regex(/^[^\p{Cc}\p{Cs}]{8,128}$/u, 'must have 8 to 128 characters')
-const session = z.string().min(1).max(128)
-const keyed = { session, idempotency_key: text(64).optional() }
+const session = z.string().min(1).max(128).describe('token of a login')
+const key = text(64).describe('the same in every attempt of one call')
+const keyed = { session, idempotency_key: key.optional() }
 
 /** Cursors are opaque: a client hands back the one it was given. */
 const cursor = (form: RegExp) =>
@@ -270,7 +271,7 @@ export const operations = {
       }),
       result: z.strictObject({
         items_purchased: count,
-        purchases: z.array(purchase.extend({ purchased_at: count })),
+        purchases: z.array(purchase.extend({ purchased_at: count.describe('seconds since 1970') })),
         next_cursor: idCursor.optional(),
       }),
       refusals: [],
@@ -297,7 +298,7 @@ type Ordered = { [R in Role]: { role: R; operations: readonly Name<R>[]; within:
 export const ORDER: { readonly rule: string; readonly ordered: readonly Ordered[] } = {
   rule:
     'Requests in flight together are concurrent: they take effect in any order, and are answered in any order. ' +
-    'Who needs one to happen before another waits for its reply.',
+    'To have one done before another, wait for its reply.',
   /** The exceptions to the rule. */
   ordered: [],
 }

@@ -18,8 +18,8 @@ export const NEEDS = {
     packages: { 'apt-get': 'python3-mysqldb', pip: 'mysqlclient' },
   },
   shells: {
-    name: 'zsh and fish',
-    packages: { 'apt-get': 'zsh fish', brew: 'zsh fish' },
+    name: 'zsh, fish and nc',
+    packages: { 'apt-get': 'zsh fish netcat-openbsd', brew: 'zsh fish' }, // macOS brings nc
   },
 } as const satisfies Record<string, Need>
 

@@ -38,7 +38,7 @@ const BEYOND: Readonly<Record<LimitName, string>> = {
   lineBytes: 'the reply `invalid_request`, and the connection is closed after the replies under way',
   inFlight: 'the connection is not read until a request is answered; nothing is lost',
   unsentBytes: 'the connection is not read until the client reads; nothing is lost',
-  connections: 'the reply `overloaded`, without an id, and the connection is closed',
+  connections: 'the reply `overloaded` with the id null, and the connection is closed',
   unfinishedLineMs: 'the line is dropped, and the connection is closed after the replies under way',
   idleMs: 'the connection is closed; the session lives on',
   stuckMs: 'the connection is closed',
