@@ -9,28 +9,9 @@ import { LineDecoder } from '../contract/lines.ts'
 import type { Name, Params, Result, Role } from '../contract/operations.ts'
 import { encodeRequest } from '../contract/protocol.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
+import { CallRefused, ConnectionLost } from './call-errors.ts'
 
-/** The server refused the call. */
-export class CallRefused extends Error {
-  readonly code: ErrorCode
-  /** All of the reply's `error.data`. */
-  readonly details: Readonly<Record<string, unknown>>
-  constructor(message: string, details: { code: ErrorCode } & Record<string, unknown>) {
-    super(message)
-    this.code = details.code
-    this.details = details
-  }
-}
-
-/** No reply came: the connection was lost, could not be made, or was silent too long. */
-export class ConnectionLost extends Error {
-  /** `none`: the call was never sent; `unknown`: it may have been carried out. */
-  readonly outcome: 'none' | 'unknown'
-  constructor(message: string, outcome: 'none' | 'unknown') {
-    super(message)
-    this.outcome = outcome
-  }
-}
+export { CallRefused, ConnectionLost }
 
 /** Parameters as callers give them: those with a default may be left out. */
 export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>

@@ -29,5 +29,5 @@ function toObjectText({ properties = {}, required = [] }: Schema): string {
   const fields = Object.entries(properties).map(([name, schema]) => {
     return `${name}${required.includes(name) ? '' : '?'}: ${toTypeText(schema)}`
   })
-  return fields.length === 0 ? '{}' : `{ ${fields.join('; ')} }`
+  return fields.length === 0 ? 'Record<string, never>' : `{ ${fields.join('; ')} }`
 }

@@ -10,7 +10,14 @@ import { renderMarket } from '../../src/loadgen/reports/market.ts'
 import { renderReplication } from '../../src/loadgen/reports/replication.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/architecture.md', 'docs/protocol.md']
+const DOCUMENTS = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'docs/architecture.md',
+  'docs/client.md',
+  'docs/protocol.md',
+]
 
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 
@@ -28,7 +35,9 @@ function renderRecordsIn(text: string): string {
 describe('the documents', () => {
   test('link only to files that exist', () => {
     const paths = DOCUMENTS.flatMap((document) =>
-      [...read(document).matchAll(/\]\((?!https:|#)([^)]+)\)/g)].map(([, path = '']) => join(dirname(document), path)),
+      [...read(document).matchAll(/\]\((?!https:|#)([^)#]+)[^)]*\)/g)].map(([, path = '']) =>
+        join(dirname(document), path),
+      ),
     )
     assert.ok(paths.length > 20)
     for (const path of paths) assert.ok(existsSync(join(ROOT, path)), path)

@@ -10,7 +10,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { dirname, join, relative } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { findProcesses, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+import { findProcesses, ServerProgram, startTestMarketplace, temporaryHome, until } from '../support/marketplace.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const NOT_COPIED = ['.git', '.souk', 'dist', 'node_modules']
@@ -71,14 +71,17 @@ describe('the package', () => {
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
     const migrations = filesIn(join(ROOT, 'migrations')).map((name) => join('migrations', name))
     const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
+    const types = ['library', 'client/call-errors', 'contract/calls', 'contract/refusals'].map((name) => {
+      return join('dist', 'types', `${name}.d.ts`)
+    })
     assert.deepEqual(
       filesIn(installed).sort(),
-      [...BESIDE_PROGRAMS, ...programs, souk, ...migrations, ...baseline].sort(),
+      [...BESIDE_PROGRAMS, ...programs, souk, ...types, ...migrations, ...baseline].sort(),
     )
   })
 
   it('imports only its own files, its dependencies and built-in modules of Node', () => {
-    for (const name of filesIn(join(installed, 'dist'))) {
+    for (const name of filesIn(join(installed, 'dist'), '.js')) {
       const path = join(installed, 'dist', name)
       const imports = readFileSync(path, 'utf8').matchAll(
         /\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
@@ -91,6 +94,53 @@ describe('the package', () => {
         assert.ok(isThere, `${name} imports ${imported}`)
       }
     }
+  })
+})
+
+describe('import souk', () => {
+  const [, example = ''] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'docs', 'client.md'), 'utf8')) ?? []
+  const write = (name: string, text: string) => {
+    const path = join(installed, '..', '..', name)
+    writeFileSync(path, text)
+    return path
+  }
+  const compile = (path: string) => {
+    const flags = '--strict --module nodenext --target es2023 --lib es2023 --noEmit --skipLibCheck false'.split(' ')
+    const tsc = join(ROOT, 'node_modules', '.bin', 'tsc')
+    return spawnSync(tsc, [...flags, path], { cwd: dirname(path), encoding: 'utf8' }).stdout
+  }
+
+  it('does what its page says', async () => {
+    const marketplace = await startTestMarketplace()
+    try {
+      const { port } = await marketplace.serve('buyer')
+      const path = write('example.mjs', example.replace('7102', String(port)))
+      const { stdout, stderr } = spawnSync(process.execPath, [path], { encoding: 'utf8' })
+      assert.equal(stderr, '')
+      assert.equal(stdout, '0\n0\ncart_empty\n')
+    } finally {
+      await marketplace.close()
+    }
+  })
+
+  it('is typed by the contract, and needs no other types', () => {
+    const head = 'declare const console: { log(line: unknown): void }\n'
+    assert.equal(compile(write('right.mts', head + example)), '')
+    const wrong = compile(
+      write(
+        'wrong.mts',
+        `import { connect, type Calls } from 'souk'
+const seller = connect({ role: 'seller' })
+await seller.call('make_purchase', { session: '' })
+await seller.call('get_seller_rating', {})
+await seller.call('ping', { further: 1 })
+const condition: 'old' = (await seller.call('display_items_for_sale', { session: '' })).items[0]!.condition
+const rating: Calls['buyer']['get_seller_rating']['result'] = { thumbs_up: 1, thumbs_down: 1 }
+`,
+      ),
+    )
+    const lines = [...wrong.matchAll(/wrong\.mts\((\d+),/g)].map(([, line]) => Number(line))
+    assert.deepEqual(lines, [3, 4, 5, 6, 7], wrong)
   })
 })
 
