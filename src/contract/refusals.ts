@@ -86,7 +86,7 @@ export const REFUSALS = {
   },
   limit_exceeded: {
     number: -32008,
-    meaning: 'a cart, or the units of an item, would grow too large',
+    meaning: 'a cart, the units of an item, or the replies to an array would grow too large',
     remedy: 'Ask for less; the message has the limit.',
   },
   idempotency_mismatch: {

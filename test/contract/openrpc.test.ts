@@ -80,7 +80,7 @@ for (const role of ROLES) {
         const codes = method.errors.map(({ $ref }) => $ref.replace('#/components/errors/', ''))
         assert.deepEqual(codes, refusalsOf(operation))
         assert.ok(codes.every((code) => document.components.errors[code]?.data.code === code))
-        assert.equal(method['x-souk-keyed'], 'idempotency_key' in operation.params.shape)
+        assert.equal(Boolean(method['x-souk-keyed']), 'idempotency_key' in operation.params.shape)
         assert.equal(method['x-souk-session'], 'session' in operation.params.shape)
       }
     })
