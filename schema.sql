@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
 CREATE TABLE IF NOT EXISTS item (
   id             BIGINT UNSIGNED   NOT NULL,
   seller_id      BIGINT UNSIGNED   NOT NULL,
-  seller_name    VARCHAR(32)       NOT NULL DEFAULT '', -- the seller's name, which never changes
+  seller_name    VARCHAR(32)       NOT NULL, -- the seller's name, which never changes
   name           VARCHAR(32)       NOT NULL,
   category       SMALLINT UNSIGNED NOT NULL,
   keywords       VARCHAR(44)       NOT NULL, -- in the seller's order, separated by newlines
@@ -110,8 +110,8 @@ CREATE TABLE IF NOT EXISTS purchase_line (
   purchase_id BIGINT UNSIGNED NOT NULL,
   item_id     BIGINT UNSIGNED NOT NULL,
   buyer_id    BIGINT UNSIGNED NOT NULL,
-  seller_id   BIGINT UNSIGNED NOT NULL DEFAULT 0,
-  name        VARCHAR(32)     NOT NULL DEFAULT '', -- of the item, when it was purchased
+  seller_id   BIGINT UNSIGNED NOT NULL,
+  name        VARCHAR(32)     NOT NULL, -- of the item, when it was purchased
   quantity    INT UNSIGNED    NOT NULL,
   price_cents INT UNSIGNED    NOT NULL, -- of one unit, when it was purchased
   PRIMARY KEY (purchase_id, item_id), -- get_buyer_purchases

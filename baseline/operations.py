@@ -35,11 +35,12 @@ MOST_UNITS = 1_000_000  # of one item on sale
 MOST_CART_UNITS = 10_000  # of one item in a cart
 MOST_CART_LINES = 100
 MOST_PRICE = 1_000_000_000  # cents for one unit
+NAMES_REMEMBERED = 10_000
 RANKED = 2_000  # how many items of each keyword a search of several keywords ranks, newest first
 
 OK = '{"ok":true}'
 QUANTITY = '{"quantity":%d}'
-RATING = '{"thumbs_up":%d,"thumbs_down":%d,"items_sold":%d}'
+RATING = '{"seller_name":%s,"thumbs_up":%d,"thumbs_down":%d,"items_sold":%d}'
 SCORE = "SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (%s)"
 
 
@@ -95,8 +96,7 @@ class Seller(Role):
 
     @operation(**session)
     def get_seller_rating(self, account):
-        [(_, *score)] = self.product.read(SCORE, account.id) or [(account.id, 0, 0, 0)]
-        return RATING % tuple(score)
+        return rating_of(account.name, self.product.read(SCORE, account.id))
 
     @operation(
         **keyed,
@@ -110,9 +110,10 @@ class Seller(Role):
     def register_item_for_sale(self, account, key, name, category, keywords, condition, price_cents, quantity):
         item_id = self.item_ids.take()
         insert = (
-            "INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            *(item_id, account.id, name, category, "\n".join(keywords), condition, price_cents, quantity),
+            "INSERT INTO item "
+            "(id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            *(item_id, account.id, account.name, name, category, "\n".join(keywords), condition, price_cents, quantity),
         )
         result = '{"item_id":%d}' % item_id
         inserts = [insert, insert_keywords(item_id, category, keywords)]
@@ -158,6 +159,7 @@ class Buyer(Role):
     def __init__(self, customer, product, writing):
         super().__init__(customer, product, writing)
         self.purchase_ids = IdBlocks(writing, "purchase")
+        self.seller_names = {}
 
     @operation(
         **session,
@@ -288,7 +290,7 @@ class Buyer(Role):
             return transaction.finish(
                 encode({"purchase_id": purchase_id, "lines": lines, "total_cents": total}),
                 *chain.from_iterable(move_units(item, -units) for item, units in wanted),
-                *record_purchase(account, purchase_id, lines, total),
+                *record_purchase(account, purchase_id, wanted, total),
                 write_cart(account, {}),
                 *take_from_saved(account, saved, cart),
                 *count_sold(account, wanted),
@@ -300,11 +302,11 @@ class Buyer(Role):
     def get_buyer_purchases(self, account, limit, cursor):
         rows = self.product.read(
             "SELECT items_purchased, purchase.id, total_cents, purchased_at, "
-            "item.id, item.name, purchase_line.quantity, purchase_line.price_cents FROM buyer_score "
+            "item_id, name, quantity, price_cents FROM buyer_score "
             "LEFT JOIN (SELECT id, total_cents, purchased_at FROM purchase FORCE INDEX (by_buyer) "
             f"WHERE buyer_id = %s{' AND id < %s' if cursor else ''} ORDER BY id DESC LIMIT %s) AS purchase ON TRUE "
-            "LEFT JOIN purchase_line ON purchase_id = purchase.id LEFT JOIN item ON item.id = item_id "
-            "WHERE buyer_score.buyer_id = %s ORDER BY purchase.id DESC, item.id",
+            "LEFT JOIN purchase_line ON purchase_id = purchase.id "
+            "WHERE buyer_score.buyer_id = %s ORDER BY purchase.id DESC, item_id",
             *(account.id, *([int(cursor)] if cursor else []), limit + 1, account.id),
         )
         purchases = {}
@@ -350,12 +352,25 @@ class Buyer(Role):
 
     @operation(**session, seller_id=[positive])
     def get_seller_rating(self, _, seller_id):
-        rows = self.product.read(SCORE, seller_id)
-        if rows:
-            return RATING % rows[0][1:]
-        if self.customer.read("SELECT id FROM seller WHERE id IN (%s)", seller_id):
-            return RATING % (0, 0, 0)
-        raise Refused("not_found", "no such seller")
+        return rating_of(self.name_of(seller_id), self.product.read(SCORE, seller_id))
+
+    def name_of(self, seller_id):
+        """A seller's name never changes, so it is remembered."""
+        name = self.seller_names.get(seller_id)
+        if name is None:
+            rows = self.customer.read("SELECT name FROM seller WHERE id IN (%s)", seller_id)
+            if not rows:
+                raise Refused("not_found", "no such seller")
+            if len(self.seller_names) >= NAMES_REMEMBERED:
+                self.seller_names.clear()
+            [(name,)] = rows
+            self.seller_names[seller_id] = name
+        return name
+
+
+def rating_of(seller_name, rows):
+    [(_, *score)] = rows or [(None, 0, 0, 0)]
+    return RATING % (encode(seller_name), *score)
 
 
 def page_of(rows, limit, cursor):

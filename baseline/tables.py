@@ -8,10 +8,11 @@ from collections import Counter
 from itertools import chain
 from typing import NamedTuple
 
+MOST_CENTS = 2**53 - 1  # of sales: a larger number would not arrive as it is
 ANY = ""  # a keyword no item can have: every item on sale stands under it
-ITEM_FIELDS = "item_id seller_id name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
+ITEM_FIELDS = "item_id seller_id seller_name name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
 COLUMNS = (
-    "item.id, item.seller_id, item.name, item.category, item.keywords, item.item_condition, "
+    "item.id, item.seller_id, item.seller_name, item.name, item.category, item.keywords, item.item_condition, "
     "item.price_cents, item.quantity, item.thumbs_up, item.thumbs_down"
 )
 
@@ -132,32 +133,36 @@ def line_of(item_id, name, quantity, price_cents):
     return {"item_id": item_id, "name": name, "quantity": quantity, "price_cents": price_cents}
 
 
-def record_purchase(account, purchase_id, lines, total_cents):
+def record_purchase(account, purchase_id, sold, total_cents):
     yield (
         "INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (%s, %s, %s, UNIX_TIMESTAMP())",
         *(purchase_id, account.id, total_cents),
     )
-    rows = [(purchase_id, line["item_id"], account.id, line["quantity"], line["price_cents"]) for line in lines]
+    rows = [
+        (purchase_id, item.id, account.id, item.seller_id, item.name, units, item.price_cents) for item, units in sold
+    ]
     yield (
-        "INSERT INTO purchase_line (purchase_id, item_id, buyer_id, quantity, price_cents) "
-        f"VALUES {marks(rows, '(%s, %s, %s, %s, %s)')}",
+        "INSERT INTO purchase_line (purchase_id, item_id, buyer_id, seller_id, name, quantity, price_cents) "
+        f"VALUES {marks(rows, '(%s, %s, %s, %s, %s, %s, %s)')}",
         *chain.from_iterable(rows),
     )
 
 
 def count_sold(account, sold):
     """Adds sold units to the scores of sellers and buyer. A missing score is made."""
-    by_seller = Counter()
+    units_sold, cents = Counter(), Counter()
     for item, units in sold:
-        by_seller[item.seller_id] += units
-    rows = sorted(by_seller.items())
+        units_sold[item.seller_id] += units
+        cents[item.seller_id] += units * item.price_cents
+    rows = [(seller_id, units_sold[seller_id], min(cents[seller_id], MOST_CENTS)) for seller_id in sorted(units_sold)]
     yield (
-        f"INSERT INTO seller_score (seller_id, items_sold) VALUES {marks(rows, '(%s, %s)')} "
-        "ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)",
+        f"INSERT INTO seller_score (seller_id, items_sold, sales_cents) VALUES {marks(rows, '(%s, %s, %s)')} "
+        "ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold), "
+        f"sales_cents = LEAST(sales_cents + VALUES(sales_cents), {MOST_CENTS})",
         *chain.from_iterable(rows),
     )
     yield (
         "INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (%s, %s) "
         "ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)",
-        *(account.id, by_seller.total()),
+        *(account.id, units_sold.total()),
     )

@@ -160,6 +160,7 @@ class Account(NamedTuple):
     """The calling account, of the server's role."""
 
     id: int
+    name: str
     session_hash: str
 
 
@@ -174,21 +175,22 @@ def session_checker(customer, role):
             return account
         token_hash = hashed(token)
         rows = customer.read(
-            "SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session "
+            "SELECT token_hash, account_id, name, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() "
+            f"FROM session JOIN {role} AS account ON account.id = account_id "
             "WHERE role = %s AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (%s)",
             role,
             token_hash,
         )
         if not rows:
             raise Refused("unauthenticated", "log in first")
-        [(_, account_id, ends_in, expires_in)] = rows
+        [(_, account_id, name, ends_in, expires_in)] = rows
         if expires_in <= min(SESSION_IDLE_S, ends_in - 1):
             # A change that may be repeated, so the reading pool can do it.
             sql = "UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + %s) WHERE token_hash IN (%s)"
             customer.read(sql, SESSION_IDLE_S + SESSION_TOUCH_S, token_hash)
         if len(remembered) >= SESSIONS_REMEMBERED:
             remembered.clear()
-        account = Account(account_id, token_hash)
+        account = Account(account_id, name, token_hash)
         remembered[token] = account, now
         return account
 

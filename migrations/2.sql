@@ -20,13 +20,13 @@ CREATE TABLE IF NOT EXISTS schema_version (
   PRIMARY KEY (part, version)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
-ALTER TABLE item ADD COLUMN IF NOT EXISTS seller_name VARCHAR(32) NOT NULL DEFAULT '' AFTER seller_id;
+ALTER TABLE item ADD COLUMN IF NOT EXISTS seller_name VARCHAR(32) NOT NULL AFTER seller_id;
 
 ALTER TABLE item_keyword MODIFY COLUMN keyword VARCHAR(24) NOT NULL;
 
 ALTER TABLE purchase_line
-  ADD COLUMN IF NOT EXISTS seller_id BIGINT UNSIGNED NOT NULL DEFAULT 0 AFTER buyer_id,
-  ADD COLUMN IF NOT EXISTS name VARCHAR(32) NOT NULL DEFAULT '' AFTER seller_id,
+  ADD COLUMN IF NOT EXISTS seller_id BIGINT UNSIGNED NOT NULL AFTER buyer_id,
+  ADD COLUMN IF NOT EXISTS name VARCHAR(32) NOT NULL AFTER seller_id,
   ADD KEY IF NOT EXISTS by_seller (seller_id, purchase_id, item_id);
 
 UPDATE purchase_line JOIN item ON item.id = item_id

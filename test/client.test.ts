@@ -91,7 +91,7 @@ describe('a session', () => {
           '   1  Nikon F3         3  249.90        2  used       +0 -0  camera 007',
         ].join('\n'),
       ],
-      ['get-seller-rating', '0 up, 0 down, 0 items sold'],
+      ['get-seller-rating', 'Ann Lee: 0 up, 0 down, 0 items sold'],
       ['whoami', new RegExp(`^ann \\(Ann Lee\\), number 1; the session ends at ${TIME} unless it is used\n$`)],
       ['ping', /^souk \d+\.\d+\.\d+\n$/],
     ])
@@ -103,8 +103,8 @@ describe('a session', () => {
       ['login bob --password-file password', /^logged in as bob; /],
       [
         'search-items 3 lens camera',
-        'ITEM  NAME      SELLER   PRICE  ON SALE  CONDITION  VOTES  KEYWORDS\n' +
-          '   1  Nikon F3       1  249.90        2  used       +0 -0  camera 007',
+        'ITEM  NAME      SELLER      PRICE  ON SALE  CONDITION  VOTES  KEYWORDS\n' +
+          '   1  Nikon F3  1 Ann Lee  249.90        2  used       +0 -0  camera 007',
       ],
       ['search-items 3 007', /^ +1 {2}Nikon F3 /m],
       ['search-items 3 7', 'nothing found'],
@@ -141,7 +141,7 @@ describe('a session', () => {
         ),
       ],
       ['provide-feedback 1 up', 'item 1: your vote is up'],
-      ['get-seller-rating 1', 'seller 1: 1 up, 0 down, 3 items sold'],
+      ['get-seller-rating 1', 'seller 1, Ann Lee: 1 up, 0 down, 3 items sold'],
       ['logout', 'logged out'],
     ])
   })

@@ -28,6 +28,7 @@ type Phrases<R extends Role, N extends Name<R> = Name<R>> = { readonly [M in N]:
 
 const ITEM = { title: 'ITEM', right: true } as const
 const NAME = { title: 'NAME', shrinks: true } as const
+const SELLER = { title: 'SELLER', shrinks: true } as const
 const UNITS = { title: 'UNITS', right: true } as const
 const PRICE = { title: 'PRICE', right: true } as const
 const ON_SALE = { title: 'ON SALE', right: true } as const
@@ -81,7 +82,7 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
     get_seller_rating: {
       alias: 'rating',
       examples: ['get-seller-rating'],
-      say: (rating) => [formatRating(rating)],
+      say: (rating) => [`${rating.seller_name}: ${formatRating(rating)}`],
     },
     register_item_for_sale: {
       alias: 'register',
@@ -130,10 +131,10 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       positional: ['category', 'keywords'],
       examples: ['search-items 3 camera lens', 'search-items 3 --all'],
       say: ({ items }) => [
-        tableOr('nothing found', [ITEM, NAME, { title: 'SELLER', right: true }, ...ITEM_DETAILS], items, (item) => [
+        tableOr('nothing found', [ITEM, NAME, SELLER, ...ITEM_DETAILS], items, (item) => [
           String(item.item_id),
           item.name,
-          String(item.seller_id),
+          formatSeller(item),
           ...formatDetails(item),
         ]),
       ],
@@ -151,7 +152,7 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
         `category   ${item.category}`,
         `keywords   ${item.keywords.join(' ')}`,
         `votes      ${formatVotes(item)}`,
-        `seller     ${item.seller_id}`,
+        `seller     ${formatSeller(item)}`,
       ],
     },
     add_item_to_cart: {
@@ -229,7 +230,7 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       alias: 'rating',
       positional: ['seller_id'],
       examples: ['get-seller-rating 1'],
-      say: (rating, { seller_id }) => [`seller ${seller_id}: ${formatRating(rating)}`],
+      say: (rating, { seller_id }) => [`seller ${seller_id}, ${rating.seller_name}: ${formatRating(rating)}`],
     },
   },
 }
@@ -256,6 +257,11 @@ function formatDetails(item: Item): string[] {
 
 function formatCartLine({ item_id, name, quantity, price_cents }: CartLine): string[] {
   return [String(item_id), name, String(quantity), formatAmount(price_cents), formatAmount(quantity * price_cents)]
+}
+
+/** The number first: it is what people type, and a narrow table cuts the end. */
+function formatSeller({ seller_id, seller_name }: Pick<Item, 'seller_id' | 'seller_name'>): string {
+  return `${seller_id} ${seller_name}`
 }
 
 function formatVotes({ thumbs_up, thumbs_down }: Pick<Item, 'thumbs_up' | 'thumbs_down'>): string {

@@ -73,6 +73,7 @@ const ok = z.strictObject({ ok: z.literal(true) })
 const item = z.strictObject({
   item_id: id,
   seller_id: id,
+  seller_name: name,
   name,
   category,
   keywords: z.array(z.string()),
@@ -82,7 +83,7 @@ const item = z.strictObject({
   thumbs_up: count,
   thumbs_down: count,
 })
-const rating = z.strictObject({ thumbs_up: count, thumbs_down: count, items_sold: count })
+const rating = z.strictObject({ seller_name: name, thumbs_up: count, thumbs_down: count, items_sold: count })
 export type Item = z.infer<typeof item>
 /** A line of a cart or of a purchase: an item, its units, and the price of one. */
 const cartLine = z.strictObject({ item_id: id, name, quantity: count, price_cents: price })

@@ -52,6 +52,7 @@ export interface Snapshot {
   item: {
     id: number
     seller_id: number
+    seller_name: string
     name: string
     category: number
     keywords: string
@@ -69,11 +70,19 @@ export interface Snapshot {
     purchase_id: number
     item_id: number
     buyer_id: number
+    seller_id: number
+    name: string
     quantity: number
     price_cents: number
   }[]
   feedback: { buyer_id: number; item_id: number; vote: 'up' | 'down' }[]
-  seller_score: { seller_id: number; thumbs_up: number; thumbs_down: number; items_sold: number }[]
+  seller_score: {
+    seller_id: number
+    thumbs_up: number
+    thumbs_down: number
+    items_sold: number
+    sales_cents: number
+  }[]
   buyer_score: { buyer_id: number; items_purchased: number }[]
   idempotency: { role: Role; account_id: number; idempotency_key: string; answer: string }[]
 }
@@ -197,7 +206,7 @@ function matchRegistrations(before: Snapshot, after: Snapshot, written: Written)
   return registered
 }
 
-/** Items: the old ones and the registered ones, all with their constant fields unchanged. */
+/** Items: the old ones and the registered ones, all with their constant fields unchanged, and one name for a seller. */
 function* checkItems(before: Snapshot, after: Snapshot, registered: Registered): Generator<string> {
   const now = new Map(after.item.map((item) => [item.id, item]))
   for (const old of before.item) {
@@ -210,6 +219,11 @@ function* checkItems(before: Snapshot, after: Snapshot, registered: Registered):
     if (registration === undefined) yield `item ${id} exists, but was never registered`
     else if (item === undefined) yield `item ${id} was registered, but is missing`
     else if (!isRegistered(registration, item)) yield `item ${id} differs from its registration`
+  }
+  const names = new Map(after.item.map(({ seller_id, seller_name }) => [seller_id, seller_name]))
+  for (const { id, seller_id, seller_name } of after.item) {
+    const name = names.get(seller_id)
+    if (seller_name !== name) yield `seller ${seller_id} is ${seller_name} in item ${id}, and ${name} in another`
   }
 }
 
@@ -298,7 +312,7 @@ function* checkPurchases(before: Snapshot, after: Snapshot, written: Written): G
   for (const id of old) if (!purchases.has(id)) yield `purchase ${id} is missing`
 }
 
-/** Purchase lines: at least one unit, of an item that exists, at a price that it had. */
+/** Purchase lines: at least one unit, of an item that exists, with its name and seller, at a price that it had. */
 function* checkPurchaseLines(
   before: Snapshot,
   after: Snapshot,
@@ -309,7 +323,13 @@ function* checkPurchaseLines(
   for (const [id, one] of registered) prices.set(id, new Set([one?.params.price_cents ?? 0]))
   for (const { params } of written('change_item_price')) prices.get(params.item_id ?? 0)?.add(params.price_cents ?? 0)
   const old = new Set(before.purchase.map(({ id }) => id))
-  for (const { purchase_id, item_id, quantity, price_cents } of after.purchase_line) {
+  const items = new Map(after.item.map((item) => [item.id, item]))
+  for (const { purchase_id, item_id, seller_id, name, quantity, price_cents } of after.purchase_line) {
+    const item = items.get(item_id)
+    if (name !== item?.name || seller_id !== item.seller_id) {
+      yield `purchase ${purchase_id} has item ${item_id} as ${name} of seller ${seller_id}, ` +
+        `which is ${item?.name} of seller ${item?.seller_id}`
+    }
     if (quantity < 1) yield `purchase ${purchase_id} has ${quantity} units of item ${item_id}`
     if (!old.has(purchase_id) && !prices.get(item_id)?.has(price_cents)) {
       yield `purchase ${purchase_id} has item ${item_id} at ${price_cents}, which it never cost`
@@ -365,6 +385,7 @@ function* checkScores(before: Snapshot, after: Snapshot): Generator<string> {
     thumbs_up: difference(votesBefore, votes, 'seller_id', ({ vote }) => (vote === 'up' ? 1 : 0)),
     thumbs_down: difference(votesBefore, votes, 'seller_id', ({ vote }) => (vote === 'down' ? 1 : 0)),
     items_sold: difference(linesBefore, lines, 'seller_id', ({ quantity }) => quantity),
+    sales_cents: difference(linesBefore, lines, 'seller_id', ({ quantity, price_cents }) => quantity * price_cents),
   }
   for (const [column, moved] of Object.entries(expected) as [keyof typeof expected, Map<number, number>][]) {
     const score = (snapshot: Snapshot) => new Map(snapshot.seller_score.map((row) => [row.seller_id, row[column]]))
@@ -526,7 +547,14 @@ function isRegistered({ accountId, params }: Registration, item: Snapshot['item'
 }
 
 function isSameItem(a: Snapshot['item'][number], b: Snapshot['item'][number]): boolean {
-  const constant = (item: typeof a) => [item.seller_id, item.name, item.category, item.keywords, item.item_condition]
+  const constant = ({ seller_id, seller_name, name, category, keywords, item_condition }: typeof a) => [
+    seller_id,
+    seller_name,
+    name,
+    category,
+    keywords,
+    item_condition,
+  ]
   return isDeepStrictEqual(constant(a), constant(b))
 }
 

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import type { CallRefused } from '../client/connection.ts'
 import { type CartLine, type Item, MOST_UNITS, type Result } from '../contract/operations.ts'
-import { isListing } from './calls.ts'
+import { isListing, isSellerNamed } from './calls.ts'
 import {
   CATALOGUE,
   ITEMS,
@@ -17,6 +17,7 @@ import {
   SEARCH,
   type Search,
   sellerItems,
+  sellerName,
   sellerScore,
 } from './catalogue.ts'
 import type { Behaviour, Client } from './fleet.ts'
@@ -357,7 +358,7 @@ function isRightPage({ category, keywords }: Search, items: readonly Item[]): bo
         better === undefined ||
         matches(better) > matches(item) ||
         (matches(better) === matches(item) && better.item_id > item.item_id)
-      return item.category === category && item.quantity > 0 && matches(item) > 0 && inOrder
+      return item.category === category && item.quantity > 0 && matches(item) > 0 && isSellerNamed(item) && inOrder
     })
   )
 }
@@ -367,6 +368,7 @@ function isSameItem(item: Item, other: Item): boolean {
   return (
     item.item_id === other.item_id &&
     item.seller_id === other.seller_id &&
+    item.seller_name === other.seller_name &&
     item.name === other.name &&
     item.category === other.category &&
     item.condition === other.condition
@@ -390,7 +392,8 @@ function isSamePurchase(shown: Purchase, made: Purchase | undefined): boolean {
 /** Whether the score is at least the catalogue's: votes and sales only add to it. */
 function isPossibleScore(score: Result<'buyer', 'get_seller_rating'>, sellerId: number): boolean {
   const { thumbs_up, thumbs_down, items_sold } = sellerScore(sellerId)
-  return score.thumbs_up >= thumbs_up && score.thumbs_down >= thumbs_down && score.items_sold >= items_sold
+  const isPossible = score.thumbs_up >= thumbs_up && score.thumbs_down >= thumbs_down && score.items_sold >= items_sold
+  return isPossible && score.seller_name === sellerName(sellerId)
 }
 
 function sumPrices(lines: readonly CartLine[]): number {

@@ -4,8 +4,17 @@
  * one that follows from the catalogue.
  */
 
-import type { Item, Role } from '../contract/operations.ts'
-import { CATALOGUE, ITEMS, type KnownSearch, newItem, type PickSearch, SEARCH, sellerScore } from './catalogue.ts'
+import type { Item, Result, Role } from '../contract/operations.ts'
+import {
+  CATALOGUE,
+  ITEMS,
+  type KnownSearch,
+  newItem,
+  type PickSearch,
+  SEARCH,
+  sellerName,
+  sellerScore,
+} from './catalogue.ts'
 import type { Behaviour } from './fleet.ts'
 import { below, type Random } from './random.ts'
 
@@ -54,9 +63,16 @@ export function callingInTurn(planners: readonly Planner[]): Behaviour<Role> {
 /** Whether all items are this seller's, newest first, none twice: true of every right listing. */
 export function isListing(items: readonly Item[], sellerId: number): boolean {
   return items.every(
-    ({ seller_id, item_id }, index) =>
-      seller_id === sellerId && (index === 0 || item_id < (items[index - 1] as Item).item_id),
+    (item, index) =>
+      item.seller_id === sellerId &&
+      isSellerNamed(item) &&
+      (index === 0 || item.item_id < (items[index - 1] as Item).item_id),
   )
+}
+
+/** Whether the item has its seller's name. */
+export function isSellerNamed({ seller_id, seller_name }: Item): boolean {
+  return seller_name === sellerName(seller_id)
 }
 
 function planRating(sellerId: number): PlannedCall {
@@ -64,8 +80,10 @@ function planRating(sellerId: number): PlannedCall {
     params: { seller_id: sellerId },
     isRight(result) {
       const score = sellerScore(sellerId)
-      const { thumbs_up, thumbs_down, items_sold } = result as typeof score
-      return thumbs_up === score.thumbs_up && thumbs_down === score.thumbs_down && items_sold === score.items_sold
+      const { seller_name, thumbs_up, thumbs_down, items_sold } = result as Result<'buyer', 'get_seller_rating'>
+      const isSameScore =
+        thumbs_up === score.thumbs_up && thumbs_down === score.thumbs_down && items_sold === score.items_sold
+      return isSameScore && seller_name === sellerName(sellerId)
     },
   }
 }
@@ -75,7 +93,8 @@ function planSearch({ search, itemIds }: KnownSearch): PlannedCall {
     params: search,
     isRight(result) {
       const { items } = result as { items: Item[] }
-      return items.length === SEARCH.results && items.every((item, index) => item.item_id === itemIds[index])
+      const isRightItem = (item: Item, index: number) => item.item_id === itemIds[index] && isSellerNamed(item)
+      return items.length === SEARCH.results && items.every(isRightItem)
     },
   }
 }

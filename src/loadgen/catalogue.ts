@@ -47,6 +47,11 @@ export function sellerItems(sellerId: number): CatalogueItem[] {
   return Array.from({ length: itemsPerSeller }, (_, nth) => catalogueItem(nth * sellers + sellerId - 1))
 }
 
+/** A seller's name, of which the catalogue's items have a copy. */
+export function sellerName(sellerId: number): string {
+  return `Seller ${sellerId}`
+}
+
 /** A seller's score in the catalogue. */
 export function sellerScore(sellerId: number) {
   return { thumbs_up: (sellerId * 7) % 1_000, thumbs_down: (sellerId * 3) % 100, items_sold: (sellerId * 11) % 5_000 }

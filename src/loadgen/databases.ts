@@ -12,9 +12,8 @@ import { withConnection } from '../db/connect.ts'
 import { applySchemaTo, createDatabase, type DatabaseName } from '../db/schema.ts'
 import { connectionOptions } from '../db/url.ts'
 import { SetUpError } from '../process/start.ts'
-import { ITEM_COLUMNS } from '../server/market/items.ts'
 import { hashToken, INSERT_SESSION, SESSION_LIFE } from '../server/market/sessions.ts'
-import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, sellerScore } from './catalogue.ts'
+import { CATALOGUE, type CatalogueItem, catalogueItems, ITEMS, sellerName, sellerScore } from './catalogue.ts'
 import type { Session } from './fleet.ts'
 
 export type Urls = Record<DatabaseName, string>
@@ -53,13 +52,14 @@ export function openSessions(urls: Urls, accounts: Readonly<Record<Role, number>
   return withConnection(urls.customer, async (connection) => {
     const sessions: Record<Role, Session[]> = { seller: [], buyer: [] }
     for (const role of ROLES) {
+      const toName = role === 'seller' ? sellerName : (id: number) => `Buyer ${id}`
       const opened = Array.from({ length: accounts[role] }, (_, index) => ({
         accountId: index + 1,
         session: randomBytes(32).toString('base64url'),
       }))
       await connection.batch(
         `INSERT INTO ${role} (id, username, name, password) VALUES (?, ?, ?, '')`,
-        opened.map(({ accountId }) => [accountId, `${role}.${accountId}`, `${role} ${accountId}`]),
+        opened.map(({ accountId }) => [accountId, `${role}.${accountId}`, toName(accountId)]),
       )
       await connection.batch(
         INSERT_SESSION,
@@ -85,7 +85,7 @@ export async function fillCatalogue(urls: Urls, onFilled?: (items: number) => vo
   await withConnection(urls.customer, (connection) =>
     connection.batch(
       'INSERT IGNORE INTO seller (id, username, name, password) VALUES (?, ?, ?, ?)',
-      SELLER_IDS.map((id) => [id, `seller.of.study.${id}`, `Seller ${id}`, '']),
+      SELLER_IDS.map((id) => [id, `seller.of.study.${id}`, sellerName(id), '']),
     ),
   )
   await withConnection(urls.product, async (connection) => {
@@ -130,11 +130,13 @@ async function fillTables(
   )
   for (const chunk of inChunks(items, CHUNK_ITEMS)) {
     await connection.batch(
-      `INSERT INTO ${prefix}item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ` +
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      `INSERT INTO ${prefix}item ` +
+        '(id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
       chunk.map((item) => [
         item.id,
         item.sellerId,
+        sellerName(item.sellerId),
         item.name,
         item.category,
         item.keywords.join('\n'),
@@ -170,9 +172,9 @@ async function restore(connection: Connection, stock?: number): Promise<void> {
   }
   for (const table of FILLED) {
     await connection.query(`TRUNCATE TABLE ${table}`)
-    const columns = table === 'item' && stock !== undefined ? ITEM_COLUMNS.replace('quantity', String(stock)) : '*'
-    await connection.query(`INSERT INTO ${table} SELECT ${columns} FROM template_${table}`)
+    await connection.query(`INSERT INTO ${table} SELECT * FROM template_${table}`)
   }
+  if (stock !== undefined) await connection.query('UPDATE item SET quantity = ?', [stock])
   await connection.query(`ANALYZE TABLE ${FILLED.join(', ')}`)
   await settle(connection)
 }

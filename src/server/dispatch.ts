@@ -62,7 +62,7 @@ interface Route {
 /** The most that one request counts against its connection's limit on requests in flight. */
 const HEAVIEST = 64
 const NOTHING = z.strictObject({})
-const NOBODY: Account = { id: 0, sessionHash: '', endsMs: 0 }
+const NOBODY: Account = { id: 0, name: '', sessionHash: '', endsMs: 0 }
 
 export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Dispatched {
   const { role, sessions, requestMs, log } = options

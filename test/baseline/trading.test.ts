@@ -14,7 +14,7 @@ import { seeded } from '../../src/loadgen/random.ts'
 import { type System, startSystem } from '../../src/loadgen/systems.ts'
 import { Caller, openAccount, type Reply, Wire } from '../support/clients.ts'
 import { startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
-import { openSessions } from '../support/sessions.ts'
+import { createAccounts, openSessions } from '../support/sessions.ts'
 
 const TABLES = [
   'item',
@@ -81,8 +81,8 @@ describe('threads.py', () => {
     await withConnection(marketplace.urls.product, async (connection) => {
       for (const table of TABLES) await connection.query(`DELETE FROM ${table}`)
       await connection.batch(
-        'INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ' +
-          "VALUES (?, ?, ?, 7, 'lamp', 'new', ?, ?)",
+        'INSERT INTO item (id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity) ' +
+          "VALUES (?, ?, 'Ann', ?, 7, 'lamp', 'new', ?, ?)",
         items.map(({ id, quantity }) => [id, ids.ann, `Lamp ${id}`, 100 * id, quantity]),
       )
       for (const keyword of onSale.length === 0 ? [] : ['', 'lamp']) {
@@ -460,9 +460,8 @@ describe('threads.py', () => {
     const units = [300, 300, 300, 300]
     await restock(units)
     const pairs = await Promise.all(Array.from({ length: 10 }, () => twoConnections('buyer')))
-    const buyerIds = pairs.map((_, index) => 1_000 + index)
-    const shoppers = await withConnection(marketplace.urls.customer, (customer) =>
-      openSessions(customer, 'buyer', buyerIds, { idleS: 3_600 }),
+    const shoppers = await withConnection(marketplace.urls.customer, async (customer) =>
+      openSessions(customer, 'buyer', await createAccounts(customer, 'buyer', pairs.length), { idleS: 3_600 }),
     )
     const sellers = await twoConnections('seller')
     const purchases: Purchase[] = []

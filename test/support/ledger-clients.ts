@@ -6,14 +6,13 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Connection } from 'mariadb'
 import { type Arguments, CallRefused, ConnectionLost } from '../../src/client/connection.ts'
 import { type Name, operationsByName, type Result, type Role } from '../../src/contract/operations.ts'
 import type { ErrorCode } from '../../src/contract/refusals.ts'
 import { withConnection } from '../../src/db/connect.ts'
 import { findViolations, isWrite, readSnapshot, type Snapshot, type Write } from '../../src/loadgen/audit.ts'
 import type { TestMarketplace } from './marketplace.ts'
-import { type AccountSession, openSessions } from './sessions.ts'
+import { type AccountSession, createAccounts, openSessions } from './sessions.ts'
 
 /** What a client calls operations through: a connection, or a client that retries. */
 export interface OperationCaller<R extends Role> {
@@ -38,16 +37,6 @@ export async function openLedgerClients<R extends Role>(
     async (session, number) => new LedgerClient(role, session, await connect(number), ledger),
   )
   return (await Promise.all(clients)) as [LedgerClient<R>, ...LedgerClient<R>[]]
-}
-
-/** Accounts that no password opens; resolves to their ids. */
-async function createAccounts(customer: Connection, role: Role, count: number): Promise<number[]> {
-  const values = Array(count).fill("(?, 'Bob', '')").join(', ')
-  const accounts = await customer.query<{ id: number }[]>(
-    `INSERT INTO ${role} (username, name, password) VALUES ${values} RETURNING id`,
-    Array.from({ length: count }, () => randomBytes(12).toString('hex')),
-  )
-  return accounts.map(({ id }) => id)
 }
 
 /** The rows from before the first call, and every call since that wrote or may have written. */

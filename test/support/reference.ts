@@ -171,13 +171,13 @@ export class Reference {
       return 'ok' in answer ? { ok: { seller_id: answer.ok } } : answer
     },
 
-    get_seller_rating: (_, { account }) => ({ ok: this.rateSeller(account.id) }),
+    get_seller_rating: (_, { account }) => ({ ok: { seller_name: account.name, ...this.rateSeller(account.id) } }),
 
     register_item_for_sale: (item, { account }, seen) => {
       const { name, category, keywords, condition, price_cents, quantity } = item
       const item_id = newId(seen.item_id, this.items.keys())
-      const seller_id = account.id
-      this.items.set(item_id, { item_id, seller_id, name, category, keywords, condition, price_cents, quantity })
+      const seller = { seller_id: account.id, seller_name: account.name }
+      this.items.set(item_id, { item_id, ...seller, name, category, keywords, condition, price_cents, quantity })
       return { ok: { item_id } }
     },
 
@@ -324,13 +324,14 @@ export class Reference {
       return DONE
     },
 
-    get_seller_rating: ({ seller_id }) =>
-      this.accounts.seller.some(({ id }) => id === seller_id)
-        ? { ok: this.rateSeller(seller_id) }
-        : refused('not_found'),
+    get_seller_rating: ({ seller_id }) => {
+      const seller = this.accounts.seller.find(({ id }) => id === seller_id)
+      if (seller === undefined) return refused('not_found')
+      return { ok: { seller_name: seller.name, ...this.rateSeller(seller_id) } }
+    },
   }
 
-  rateSeller(sellerId: number): Result<'buyer', 'get_seller_rating'> {
+  rateSeller(sellerId: number): Omit<Result<'buyer', 'get_seller_rating'>, 'seller_name'> {
     const own = [...this.items.values()].filter(({ seller_id }) => seller_id === sellerId).map(({ item_id }) => item_id)
     const sold = this.purchases.flatMap(({ lines }) => lines).filter(({ item_id }) => own.includes(item_id))
     return { ...this.countVotes(own), items_sold: sumUnits(sold) }

@@ -88,8 +88,7 @@ async function openAccounts(
   const accounts = users.map((user, index) => ({ ...user, id: (rows[index] as { id: number }).id, password: PASSWORD }))
   reference.accounts[role].push(...accounts)
   const owners: typeof accounts = Array(SESSIONS_A_USER).fill(accounts).flat()
-  const ids = owners.map(({ id }) => id)
-  const opened = await openSessions(customer, role, ids, { idleS: SESSION_IDLE_S })
+  const opened = await openSessions(customer, role, owners, { idleS: SESSION_IDLE_S })
   for (const [index, { session }] of opened.entries()) {
     reference.sessions.set(session, { role, account: owners[index] as (typeof owners)[number] })
     sessions[role].push(session)
@@ -160,12 +159,13 @@ const TABLES: Readonly<Record<string, Table>> = {
   },
   item: {
     database: 'product',
-    sql: `SELECT id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down
-          FROM item WHERE seller_id IN (:sellers)`,
+    sql: `SELECT id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity,
+            thumbs_up, thumbs_down FROM item WHERE seller_id IN (:sellers)`,
     rows: (reference) =>
       [...reference.items.values()].map((item) => [
         item.item_id,
         item.seller_id,
+        item.seller_name,
         item.name,
         item.category,
         item.keywords.join('\n'),

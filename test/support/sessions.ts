@@ -1,7 +1,7 @@
 /**
- * Sessions that tests write straight into the customer database. Operations on
- * items and carts ask for a session and not for an account, and a login costs a
- * password hash, which is slow on purpose.
+ * Accounts and sessions that tests write straight into the customer database:
+ * opening an account and logging in cost a password hash each, which is slow on
+ * purpose.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -15,18 +15,36 @@ export interface AccountSession {
   session: string
 }
 
+interface TestAccount {
+  id: number
+  name: string
+}
+
+/** An account that was created here, and one of its sessions. */
+export type NamedSession = AccountSession & TestAccount
+
 /** As a login sets them: a session ends after its whole life, or sooner when it is idle. */
 const LIFE_S = 12 * 3_600
 const IDLE_S = 315
 
-/** Opens a session for each account id, in this order. An id that is given twice gets two sessions. */
-export async function openSessions(
+/** Creates accounts that no password opens. Each has a name of its own. */
+export async function createAccounts(customer: Connection, role: Role, count: number): Promise<TestAccount[]> {
+  const names = Array.from({ length: count }, () => randomBytes(12).toString('hex'))
+  const values = Array(count).fill("(?, ?, '')").join(', ')
+  return customer.query<TestAccount[]>(
+    `INSERT INTO ${role} (username, name, password) VALUES ${values} RETURNING id, name`,
+    names.flatMap((name) => [name, name]),
+  )
+}
+
+/** Opens a session for each account, in this order. An account that is given twice gets two sessions. */
+export async function openSessions<A extends { id: number }>(
   customer: Connection,
   role: Role,
-  accountIds: readonly number[],
+  accounts: readonly A[],
   { idleS = IDLE_S } = {},
-): Promise<AccountSession[]> {
-  const sessions = accountIds.map((id) => ({ id, session: randomBytes(32).toString('base64url') }))
+): Promise<(A & AccountSession)[]> {
+  const sessions = accounts.map((account) => ({ ...account, session: randomBytes(32).toString('base64url') }))
   await customer.batch(
     INSERT_SESSION,
     sessions.map(({ id, session }) => [hashToken(session), role, id, LIFE_S, idleS]),

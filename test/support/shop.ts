@@ -1,7 +1,6 @@
 /**
  * A shop for the tests of selling and buying: a marketplace with one server of
- * each role, and any number of sellers and buyers, who have sessions but no
- * accounts (see sessions.ts).
+ * each role, and any number of sellers and buyers (see sessions.ts).
  */
 
 import assert from 'node:assert/strict'
@@ -10,7 +9,7 @@ import { withConnection } from '../../src/db/connect.ts'
 import type { RowId } from '../../src/db/plan.ts'
 import { anItem, Caller, encodeRequest, type ItemFields, type Reply, Wire } from './clients.ts'
 import { type RunningServer, type SomeSettings, startTestMarketplace, type TestMarketplace } from './marketplace.ts'
-import { type AccountSession, openSessions } from './sessions.ts'
+import { type AccountSession, createAccounts, type NamedSession, openSessions } from './sessions.ts'
 
 /** The cart lines of one cart, in its order. */
 export type CartLines = readonly (readonly [itemId: number, quantity: number])[]
@@ -22,10 +21,10 @@ export interface Shop {
   /** One connection to each of the two servers, shared by all sessions. */
   seller: Caller<'seller'>
   buyer: Caller<'buyer'>
-  newSeller(): Promise<AccountSession>
-  newSellers(count: number): Promise<AccountSession[]>
-  newBuyer(): Promise<AccountSession>
-  newBuyers(count: number): Promise<AccountSession[]>
+  newSeller(): Promise<NamedSession>
+  newSellers(count: number): Promise<NamedSession[]>
+  newBuyer(): Promise<NamedSession>
+  newBuyers(count: number): Promise<NamedSession[]>
   /** Opens another session of the same buyer, or one of each buyer. */
   newSession(buyer: AccountSession): Promise<AccountSession>
   newSessions(buyers: readonly AccountSession[]): Promise<AccountSession[]>
@@ -54,9 +53,6 @@ export interface Shop {
  */
 export const SHOP_SETTINGS: SomeSettings = { limitRequestMs: 20_000, sessionMemoryMs: 0 }
 
-/** The last account id given out. It starts above the ids of accounts that tests create. */
-let lastAccountId = 1_000
-
 export async function openShop(): Promise<Shop> {
   const marketplace = await startTestMarketplace()
   try {
@@ -77,28 +73,18 @@ async function openShopIn(
   const buyer = await Caller.connect(buyers)
   const visitor = await newAccount('buyer')
 
-  async function newAccount(role: Role): Promise<AccountSession> {
-    return (await newAccounts(role, 1))[0] as AccountSession
+  async function newAccount(role: Role): Promise<NamedSession> {
+    return (await newAccounts(role, 1))[0] as NamedSession
   }
 
-  function newAccounts(role: Role, count: number): Promise<AccountSession[]> {
-    const first = lastAccountId + 1
-    lastAccountId += count
-    return open(
-      role,
-      Array.from({ length: count }, (_, index) => first + index),
+  function newAccounts(role: Role, count: number): Promise<NamedSession[]> {
+    return withConnection(marketplace.urls.customer, async (customer) =>
+      openSessions(customer, role, await createAccounts(customer, role, count)),
     )
-  }
-
-  function open(role: Role, ids: readonly number[]): Promise<AccountSession[]> {
-    return withConnection(marketplace.urls.customer, (customer) => openSessions(customer, role, ids))
   }
 
   const newSessions = (buyers: readonly AccountSession[]) =>
-    open(
-      'buyer',
-      buyers.map(({ id }) => id),
-    )
+    withConnection(marketplace.urls.customer, (customer) => openSessions(customer, 'buyer', buyers))
 
   async function rows(statement: string, values: unknown[] = []): Promise<unknown[][]> {
     return (await marketplace.sql('product', statement, values)).map((row) => Object.values(row))

@@ -15,7 +15,7 @@ import { withConnection } from '../../src/db/connect.ts'
 import { hashToken } from '../../src/server/market/sessions.ts'
 import type { Reply } from '../support/clients.ts'
 import type { RunningServer } from '../support/marketplace.ts'
-import type { AccountSession } from '../support/sessions.ts'
+import type { AccountSession, NamedSession } from '../support/sessions.ts'
 import { callTogether, openShop, SHOP_SETTINGS, type Shop } from '../support/shop.ts'
 
 const CASES = 160
@@ -237,7 +237,7 @@ function toFinalRows(model: Model) {
 interface RunningCase {
   given: Case
   calls: Call[]
-  seller: AccountSession
+  seller: NamedSession
   sessions: AccountSession[]
   itemIds: number[]
   answers: ModelAnswer[]
@@ -295,10 +295,8 @@ async function prepare(connection: Connection, cases: readonly Case[]): Promise<
   const bobsAgain = await shop.newSessions(bobs)
   return Promise.all(
     cases.map(async (given, index): Promise<RunningCase> => {
-      const [seller, ...sessions] = [sellers, bobs, bobsAgain, carls].map((accounts) => accounts[index]) as [
-        AccountSession,
-        ...AccountSession[],
-      ]
+      const seller = sellers[index] as NamedSession
+      const sessions = [bobs, bobsAgain, carls].map((accounts) => accounts[index] as AccountSession)
       const calls = given.repeated ? [...given.calls, given.calls[0] as Call] : given.calls
       const itemIds = given.start.items.map((_, item) => FIRST_ID + seller.id * ITEMS + item)
       const running = { given, calls, seller, sessions, itemIds, answers: [] }
@@ -322,11 +320,11 @@ function toStartRows({ given: { start }, seller, sessions, itemIds }: RunningCas
   const bought = [0, 0]
   for (const [item, { quantity, cents, ownedBy }] of start.items.entries()) {
     const id = itemIds[item] as number
-    rows.push(['item', [id, seller.id, 'Lamp', 1, 'lamp', 'new', cents, quantity, 0, 0]])
+    rows.push(['item', [id, seller.id, seller.name, 'Lamp', 1, 'lamp', 'new', cents, quantity, 0, 0]])
     if (quantity > 0) for (const keyword of ['', 'lamp']) rows.push(['item_keyword', [1, keyword, id]])
     for (const buyer of ownedBy) {
       const buyerId = buyerIds[buyer] as number
-      rows.push(['purchase_line', [FIRST_ID + buyerId, id, buyerId, 1, 1]])
+      rows.push(['purchase_line', [FIRST_ID + buyerId, id, buyerId, seller.id, 'Lamp', 1, 1]])
       bought[buyer] = (bought[buyer] ?? 0) + 1
     }
   }
@@ -340,7 +338,7 @@ function toStartRows({ given: { start }, seller, sessions, itemIds }: RunningCas
     if (bought[buyer]) rows.push(['buyer_score', [buyerId, bought[buyer]]])
   }
   const sold = bought.reduce((sum, units) => sum + units)
-  if (sold > 0) rows.push(['seller_score', [seller.id, 0, 0, sold]])
+  if (sold > 0) rows.push(['seller_score', [seller.id, 0, 0, sold, sold]])
   return rows
 }
 

@@ -26,6 +26,7 @@ export function sellerCatalogue(
           ...params,
           item_id: ids[index] as number,
           seller_id: account.id,
+          seller_name: account.name,
         }))
         return { decisions: items.map(({ item_id }) => ({ ok: { item_id } })), writes: insertItems(items) }
       },
@@ -81,7 +82,7 @@ async function fetchMore(lane: Lane, listings: readonly Listing[]): Promise<List
     (lengths[number] as number) - items.length,
   ])
   for (const row of await lane.rows<[...ItemRow, number]>(selects.join(' UNION ALL '), values)) {
-    const listing = listings[row[10]] as Listing
+    const listing = listings[row[11]] as Listing
     listing.items.push(toItem(row))
     listing.belowId = Math.min(listing.belowId, row[0])
   }

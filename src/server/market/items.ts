@@ -6,9 +6,21 @@
 import type { Item } from '../../contract/operations.ts'
 import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
 
-export type ItemRow = [number, number, string, number, string, Item['condition'], number, number, number, number]
+export type ItemRow = [
+  number,
+  number,
+  string,
+  string,
+  number,
+  string,
+  Item['condition'],
+  number,
+  number,
+  number,
+  number,
+]
 export const ITEM_COLUMNS =
-  'id, seller_id, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
+  'id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity, thumbs_up, thumbs_down'
 
 /**
  * Every item on sale stands under this keyword too, so that a search without
@@ -33,18 +45,19 @@ export async function readItems(lane: Lane, ids: readonly number[], which: 'any'
 }
 
 export function toItem(row: readonly [...ItemRow, ...unknown[]]): Item {
-  const keywords = row[4]
+  const keywords = row[5]
   return {
     item_id: row[0],
     seller_id: row[1],
-    name: row[2],
-    category: row[3],
+    seller_name: row[2],
+    name: row[3],
+    category: row[4],
     keywords: keywords === '' ? [] : keywords.split('\n'),
-    condition: row[5],
-    price_cents: row[6],
-    quantity: row[7],
-    thumbs_up: row[8],
-    thumbs_down: row[9],
+    condition: row[6],
+    price_cents: row[7],
+    quantity: row[8],
+    thumbs_up: row[9],
+    thumbs_down: row[10],
   }
 }
 
@@ -53,11 +66,12 @@ export function insertItems(items: readonly NewItem[]): Statement[] {
   return [
     {
       sql:
-        'INSERT INTO item (id, seller_id, name, category, keywords, item_condition, price_cents, quantity) ' +
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO item (id, seller_id, seller_name, name, category, keywords, item_condition, price_cents, quantity) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
       rows: items.map((item) => [
         item.item_id,
         item.seller_id,
+        item.seller_name,
         item.name,
         item.category,
         item.keywords.join('\n'),

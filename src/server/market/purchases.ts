@@ -60,7 +60,12 @@ export function buyerPurchases(purchaseIds: IdBlocks): Handlers<'buyer', 'make_p
         purchaseIds.giveBack(ids.slice(made.length))
         return {
           decisions,
-          writes: [...stock.writes(), ...carts.writes(), ...insertPurchases(made), ...countSold(toSales(made, stock))],
+          writes: [
+            ...stock.writes(),
+            ...carts.writes(),
+            ...insertPurchases(made, stock),
+            ...countSold(toSales(made, stock)),
+          ],
         }
       },
     },
@@ -90,10 +95,9 @@ async function lockScores(lane: Lane, stock: Stock, calls: readonly Call<unknown
   const sellerIds = [...stock.values()].map((item) => item.seller_id)
   const buyerIds = calls.map((call) => call.account.id)
   const [sellers, buyers] = await Promise.all([lockSellerScores(lane, sellerIds), lockBuyerScores(lane, buyerIds)])
-  const findSeller = (itemId: number) => stock.get(itemId)?.seller_id ?? 0
   return {
     firstHeld: (itemIds: Iterable<number>, buyerId: number): RowId | undefined =>
-      sellers.firstHeld([...itemIds].map(findSeller)) ?? buyers.firstHeld([buyerId]),
+      sellers.firstHeld([...itemIds].map((itemId) => findSeller(stock, itemId))) ?? buyers.firstHeld([buyerId]),
   }
 }
 
@@ -122,16 +126,26 @@ function priceChanged(expectedCents: number, now: Priced): Refusal {
   }
 }
 
-function insertPurchases(made: readonly NewPurchase[]): Statement[] {
+function insertPurchases(made: readonly NewPurchase[], stock: Stock): Statement[] {
   return [
     {
       sql: 'INSERT INTO purchase (id, buyer_id, total_cents, purchased_at) VALUES (?, ?, ?, UNIX_TIMESTAMP())',
       rows: made.map(({ purchase_id, buyerId, total_cents }) => [purchase_id, buyerId, total_cents]),
     },
     {
-      sql: 'INSERT INTO purchase_line (purchase_id, item_id, buyer_id, quantity, price_cents) VALUES (?, ?, ?, ?, ?)',
+      sql:
+        'INSERT INTO purchase_line (purchase_id, item_id, buyer_id, seller_id, name, quantity, price_cents) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?)',
       rows: made.flatMap(({ purchase_id, buyerId, lines }) =>
-        lines.map(({ item_id, quantity, price_cents }) => [purchase_id, item_id, buyerId, quantity, price_cents]),
+        lines.map(({ item_id, name, quantity, price_cents }) => [
+          purchase_id,
+          item_id,
+          buyerId,
+          findSeller(stock, item_id),
+          name,
+          quantity,
+          price_cents,
+        ]),
       ),
     },
   ]
@@ -139,8 +153,17 @@ function insertPurchases(made: readonly NewPurchase[]): Statement[] {
 
 function toSales(made: readonly NewPurchase[], stock: Stock) {
   return made.flatMap(({ buyerId, lines }) =>
-    lines.map(({ item_id, quantity }) => ({ sellerId: stock.get(item_id)?.seller_id ?? 0, buyerId, units: quantity })),
+    lines.map(({ item_id, quantity, price_cents }) => ({
+      sellerId: findSeller(stock, item_id),
+      buyerId,
+      units: quantity,
+      cents: quantity * price_cents,
+    })),
   )
+}
+
+function findSeller(stock: Stock, itemId: number): number {
+  return stock.get(itemId)?.seller_id ?? 0
 }
 
 /** Newest first. One statement: a SELECT for each call, whose first column is the call's number. */
@@ -174,8 +197,8 @@ async function readPurchaseLines(lane: Lane, purchaseIds: readonly number[]): Pr
   const byPurchase = new Map(purchaseIds.map((id): [number, CartLine[]] => [id, []]))
   if (purchaseIds.length === 0) return byPurchase
   const rows = await lane.rows<[number, number, string, number, number]>(
-    'SELECT purchase_id, item_id, name, purchase_line.quantity, purchase_line.price_cents ' +
-      `FROM purchase_line JOIN item ON item.id = item_id WHERE purchase_id IN (${placeholders(purchaseIds)})`,
+    'SELECT purchase_id, item_id, name, quantity, price_cents ' +
+      `FROM purchase_line WHERE purchase_id IN (${placeholders(purchaseIds)})`,
     purchaseIds,
   )
   for (const [id, item_id, name, quantity, price_cents] of rows) {

@@ -12,43 +12,49 @@ import { lockRows } from '../../db/locks.ts'
 import type { Decision } from '../../db/plan.ts'
 import type { Database } from '../../db.ts'
 import type { Call, Handlers } from './handler.ts'
+import { SellerNames } from './seller-names.ts'
 import { lockStock } from './stock.ts'
 
 type Rating = Result<'buyer', 'get_seller_rating'>
+type Score = Omit<Rating, 'seller_name'>
 
 const GATHERED = { reads: 'product', cap: 500, inFlight: 2 } as const
 const SELLER_SCORE = { name: 'seller_score', key: 'seller_id', columns: 'seller_id' }
 const BUYER_SCORE = { name: 'buyer_score', key: 'buyer_id', columns: 'buyer_id' }
-const NO_SCORE: Rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+/** Sales beyond it are counted as this: a larger number would not arrive as it is. */
+const MOST_CENTS = Number.MAX_SAFE_INTEGER
+const NO_SCORE: Score = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
 
 export const sellerRatings: Handlers<'seller', 'get_seller_rating'> = {
   get_seller_rating: {
     ...GATHERED,
     async ask(lane, calls) {
-      const scores = await readScores(lane, calls, (call) => call.account.id)
-      return calls.map((call) => ({ ok: scores.get(call.account.id) ?? NO_SCORE }))
+      const scores = await readScores(lane, new Set(calls.map((call) => call.account.id)))
+      return calls.map(({ account }) => ({ ok: toRating(account.name, scores.get(account.id)) }))
     },
   },
 }
 
-/** A seller without a score is looked up among the accounts, in the other database. */
 export function buyerRatings(customer: Database): Handlers<'buyer', 'get_seller_rating'> {
+  const sellerNames = new SellerNames(customer)
   return {
     get_seller_rating: {
       ...GATHERED,
       async ask(lane, calls, deadlineMs) {
-        const scores = await readScores(lane, calls, (call) => call.params.seller_id)
-        const unscored = calls.map((call) => call.params.seller_id).filter((id) => !scores.has(id))
-        const sellers =
-          unscored.length === 0 ? [] : await customer.read((lane) => findSellers(lane, unscored), deadlineMs)
-        for (const id of sellers) scores.set(id, NO_SCORE)
-        return calls.map((call): Answer<Rating> => {
-          const rating = scores.get(call.params.seller_id)
-          return rating === undefined ? { refused: { code: 'not_found', message: 'no such seller' } } : { ok: rating }
+        const ids = new Set(calls.map((call) => call.params.seller_id))
+        const [scores, names] = await Promise.all([readScores(lane, ids), sellerNames.find(ids, deadlineMs)])
+        return calls.map(({ params: { seller_id } }): Answer<Rating> => {
+          const name = names.get(seller_id)
+          if (name === undefined) return { refused: { code: 'not_found', message: 'no such seller' } }
+          return { ok: toRating(name, scores.get(seller_id)) }
         })
       },
     },
   }
+}
+
+function toRating(seller_name: string, score = NO_SCORE): Rating {
+  return { seller_name, ...score }
 }
 
 type Vote = Params<'buyer', 'provide_feedback'>['vote']
@@ -165,6 +171,7 @@ interface Sale {
   sellerId: number
   buyerId: number
   units: number
+  cents: number
 }
 
 /** Adds the sold units to the scores of sellers and buyers. Missing scores are made, in the order of their ids. */
@@ -172,38 +179,39 @@ export function countSold(sales: readonly Sale[]): Statement[] {
   return [
     {
       sql:
-        'INSERT INTO seller_score (seller_id, items_sold) VALUES (?, ?) ' +
-        'ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold)',
-      rows: sumUnits(sales, ({ sellerId }) => sellerId),
+        'INSERT INTO seller_score (seller_id, items_sold, sales_cents) VALUES (?, ?, ?) ' +
+        'ON DUPLICATE KEY UPDATE items_sold = items_sold + VALUES(items_sold), ' +
+        `sales_cents = LEAST(sales_cents + VALUES(sales_cents), ${MOST_CENTS})`,
+      rows: sumSales(sales, ({ sellerId }) => sellerId).map(([id, units, cents]) => [
+        id,
+        units,
+        Math.min(cents, MOST_CENTS),
+      ]),
     },
     {
       sql:
         'INSERT INTO buyer_score (buyer_id, items_purchased) VALUES (?, ?) ' +
         'ON DUPLICATE KEY UPDATE items_purchased = items_purchased + VALUES(items_purchased)',
-      rows: sumUnits(sales, ({ buyerId }) => buyerId),
+      rows: sumSales(sales, ({ buyerId }) => buyerId).map(([id, units]) => [id, units]),
     },
   ]
 }
 
-function sumUnits(sales: readonly Sale[], pickId: (sale: Sale) => number): [number, number][] {
-  const units = new Map<number, number>()
-  for (const sale of sales) units.set(pickId(sale), (units.get(pickId(sale)) ?? 0) + sale.units)
-  return [...units].sort(([a], [b]) => a - b)
+/** Id, units, cents. */
+function sumSales(sales: readonly Sale[], pickId: (sale: Sale) => number): [number, number, number][] {
+  const sums = new Map<number, [number, number, number]>()
+  for (const sale of sales) {
+    const [id, units, cents] = sums.get(pickId(sale)) ?? [pickId(sale), 0, 0]
+    sums.set(id, [id, units + sale.units, cents + sale.cents])
+  }
+  return [...sums.values()].sort(([a], [b]) => a - b)
 }
 
-async function readScores<P>(lane: Lane, calls: readonly Call<P>[], pickSeller: (call: Call<P>) => number) {
-  const ids = [...new Set(calls.map(pickSeller))]
+async function readScores(lane: Lane, sellerIds: ReadonlySet<number>): Promise<ReadonlyMap<number, Score>> {
+  const ids = [...sellerIds]
   const rows = await lane.rows<[number, number, number, number]>(
     `SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score WHERE seller_id IN (${placeholders(ids)})`,
     ids,
   )
-  return new Map<number, Rating>(
-    rows.map(([id, thumbs_up, thumbs_down, items_sold]) => [id, { thumbs_up, thumbs_down, items_sold }]),
-  )
-}
-
-async function findSellers(lane: Lane, ids: readonly number[]): Promise<readonly number[]> {
-  const distinct = [...new Set(ids)]
-  const rows = await lane.rows<[number]>(`SELECT id FROM seller WHERE id IN (${placeholders(distinct)})`, distinct)
-  return rows.map(([id]) => id)
+  return new Map(rows.map(([id, thumbs_up, thumbs_down, items_sold]) => [id, { thumbs_up, thumbs_down, items_sold }]))
 }

@@ -20,6 +20,8 @@ import { createQueue, type Queue } from '../batch-queue.ts'
 /** The calling account, of the server's role, and its session. */
 export interface Account {
   id: number
+  /** The name that others see. It never changes. */
+  name: string
   /** Hash of the session's token: the session's name in tables. */
   sessionHash: string
   /** When the session ends, however much it is used; on this process's clock. */
@@ -55,8 +57,8 @@ interface Checked {
   askedMs: number
 }
 
-/** Token hash, account, seconds until the absolute end, seconds until the expiry. */
-type SessionRow = [string, number, number, number]
+/** Token hash, account, its name, seconds until the absolute end, seconds until the expiry. */
+type SessionRow = [string, number, string, number, number]
 
 export class Sessions {
   readonly #database: Database
@@ -131,7 +133,8 @@ export class Sessions {
     const rows = await this.#database.read(
       (lane) =>
         lane.rows<SessionRow>(
-          'SELECT token_hash, account_id, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() FROM session ' +
+          'SELECT token_hash, account_id, name, ends_at - UNIX_TIMESTAMP(), expires_at - UNIX_TIMESTAMP() ' +
+            `FROM session JOIN ${this.#role} AS account ON account.id = account_id ` +
             `WHERE role = ? AND expires_at > UNIX_TIMESTAMP() AND token_hash IN (${placeholders(hashes)})`,
           [this.#role, ...hashes],
         ),
@@ -141,9 +144,9 @@ export class Sessions {
     return tokens.map((token, index) => {
       const row = byHash.get(hashes[index] as string)
       if (row === undefined) return undefined
-      const [hash, accountId, endsInS, expiresInS] = row
+      const [hash, id, name, endsInS, expiresInS] = row
       if (expiresInS <= Math.min(this.#life.idleS, endsInS - 1)) this.#prolong(hash)
-      const found = { account: { id: accountId, sessionHash: hash, endsMs: askedMs + endsInS * 1_000 }, askedMs }
+      const found = { account: { id, name, sessionHash: hash, endsMs: askedMs + endsInS * 1_000 }, askedMs }
       if (!this.#endedMs.has(token)) this.#remembered.set(token, found)
       return found
     })

@@ -9,13 +9,13 @@ import { Database } from '../../../src/db.ts'
 import { forgetOldCarts } from '../../../src/server/market/carts.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
 import { type RunningServer, until } from '../../support/marketplace.ts'
-import type { AccountSession } from '../../support/sessions.ts'
+import type { AccountSession, NamedSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
 /** Another server. Its sessions last ten minutes at most, and ten seconds after its start it sweeps older carts. */
 let elsewhere: RunningServer<'buyer'>
-let ann: AccountSession
+let ann: NamedSession
 /** Items with 100, 20 and 1,000,000 units. */
 let lamp: number
 let chair: number
@@ -155,7 +155,7 @@ describe('remove_item_from_cart', () => {
   })
 
   it('refuses to remove more units than the cart has, and says how many it has', async () => {
-    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
+    const [bob, carl] = (await shop.newBuyers(2)) as [NamedSession, NamedSession]
     await shop.add(bob, [lamp, 2])
     await shop.add(carl, [chair, 2])
     for (const [item_id, quantity, units] of [
@@ -372,7 +372,7 @@ describe('a saved cart', () => {
   })
 
   it('is not copied into the sessions of other buyers', async () => {
-    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
+    const [bob, carl] = (await shop.newBuyers(2)) as [NamedSession, NamedSession]
     await shop.add(bob, [lamp, 1])
     await save(bob)
     assert.deepEqual(await shop.cartLines(carl), [])

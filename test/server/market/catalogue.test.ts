@@ -317,7 +317,7 @@ describe('get_item', () => {
       quantity: 1_000_000,
     })
     const [item_id] = await register([fields])
-    const shown = { item_id, seller_id: ann.id, ...fields, thumbs_up: 0, thumbs_down: 0 }
+    const shown = { item_id, seller_id: ann.id, seller_name: 'Ann', ...fields, thumbs_up: 0, thumbs_down: 0 }
     assert.deepEqual(await getItem(item_id as number), shown)
     await sellOut(item_id as number)
     assert.deepEqual(await getItem(item_id as number), { ...shown, quantity: 0 })

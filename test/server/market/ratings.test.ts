@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../../../src/client/connection.ts'
 import { seeded } from '../../../src/loadgen/random.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
-import type { AccountSession } from '../../support/sessions.ts'
+import type { AccountSession, NamedSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
@@ -25,7 +25,7 @@ const vote = ({ session }: AccountSession, item_id: number, vote: Vote) =>
   shop.buyer.call('provide_feedback', { session, item_id, vote })
 
 /** Registers an item of a new seller, which each of `count` new buyers purchases. */
-async function sellTo(count: number): Promise<{ seller: AccountSession; item: number; buyers: AccountSession[] }> {
+async function sellTo(count: number): Promise<{ seller: NamedSession; item: number; buyers: AccountSession[] }> {
   const seller = await shop.newSeller()
   const [item] = (await shop.register(seller, { quantity: 100 })) as [number]
   const buyers = await shop.newBuyers(count)
@@ -165,14 +165,14 @@ describe('get_seller_rating', () => {
   it('counts the units sold', async () => {
     const { seller, item, buyers } = await sellTo(2)
     await shop.purchase(buyers[0] as AccountSession, [item, 40])
-    const rating = { thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
+    const rating = { seller_name: seller.name, thumbs_up: 0, thumbs_down: 0, items_sold: 42 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session: seller.session }), rating)
     assert.deepEqual(await getRating(seller.id), rating)
   })
 
   it('gives zeros for a seller who sold nothing, and refuses an unknown seller with not_found', async () => {
     const { id, session } = await openAccount(shop.seller)
-    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    const zeros = { seller_name: 'Ann', thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
     assert.deepEqual(await shop.seller.call('get_seller_rating', { session }), zeros)
     assert.deepEqual(await getRating(id), zeros)
     await assert.rejects(getRating(999_999_999), { code: 'not_found' })
@@ -185,8 +185,8 @@ describe('get_seller_rating', () => {
     const { session } = await shop.newBuyer()
     const asked = [seller.id, 999_999_999, id, seller.id]
     const calls = asked.map((seller_id): RawCall => ['get_seller_rating', { session, seller_id }])
-    const rated = { thumbs_up: 1, thumbs_down: 0, items_sold: 1 }
-    const zeros = { thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
+    const rated = { seller_name: seller.name, thumbs_up: 1, thumbs_down: 0, items_sold: 1 }
+    const zeros = { seller_name: 'Ann', thumbs_up: 0, thumbs_down: 0, items_sold: 0 }
     assert.deepEqual((await callTogether(shop.buyers, calls)).map(resultOrCode), [rated, 'not_found', zeros, rated])
   })
 })
@@ -240,10 +240,13 @@ describe('after many random concurrent calls,', () => {
     assert.ok(codes.filter((code) => code === 'ok').length > codes.length / 3, 'too few calls succeeded')
 
     const differences = {
-      'seller scores and purchase lines': `SELECT seller_score.seller_id, items_sold, sold FROM seller_score LEFT JOIN (
-        SELECT seller_id, SUM(purchase_line.quantity) AS sold FROM purchase_line JOIN item ON item.id = item_id
-        GROUP BY seller_id) AS sums USING (seller_id) WHERE items_sold <> COALESCE(sold, 0)`,
-      'purchase lines of sellers without a score': `SELECT item_id FROM purchase_line JOIN item ON item.id = item_id
+      'seller scores and purchase lines': `SELECT seller_id, items_sold, sales_cents, sold, cents FROM seller_score
+        LEFT JOIN (SELECT seller_id, SUM(quantity) AS sold, SUM(quantity * price_cents) AS cents FROM purchase_line
+        GROUP BY seller_id) AS sums USING (seller_id)
+        WHERE items_sold <> COALESCE(sold, 0) OR sales_cents <> COALESCE(cents, 0)`,
+      'purchase lines and their items': `SELECT item_id FROM purchase_line LEFT JOIN item ON item.id = item_id
+        WHERE NOT (purchase_line.seller_id <=> item.seller_id AND purchase_line.name <=> item.name)`,
+      'purchase lines of sellers without a score': `SELECT item_id FROM purchase_line
         LEFT JOIN seller_score USING (seller_id) WHERE seller_score.seller_id IS NULL`,
       'buyer scores and purchase lines': `SELECT buyer_id, items_purchased, purchased FROM (
         SELECT buyer_id, SUM(quantity) AS purchased FROM purchase_line GROUP BY buyer_id) AS sums

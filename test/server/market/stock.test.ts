@@ -7,13 +7,13 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { Caller } from '../../support/clients.ts'
 import type { RunningServer } from '../../support/marketplace.ts'
-import type { AccountSession } from '../../support/sessions.ts'
+import type { NamedSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
 let elsewhere: RunningServer<'seller'>
-let ann: AccountSession
-let dan: AccountSession
+let ann: NamedSession
+let dan: NamedSession
 
 before(async () => {
   shop = await openShop()
@@ -322,7 +322,7 @@ describe('a cursor', () => {
       const category = 70 + (keywords?.length ?? 3)
       const seller = await shop.newSeller()
       const { session } = seller
-      const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
+      const [bob, carl] = (await shop.newBuyers(2)) as [NamedSession, NamedSession]
       const fields = { category, keywords: ['red', 'blue'], quantity: 1 }
       const items = (await shop.register(seller, ...Array.from({ length: 12 }, () => fields))).toReversed()
       const sell = (item: number | undefined) => shop.purchase(carl, [item as number, 1])
