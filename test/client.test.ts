@@ -92,6 +92,7 @@ describe('a session', () => {
         ].join('\n'),
       ],
       ['get-seller-rating', 'Ann Lee: 0 up, 0 down, 0 items sold'],
+      ['get-seller-sales', '0 items sold in all, for 0.00\nno sales'],
       ['whoami', new RegExp(`^ann \\(Ann Lee\\), number 1; the session ends at ${TIME} unless it is used\n$`)],
       ['ping', /^souk \d+\.\d+\.\d+\n$/],
     ])
@@ -107,7 +108,7 @@ describe('a session', () => {
           '   1  Nikon F3  1 Ann Lee  249.90        2  used       +0 -0  camera 007',
       ],
       ['search-items 3 007', /^ +1 {2}Nikon F3 /m],
-      ['search-items 3 7', 'nothing found'],
+      ['list-categories', 'CATEGORY  ON SALE\n       3        2'],
       [
         'get-item 1',
         /^item {7}1\nname {7}Nikon F3\nprice {6}249\.90\n(.*\n){3}keywords {3}camera 007\nvotes {6}\+0 -0\n/,
@@ -146,6 +147,19 @@ describe('a session', () => {
     ])
   })
 
+  it('of the seller shows then what was sold', async () => {
+    await checkSession('seller', [
+      [
+        'get-seller-sales',
+        new RegExp(
+          '^3 items sold in all, for 509\\.30\nPURCHASE  TIME +ITEM  NAME +UNITS   PRICE   TOTAL\n' +
+            ` +\\d+  ${TIME}     2  カメラ        1    9\\.50    9\\.50\n` +
+            ` +\\d+  ${TIME}     1  Nikon F3      2  249\\.90  499\\.80\n$`,
+        ),
+      ],
+    ])
+  })
+
   it('works with short names, and prints as JSON what the contract says', async () => {
     const inputs = {
       seller: [
@@ -155,6 +169,8 @@ describe('a session', () => {
         'price 1 240',
         'units 1 5',
         'items',
+        'sales',
+        'categories',
         'rating',
         'whoami',
         'ping',
@@ -163,6 +179,7 @@ describe('a session', () => {
       buyer: [
         'signup bob Bob --password-file password',
         'login bob --password-file password',
+        'categories',
         'search 3',
         'item 1',
         'clear',

@@ -10,6 +10,7 @@ import type { Command } from './commands.ts'
 import type { Context } from './context.ts'
 import { type Failure, NotLoggedIn } from './failures.ts'
 import { ResultPrinter } from './output.ts'
+import { type AnyResult, findPhrase } from './phrases.ts'
 import { readPasswordFile } from './prompt.ts'
 import { callAtAgreedTotal, noteTotal, withShownTotal } from './purchase.ts'
 
@@ -62,6 +63,7 @@ async function callOnce(
   if (operation === 'logout') context.saved.forgetSession((params as { session: string }).session)
   printer.print(result)
   noteTotal(context, command, result)
+  advise(context, command, result)
   const endsList = ['login', 'logout'].includes(operation) // the cursor may belong to the session
   if (!endsList && !('cursor' in shapeOf(context, operation))) return
   context.nextPage = toNextPage(command, result)
@@ -77,15 +79,17 @@ function toNextPage(command: Command<Role>, { next_cursor }: { next_cursor?: unk
 /** Prints every page as it comes. */
 async function callForAllPages(
   context: Context,
-  { operation }: Command<Role>,
+  command: Command<Role>,
   params: object,
   printer: ResultPrinter,
 ): Promise<void> {
+  const { operation } = command
   if (!process.stdout.isTTY) progress.begin(operation.replaceAll('_', ' '), undefined, 'entries')
+  let page: AnyResult = {}
   try {
     let cursor: unknown
     do {
-      const page = await context.call(operation, cursor === undefined ? params : { ...params, cursor })
+      page = await context.call(operation, cursor === undefined ? params : { ...params, cursor })
       printer.addPage(page)
       progress.advance(printer.entries)
       await context.waitFor(context.screen.drained())
@@ -95,6 +99,13 @@ async function callForAllPages(
     progress.end()
   }
   printer.end()
+  if (printer.entries === 0) advise(context, command, page)
+}
+
+/** A hint after a result, for a person. */
+function advise({ commands, screen }: Context, { operation, options }: Command<Role>, result: AnyResult): void {
+  const advice = options.json ? undefined : findPhrase(commands.role, operation).advise?.(result)
+  if (advice !== undefined) screen.noteHint(advice.reason, commands.hint(advice.words))
 }
 
 function saveSession(context: Context, { session, username }: { session?: string; username?: string }): void {

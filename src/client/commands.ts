@@ -149,7 +149,7 @@ export class Commands<R extends Role> {
       const options = toOptions(given)
       this.#givenServer = formatServer(options)
       if (entry === undefined) return { kind: 'options', options }
-      const params = toParams(this.role, entry, args, given)
+      const params = toParams(this.role, entry, args, given, (words) => this.hint(words))
       return { kind: 'command', operation: entry.operation, params, options }
     })
   }
@@ -257,6 +257,7 @@ function toParams<R extends Role>(
   { operation, positional, named }: CommandEntry<R>,
   args: readonly string[],
   given: GivenOptions,
+  hint: (words: string) => string,
 ): Record<string, unknown> {
   const params: Record<string, unknown> = {}
   const add = (field: Field, words: readonly string[]) => {
@@ -271,21 +272,29 @@ function toParams<R extends Role>(
     if (field.kind !== 'flag') add(field, field.list ? given.words(field.label) : given.atMostOne(field.label))
     else if (given.flag(field.label)) params[field.name] = true
   }
-  return checkParams(role, operation, params, [...positional, ...named])
+  return checkParams(role, operation, params, [...positional, ...named], hint)
 }
 
 /** The parameters in normal form. Throws `UsageError` with everything that is wrong. */
-function checkParams(role: Role, operation: string, params: object, fields: readonly Field[]): Record<string, unknown> {
+function checkParams(
+  role: Role,
+  operation: string,
+  params: object,
+  fields: readonly Field[],
+  hint: (words: string) => string,
+): Record<string, unknown> {
   const schema = operationsByName(role).get(operation)?.params
   const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
   const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
   const checked = schema?.omit(omitted).safeParse(params)
   if (checked?.success) return checked.data as Record<string, unknown>
-  const problems = (checked?.error.issues ?? []).map(({ path, message }) => {
+  const issues = checked?.error.issues ?? []
+  const problems = issues.map(({ path, message }) => {
     const field = fields.find(({ name }) => name === path[0])
     if (field === undefined) return message
     const condition = field.expected === undefined ? message : `must be ${field.expected}`
     return field.name in params ? `${field.label}: ${condition}` : `${field.label} is missing`
   })
-  throw new UsageError(problems)
+  const isOnlyCategory = issues.every(({ path }) => path[0] === 'category')
+  throw new UsageError(problems, isOnlyCategory ? hint('list-categories') : undefined)
 }

@@ -48,6 +48,11 @@ export class Screen {
     process.stderr.write(`${text}\n`)
   }
 
+  /** Notes what to type next, and why. */
+  noteHint(reason: string, hint: string): void {
+    this.note(`${reason}: ${this.#styleNote('cyan', hint)}`)
+  }
+
   /** Notes what went wrong and what to type next; `place` says where it went wrong. */
   noteFailure({ message, hint }: Failure, place = ''): void {
     const problems = message.split('\n').map(printable)

@@ -16,6 +16,8 @@ export interface Phrase<P, R> {
   /** Commands for its help, as they are typed after the role. */
   examples: readonly [string, ...string[]]
   say(result: R, params: P): readonly Part[]
+  /** What to type after a result that helps nobody; a reason, and the command. */
+  advise?(result: R): { reason: string; words: string } | undefined
 }
 
 /** A line of text, or a table that may go on with the next page. */
@@ -29,10 +31,21 @@ type Phrases<R extends Role, N extends Name<R> = Name<R>> = { readonly [M in N]:
 const ITEM = { title: 'ITEM', right: true } as const
 const NAME = { title: 'NAME', shrinks: true } as const
 const SELLER = { title: 'SELLER', shrinks: true } as const
+const CATEGORY = { title: 'CATEGORY', right: true } as const
 const UNITS = { title: 'UNITS', right: true } as const
 const PRICE = { title: 'PRICE', right: true } as const
 const ON_SALE = { title: 'ON SALE', right: true } as const
 const TOTAL = { title: 'TOTAL', right: true } as const
+/** Lines of several purchases. */
+const SOLD_LINES: readonly Column[] = [
+  { title: 'PURCHASE', right: true },
+  { title: 'TIME' },
+  ITEM,
+  NAME,
+  UNITS,
+  PRICE,
+  TOTAL,
+]
 const ITEM_DETAILS: readonly Column[] = [
   PRICE,
   ON_SALE,
@@ -47,7 +60,7 @@ const CREATE_ACCOUNT = {
   examples: ['create-account ann "Ann Lee"'],
 } as const
 
-const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'ping'> = {
+const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'list_categories' | 'ping'> = {
   login: {
     positional: ['username'],
     examples: ['login ann', 'login ann --password-file ~/.souk-password'],
@@ -65,6 +78,16 @@ const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'ping'> = {
       const end = formatLocalTime(Date.now() / 1_000 + expires_in_s)
       return [`${username} (${name}), number ${id}; the session ends at ${end} unless it is used`]
     },
+  },
+  list_categories: {
+    alias: 'categories',
+    examples: ['list-categories', 'list-categories --all'],
+    say: ({ categories }) => [
+      tableOr('no items on sale', [CATEGORY, ON_SALE], categories, ({ category, items_on_sale, or_more }) => [
+        String(category),
+        or_more ? `${items_on_sale}+` : String(items_on_sale),
+      ]),
+    ],
   },
   ping: {
     examples: ['ping', 'ping --databases'],
@@ -111,11 +134,23 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       alias: 'items',
       examples: ['display-items-for-sale', 'display-items-for-sale --include-sold-out --all'],
       say: ({ items }) => [
-        tableOr('no items', [ITEM, NAME, { title: 'CATEGORY', right: true }, ...ITEM_DETAILS], items, (item) => [
+        tableOr('no items', [ITEM, NAME, CATEGORY, ...ITEM_DETAILS], items, (item) => [
           String(item.item_id),
           item.name,
           String(item.category),
           ...formatDetails(item),
+        ]),
+      ],
+    },
+    get_seller_sales: {
+      alias: 'sales',
+      examples: ['get-seller-sales', 'get-seller-sales --all'],
+      say: ({ items_sold, sales_cents, sales }) => [
+        `${items_sold} items sold in all, for ${formatAmount(sales_cents)}`,
+        tableOr('no sales', SOLD_LINES, sales, (line) => [
+          String(line.purchase_id),
+          formatLocalTime(line.purchased_at),
+          ...formatCartLine(line),
         ]),
       ],
     },
@@ -138,6 +173,8 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
           ...formatDetails(item),
         ]),
       ],
+      advise: ({ items }) =>
+        items.length === 0 ? { reason: 'see what is on sale', words: 'list-categories' } : undefined,
     },
     get_item: {
       alias: 'item',
@@ -200,19 +237,10 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       alias: 'purchases',
       examples: ['get-buyer-purchases', 'get-buyer-purchases --limit 5'],
       say: ({ items_purchased, purchases }) => {
-        const columns = [
-          { title: 'PURCHASE', right: true },
-          { title: 'TIME' },
-          ITEM,
-          NAME,
-          UNITS,
-          PRICE,
-          TOTAL,
-        ] as const
         const bought = purchases.flatMap(({ lines, ...purchase }) => lines.map((line) => ({ ...purchase, line })))
         return [
           `${items_purchased} items purchased in all`,
-          tableOr('no purchases', columns, bought, ({ purchase_id, purchased_at, line }) => [
+          tableOr('no purchases', SOLD_LINES, bought, ({ purchase_id, purchased_at, line }) => [
             String(purchase_id),
             formatLocalTime(purchased_at),
             ...formatCartLine(line),

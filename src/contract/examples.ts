@@ -17,7 +17,14 @@ const ann = { username: 'ann', password: 'correct horse' }
 const annsSession = { session: 'session-of-ann' }
 const bob = { username: 'bob', password: 'battery staple' }
 const bobsSession = { session: 'session-of-bob' }
-const lens = { item_id: 1, seller_id: 1, name: 'Lens 50 mm', category: 3, keywords: ['lens', 'camera'] }
+const lens = {
+  item_id: 1,
+  seller_id: 1,
+  seller_name: 'Ann Lee',
+  name: 'Lens 50 mm',
+  category: 3,
+  keywords: ['lens', 'camera'],
+}
 const line = { item_id: 1, name: 'Lens 50 mm', quantity: 2, price_cents: 7_900 }
 const purchase = { purchase_id: 1, lines: [line], total_cents: 15_800 }
 const unrated = { thumbs_up: 0, thumbs_down: 0 }
@@ -52,12 +59,20 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
     params: { ...annsSession, limit: 100 },
     result: { items: [{ ...lens, condition: 'used', price_cents: 7_900, quantity: 8, ...unrated }] },
   },
+  'seller.list_categories': {
+    params: annsSession,
+    result: { categories: [{ category: 3, items_on_sale: 1 }] },
+  },
   'buyer.ping': { params: {}, result: { ok: true, version: '0.1.0' } },
   'buyer.create_account': { params: { ...bob, name: 'Bob Ray' }, result: { buyer_id: 1 } },
   'buyer.login': { params: bob, result: { ...bobsSession, expires_in_s: 300 } },
   'buyer.whoami': {
     params: bobsSession,
     result: { id: 1, username: 'bob', name: 'Bob Ray', expires_in_s: 300 },
+  },
+  'buyer.list_categories': {
+    params: bobsSession,
+    result: { categories: [{ category: 3, items_on_sale: 1 }] },
   },
   'buyer.search_items': {
     params: { ...bobsSession, category: 3, keywords: ['lens'] },
@@ -85,11 +100,22 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
   'buyer.provide_feedback': { params: { ...bobsSession, item_id: 1, vote: 'up' }, result: { ok: true } },
   'buyer.get_seller_rating': {
     params: { ...bobsSession, seller_id: 1 },
-    result: { thumbs_up: 1, thumbs_down: 0, items_sold: 2 },
+    result: { seller_name: 'Ann Lee', thumbs_up: 1, thumbs_down: 0, items_sold: 2 },
   },
   'buyer.clear_cart': { params: bobsSession, result: { ok: true } },
   'buyer.logout': { params: bobsSession, result: { ok: true } },
-  'seller.get_seller_rating': { params: annsSession, result: { thumbs_up: 1, thumbs_down: 0, items_sold: 2 } },
+  'seller.get_seller_rating': {
+    params: annsSession,
+    result: { seller_name: 'Ann Lee', thumbs_up: 1, thumbs_down: 0, items_sold: 2 },
+  },
+  'seller.get_seller_sales': {
+    params: { ...annsSession, limit: 10 },
+    result: {
+      items_sold: 2,
+      sales_cents: 15_800,
+      sales: [{ ...line, purchase_id: 1, purchased_at: 1_796_083_200, total_cents: 15_800 }],
+    },
+  },
   'seller.logout': { params: annsSession, result: { ok: true } },
 }
 

@@ -19,6 +19,8 @@ export const MOST_CART_UNITS = 10_000
 export const MOST_CART_LINES = 100
 /** Cents for one unit. */
 const MOST_PRICE = 1_000_000_000
+/** Items of a category that are counted. */
+export const MOST_COUNTED = 10_000
 
 /** Text in normal form C, counted in code points, without control characters and without spaces at its ends. */
 function text(longest: number) {
@@ -66,6 +68,8 @@ const keyed = { session, idempotency_key: key.optional() }
 const cursor = (form: RegExp) =>
   z.string().regex(form, 'must be a next_cursor of an earlier reply').describe('next_cursor of the page before')
 const idCursor = cursor(/^[1-9]\d{0,15}$/)
+const categoryCursor = cursor(/^(0|[1-9]\d{0,4})$/)
+const saleCursor = cursor(/^[1-9]\d{0,15}-[1-9]\d{0,15}$/)
 const searchCursor = cursor(/^[1-5]-[1-9]\d{0,15}$/)
 const limit = (most: number) => z.int().min(1).max(most).describe('entries of a page')
 
@@ -90,6 +94,11 @@ const cartLine = z.strictObject({ item_id: id, name, quantity: count, price_cent
 export type CartLine = z.infer<typeof cartLine>
 const units = z.strictObject({ quantity: count })
 const purchase = z.strictObject({ purchase_id: id, lines: z.array(cartLine), total_cents: count })
+
+/** A sold line: an item as it was when it was sold, and no buyer. */
+const sale = cartLine.extend({ purchase_id: id, purchased_at: count, total_cents: count })
+/** `or_more`: there are more items than are counted. */
+const listedCategory = z.strictObject({ category, items_on_sale: count, or_more: z.literal(true).optional() })
 
 /** A key belongs to what the call acts on: to the account or, in calls on a cart, to the session. */
 export type KeyScope = 'account' | 'session'
@@ -134,6 +143,12 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       about: 'Show whose session this is, and when it ends if it is not used',
       params: z.strictObject({ session }),
       result: z.strictObject({ id, username, name, expires_in_s: count }),
+      refusals: [],
+    },
+    list_categories: {
+      about: 'List the categories that have items on sale, and how many; no more than 10,000 of each are counted',
+      params: z.strictObject({ session, limit: limit(100).default(20), cursor: categoryCursor.optional() }),
+      result: z.strictObject({ categories: z.array(listedCategory), next_cursor: categoryCursor.optional() }),
       refusals: [],
     },
     ping: {
@@ -197,6 +212,17 @@ export const operations = {
         include_sold_out: z.boolean().describe('include items that are sold out').default(false),
       }),
       result: z.strictObject({ items: z.array(item), next_cursor: idCursor.optional() }),
+      refusals: [],
+    },
+    get_seller_sales: {
+      about: 'List what you have sold, newest first, and sum up all your sales',
+      params: z.strictObject({ session, limit: limit(100).default(20), cursor: saleCursor.optional() }),
+      result: z.strictObject({
+        items_sold: count,
+        sales_cents: count,
+        sales: z.array(sale),
+        next_cursor: saleCursor.optional(),
+      }),
       refusals: [],
     },
   },

@@ -19,11 +19,13 @@ import { type Listener, listen } from './listener.ts'
 import { accounts } from './market/accounts.ts'
 import { buyerCarts, forgetOldCarts } from './market/carts.ts'
 import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
+import { categories } from './market/categories.ts'
 import type { Handlers } from './market/handler.ts'
 import { health } from './market/health.ts'
 import { IdBlocks } from './market/ids.ts'
 import { buyerPurchases } from './market/purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
+import { sellerSales } from './market/sales.ts'
 import { buyerSearch } from './market/search.ts'
 import { Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
@@ -118,9 +120,11 @@ function sellerHandlers(databases: Databases, ids: Database, sessions: Sessions)
   return {
     ...health(databases, VERSION),
     ...accounts('seller', databases.customer, sessions, (id) => ({ seller_id: id })),
+    ...categories,
     ...sellerRatings,
     ...sellerCatalogue(new IdBlocks(ids, 'item')),
     ...sellerStock,
+    ...sellerSales,
   }
 }
 
@@ -128,6 +132,7 @@ function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions):
   return {
     ...health(databases, VERSION),
     ...accounts('buyer', databases.customer, sessions, (id) => ({ buyer_id: id })),
+    ...categories,
     ...buyerRatings(databases.customer),
     ...buyerCatalogue,
     ...buyerSearch,

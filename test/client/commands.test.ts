@@ -236,6 +236,18 @@ describe('a usage error', () => {
     assert.deepEqual(refuse('buyer', 'vote 1 sideways').problems, ['vote: must be up or down'])
   })
 
+  it('suggests the list of categories for a word that is none, and for a missing one', () => {
+    const hint = 'souk buyer list-categories'
+    const problems = ['category: must be a whole number from 0 to 65535']
+    assert.deepEqual(refuse('buyer', 'search-items lens'), { problems, hint })
+    assert.deepEqual(refuse('buyer', 'search 70000 --port 7109'), { problems, hint: `${hint} --port 7109` })
+    assert.deepEqual(refuse('buyer', 'search'), { problems: ['category is missing'], hint })
+    assert.deepEqual(refuse('seller', `register Lamp ${ITEM.join(' ')} --category x`.replace('--category 3 ', '')), {
+      problems,
+      hint: 'souk seller list-categories',
+    })
+  })
+
   it('is thrown for a surplus word, an option without its value, and an option given twice', () => {
     assert.deepEqual(refuse('buyer', 'item 1 2').problems, ['"2" is one word too many'])
     assert.deepEqual(refuse('buyer', 'cart 007').problems, ['"007" is one word too many'])

@@ -11,6 +11,7 @@ import { openShop, type Shop } from '../support/shop.ts'
 import { documentIn, SoukUser } from '../support/souk.ts'
 
 const CATEGORY = 7
+const NO_PURCHASES = '0 items purchased in all\nno purchases\n'
 const MANY = 12_000 // about 2 MB as JSON, many times what fits between a program and its reader
 
 let shop: Shop
@@ -91,8 +92,16 @@ describe('a whole list', () => {
   })
 
   it('that is empty says so, and is a document as JSON', async () => {
-    assert.equal(await ann.result('buyer search 8 --all', as(buyer)), 'nothing found\n')
+    assert.equal(await ann.result('buyer purchases --all', as(await shop.newBuyer())), NO_PURCHASES)
     assert.deepEqual(documentIn(await ann.result('buyer search 8 --all --json', as(buyer))), { items: [] })
+  })
+
+  it('of found items that is empty hints at the categories, as a single page does', async () => {
+    for (const options of ['', ' --all']) {
+      const { exitCode, stdout, stderr } = await ann.souk(`buyer search 8 lens${options}`, as(buyer))
+      assert.deepEqual([exitCode, stdout], [0, 'nothing found\n'])
+      assert.equal(stderr, 'see what is on sale: souk buyer list-categories\n')
+    }
   })
 
   it('goes on over a new connection when one is lost between two pages', async () => {

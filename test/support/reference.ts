@@ -77,6 +77,8 @@ const DEFAULTS: Readonly<Record<string, object>> = {
   display_items_for_sale: { limit: 1_000, include_sold_out: false },
   search_items: { keywords: [], limit: 20 },
   get_buyer_purchases: { limit: 20 },
+  get_seller_sales: { limit: 20 },
+  list_categories: { limit: 20 },
 }
 
 export class Reference {
@@ -159,6 +161,11 @@ export class Reference {
       whoami: (_: object, { account: { id, username, name } }: Session) => ({
         ok: { id, username, name, expires_in_s: IDLE_S },
       }),
+      list_categories: (
+        params: Params<Role, 'list_categories'>,
+        _: Session,
+        seen: Partial<Result<Role, 'list_categories'>>,
+      ) => ({ ok: this.#listCategories(params, seen) }),
       ping: () => ({ ok: { ok: true as const, version: this.#version } }),
     }
   }
@@ -206,6 +213,22 @@ export class Reference {
       const entries = shown.map(({ item_id }) => ({ place: [item_id], content: this.#itemWithVotes(item_id) }))
       const { page, ...next } = this.#page(listing, entries, params, seen.next_cursor)
       return { ok: { items: page, ...next } }
+    },
+
+    get_seller_sales: (params, { account }, seen) => {
+      const sold = this.purchases.flatMap((purchase) => purchase.lines.map((line) => ({ purchase, line })))
+      const own = sold.filter(({ line }) => this.#item(line.item_id).seller_id === account.id)
+      const entries = own.map((entry) => ({ place: [entry.purchase.id, entry.line.item_id], content: entry }))
+      const listing = ['get_seller_sales', account.id]
+      const { page, ...next } = this.#page(listing, entries, params, seen.next_cursor)
+      const sales = page.map(({ purchase, line }, index) => ({
+        ...line,
+        purchase_id: purchase.id,
+        purchased_at: settleTime(purchase, seen.sales?.[index]?.purchased_at),
+        total_cents: line.quantity * line.price_cents,
+      }))
+      const { items_sold } = this.rateSeller(account.id)
+      return { ok: { items_sold, sales_cents: this.sumSales(account.id), sales, ...next } }
     },
   }
 
@@ -331,10 +354,46 @@ export class Reference {
     },
   }
 
+  /**
+   * Others use the marketplace too: categories without an item of ours are taken from the reply, and so is the end of a
+   * page with a cursor.
+   */
+  #listCategories(
+    { limit, cursor }: Params<Role, 'list_categories'>,
+    seen: Partial<Result<Role, 'list_categories'>>,
+  ): Result<Role, 'list_categories'> {
+    const toKey = (cursor: string) => JSON.stringify(['list_categories', cursor])
+    const [after = -1] = (cursor !== undefined && this.#pageEnds.get(toKey(cursor))) || []
+    const items = [...this.items.values()]
+    const shown = seen.categories ?? []
+    const end = seen.next_cursor === undefined ? 65_535 : Math.max(after, ...shown.map(({ category }) => category))
+    const own = [...new Set(items.map(({ category }) => category))].map((category) => ({
+      category,
+      items_on_sale: items.filter((item) => item.category === category && item.quantity > 0).length,
+    }))
+    const others = shown.filter(({ category }) => !own.some((one) => one.category === category))
+    const rest = [...own.filter(({ items_on_sale }) => items_on_sale > 0), ...others]
+      .filter(({ category }) => category > after && category <= end)
+      .sort((a, b) => a.category - b.category)
+    const categories = rest.slice(0, limit)
+    const next_cursor = rest.length > limit ? (seen.next_cursor ?? 'a cursor') : seen.next_cursor
+    if (next_cursor === undefined) return { categories }
+    this.#pageEnds.set(toKey(next_cursor), [end])
+    return { categories, next_cursor }
+  }
+
   rateSeller(sellerId: number): Omit<Result<'buyer', 'get_seller_rating'>, 'seller_name'> {
     const own = [...this.items.values()].filter(({ seller_id }) => seller_id === sellerId).map(({ item_id }) => item_id)
-    const sold = this.purchases.flatMap(({ lines }) => lines).filter(({ item_id }) => own.includes(item_id))
-    return { ...this.countVotes(own), items_sold: sumUnits(sold) }
+    return { ...this.countVotes(own), items_sold: sumUnits(this.#soldLines(sellerId)) }
+  }
+
+  sumSales(sellerId: number): number {
+    return sumCents(this.#soldLines(sellerId))
+  }
+
+  #soldLines(sellerId: number) {
+    const lines = this.purchases.flatMap(({ lines }) => lines)
+    return lines.filter(({ item_id }) => this.#item(item_id).seller_id === sellerId)
   }
 
   countItemsPurchased(buyerId: number): number {

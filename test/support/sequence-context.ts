@@ -190,10 +190,13 @@ const TABLES: Readonly<Record<string, Table>> = {
   },
   purchase_line: {
     database: 'product',
-    sql: `SELECT purchase_id, item_id, buyer_id, quantity, price_cents FROM purchase_line WHERE buyer_id IN (:buyers)`,
-    rows: ({ purchases }) =>
+    sql: `SELECT purchase_id, item_id, buyer_id, seller_id, name, quantity, price_cents
+          FROM purchase_line WHERE buyer_id IN (:buyers)`,
+    rows: ({ purchases, items }) =>
       purchases.flatMap(({ id, buyerId, lines }) =>
-        lines.map(({ item_id, quantity, price_cents }) => [id, item_id, buyerId, quantity, price_cents]),
+        lines.map(({ item_id, name, quantity, price_cents }) => {
+          return [id, item_id, buyerId, items.get(item_id)?.seller_id, name, quantity, price_cents]
+        }),
       ),
   },
   feedback: {
@@ -203,11 +206,11 @@ const TABLES: Readonly<Record<string, Table>> = {
   },
   seller_score: {
     database: 'product',
-    sql: `SELECT seller_id, thumbs_up, thumbs_down, items_sold FROM seller_score
+    sql: `SELECT seller_id, thumbs_up, thumbs_down, items_sold, sales_cents FROM seller_score
           WHERE seller_id IN (:sellers) AND thumbs_up + thumbs_down + items_sold > 0`,
     rows: (reference) =>
       reference.accounts.seller
-        .map(({ id }) => [id, ...Object.values(reference.rateSeller(id))])
+        .map(({ id }) => [id, ...Object.values(reference.rateSeller(id)), reference.sumSales(id)])
         .filter(([, ...score]) => score.some((count) => count !== 0)),
   },
   buyer_score: {

@@ -63,6 +63,7 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
     login: { weight: 2, params: { username, password }, refusals: ['unauthenticated'] },
     logout: { weight: 3, params: {} },
     whoami: { weight: 4, params: {} },
+    list_categories: { weight: 20, params: { limit } },
     ping: { weight: 4, params: {} },
     get_seller_rating: { weight: 20, params: {} },
     register_item_for_sale: {
@@ -88,12 +89,14 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
       refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
     },
     display_items_for_sale: { weight: 40, params: { limit, include_sold_out: maybe(fc.boolean(), 2) } },
+    get_seller_sales: { weight: 40, params: { limit } },
   },
   buyer: {
     create_account: { weight: 2, params: { username, password, name }, refusals: ['username_taken'] },
     login: { weight: 2, params: { username, password }, refusals: ['unauthenticated'] },
     logout: { weight: 3, params: {} },
     whoami: { weight: 4, params: {} },
+    list_categories: { weight: 20, params: { limit } },
     ping: { weight: 4, params: {} },
     search_items: { weight: 80, params: { category, keywords: maybe(words(3), 1), limit } },
     get_item: { weight: 20, params: { item_id: itemId }, refusals: ['not_found'] },
@@ -128,7 +131,13 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
     },
   },
 }
-const NEXT_PAGE_WEIGHTS = { search_items: 60, display_items_for_sale: 30, get_buyer_purchases: 30 }
+const NEXT_PAGE_WEIGHTS = {
+  search_items: 60,
+  display_items_for_sale: 30,
+  get_seller_sales: 30,
+  get_buyer_purchases: 30,
+  list_categories: 10,
+}
 const REPEATED_CALL_WEIGHT = 80
 const WRONG_FIELD_WEIGHT = 40
 const WRONG_SESSION_WEIGHT = 40

@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Result } from '../../../src/contract/operations.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
 import type { RunningServer } from '../../support/marketplace.ts'
-import type { AccountSession } from '../../support/sessions.ts'
+import type { AccountSession, NamedSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, SHOP_SETTINGS, type Shop } from '../../support/shop.ts'
 
 let shop: Shop
@@ -95,7 +95,7 @@ describe('make_purchase', () => {
 
   it('leaves the carts of the buyer’s other sessions and of other buyers unchanged', async () => {
     const [item] = (await shop.register(ann, { quantity: 10 })) as [number]
-    const [bob, carl] = (await shop.newBuyers(2)) as [AccountSession, AccountSession]
+    const [bob, carl] = (await shop.newBuyers(2)) as [NamedSession, NamedSession]
     const also = await shop.newSession(bob)
     await shop.add(also, [item, 3])
     await saveCart(carl, [item, 4])
