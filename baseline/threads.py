@@ -41,11 +41,13 @@ from operations import SESSION_KEYED, Buyer, Seller
 from wire import (
     Refused,
     checked,
-    decode_request,
+    decode_line,
     encode_canonical,
     encode_refusal,
     encode_result,
+    is_answered,
     method_and_params,
+    read_id,
 )
 
 BACKLOG = 1024
@@ -110,20 +112,29 @@ def answering(role, operations, account_of):
         line = line.removesuffix(b"\r")
         if not line:
             return b""
+        try:
+            read = decode_line(line)
+        except Refused as refused:
+            return encode_refusal(None, refused)
+        if type(read) is not list or not read:
+            return answer_request(read)
+        replies = [reply[:-1] for reply in map(answer_request, read) if reply]
+        return b"[" + b",".join(replies) + b"]\n" if replies else b""
+
+    def answer_request(request):
+        if type(request) is not dict:
+            return encode_refusal(None, Refused("invalid_request", "a request is a JSON object"))
         request_id = None
         try:
-            request, request_id = decode_request(line)
+            request_id = read_id(request)
             method, params = method_and_params(request)
-        except Refused as refused:
-            return encode_refusal(request_id, refused)
-        try:
             reply = encode_result(request_id, carry_out(method, params))
         except Refused as refused:
             reply = encode_refusal(request_id, refused)
         except Exception:
             traceback.print_exc()
             reply = encode_refusal(request_id, Refused("internal", "internal error; it was logged"))
-        return reply if "id" in request else b""
+        return reply if is_answered(request) else b""
 
     def carry_out(method, params):
         if method not in operations:

@@ -21,6 +21,7 @@ ERROR_NUMBERS = {
     "price_changed": -32010,
     "timeout": -32012,
 }
+MOST_UNKNOWN_NAMES, LONGEST_NAME = 5, 64  # as far as a refusal repeats them
 
 
 class Refused(Exception):
@@ -50,19 +51,24 @@ def is_whole(value, least=1 - 2**53, most=2**53 - 1):
     return type(value) is int and least <= value <= most
 
 
-def decode_request(line):
+def decode_line(line):
     try:
-        request = decode(line.decode())
+        return decode(line.decode())
     except (ValueError, RecursionError):
         raise Refused("parse_error", "the line is not JSON in UTF-8") from None
-    if type(request) is list:
-        raise Refused("invalid_request", "batches are not supported: send one request a line")
-    if type(request) is not dict:
-        raise Refused("invalid_request", "a request is a JSON object")
+
+
+def read_id(request):
     request_id = request.get("id")
     if not (request_id is None or type(request_id) is str or is_whole(request_id)):
         raise Refused("invalid_request", "id must be a string, a whole number or null")
-    return request, request_id
+    return request_id
+
+
+def is_answered(request):
+    """Nothing without an id is answered, and no reply is."""
+    is_reply = "method" not in request and ("result" in request or "error" in request)
+    return "id" in request and not is_reply
 
 
 def method_and_params(request):
@@ -92,7 +98,8 @@ def encode_refusal(request_id, refused):
 
 
 def checked(params, fields):
-    wrong = {} if params.keys() <= fields.keys() else {"(unknown fields)": "not in the contract"}
+    unknown = [name for name in params if name not in fields]
+    wrong = {name[:LONGEST_NAME]: "is not a parameter" for name in unknown[:MOST_UNKNOWN_NAMES]}
     values = {}
     for name, (rule, *default) in fields.items():
         if name in params or not default:

@@ -54,6 +54,17 @@ export class LineDecoder {
     return this.#begunBytes > 0
   }
 
+  /** The first byte of the unfinished line. */
+  get firstByte(): number | undefined {
+    return this.#begun[0]?.[0]
+  }
+
+  /** Forgets all bytes that no line has come out of. */
+  discard(): void {
+    this.#at = this.#chunk.length
+    this.#forget()
+  }
+
   /** At the end of the stream: the bytes after the last line end. */
   rest(): Buffer {
     return this.#finish(Buffer.alloc(0))

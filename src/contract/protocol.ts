@@ -1,7 +1,7 @@
 /**
  * The protocol: JSON-RPC 2.0, one JSON text on each line. Decodes lines into
- * requests, and encodes requests, replies and notifications as lines. It is pure
- * and knows no sockets.
+ * requests and replies, and encodes requests, replies and notifications as
+ * lines. It is pure and knows no sockets.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -16,41 +16,90 @@ export interface Request {
   params: object
 }
 
-/** A line that is not a request, with the id that could be read from it. */
+/** What is no request. Its id is null if none could be read, and undefined if it gets no reply. */
 export interface Malformed {
-  id: RequestId
+  id: RequestId | undefined
   refusal: Refusal
+}
+
+/** A reply to a call. */
+export type Reply =
+  | { id: RequestId; result: object; error?: never }
+  | { id: RequestId; result?: never; error: ReplyError }
+interface ReplyError {
+  message: string
+  data: { code: ErrorCode } & Record<string, unknown>
+}
+
+/** What a server says of its own accord. */
+export interface Notification {
+  method: string
 }
 
 /** List entries that are encoded at once, in a fraction of a millisecond. */
 const SLICE_ENTRIES = 500
 
-/** Decodes one line. Never throws. Its refusal never repeats the line's content. */
-export function decodeRequest(line: Buffer): Request | Malformed {
-  if (!isUtf8(line)) return malformed('parse_error', 'the line is not UTF-8')
+/**
+ * Decodes one line: into a request, or into the entries of an array, each for `toRequest`. Never throws. A refusal
+ * never repeats the line's content.
+ */
+export function decodeLine(line: Buffer): Request | Malformed | unknown[] {
+  if (!isUtf8(line)) return malformed('parse_error', 'the line is not UTF-8', null)
   let value: unknown
   try {
     value = JSON.parse(line.toString())
   } catch {
-    return malformed('parse_error', 'the line is not JSON')
+    return malformed('parse_error', 'the line is not JSON', null)
   }
-  if (Array.isArray(value)) return malformed('invalid_request', 'batches are not supported: send one request a line')
-  if (typeof value !== 'object' || value === null) return malformed('invalid_request', 'a request is a JSON object')
-  const { jsonrpc, id, method, params = {} } = value as Record<string, unknown>
-  if (!isRequestId(id)) return malformed('invalid_request', 'id must be a string, a whole number or null')
+  if (!Array.isArray(value)) return toRequest(value)
+  return value.length > 0 ? value : malformed('invalid_request', 'an array has at least one request', null)
+}
+
+/** An object without an id is never answered, whatever is wrong with it. Nor is a reply: two peers would go on forever. */
+export function toRequest(value: unknown): Request | Malformed {
+  if (!isObject(value)) return malformed('invalid_request', 'a request is a JSON object', null)
+  const { jsonrpc, id, method, params = {} } = value
+  if (method === undefined && ('result' in value || 'error' in value)) {
+    return malformed('invalid_request', 'a reply is no request', undefined)
+  }
+  if (!isRequestId(id)) return malformed('invalid_request', 'id must be a string, a whole number or null', null)
   if (jsonrpc !== '2.0') return malformed('invalid_request', 'jsonrpc must be "2.0"', id)
   if (typeof method !== 'string') return malformed('invalid_request', 'method must be a string', id)
-  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
-    return malformed('invalid_params', 'params must be an object', id)
-  }
+  if (!isObject(params)) return malformed('invalid_params', 'params must be an object', id)
   return { id, method, params }
+}
+
+/** Decodes one line of a server. Never throws; undefined if no server of souk sends such a line. */
+export function decodeReply(line: Buffer): Reply | Notification | undefined {
+  if (!isUtf8(line)) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(line.toString())
+  } catch {
+    return undefined
+  }
+  if (!isObject(value) || value.jsonrpc !== '2.0') return undefined
+  const { id, method, result, error } = value
+  if (id === undefined) return typeof method === 'string' ? { method } : undefined
+  if (!isRequestId(id) || method !== undefined) return undefined
+  const isReply = error === undefined ? isObject(result) : result === undefined && isReplyError(error)
+  return isReply ? (value as Record<string, unknown> as Reply) : undefined
+}
+
+function isReplyError(error: unknown): error is ReplyError {
+  if (!isObject(error) || !Number.isInteger(error.code) || typeof error.message !== 'string') return false
+  return isObject(error.data) && typeof error.data.code === 'string'
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isRequestId(id: unknown): id is RequestId | undefined {
   return id === undefined || id === null || typeof id === 'string' || Number.isSafeInteger(id)
 }
 
-function malformed(code: ErrorCode, message: string, id: RequestId = null): Malformed {
+function malformed(code: ErrorCode, message: string, id: RequestId | undefined): Malformed {
   return { id, refusal: { code, message } }
 }
 
@@ -97,6 +146,15 @@ function isLongList(value: unknown): value is unknown[] {
 export function encodeRefusal(id: RequestId, { code, message, details }: Refusal): string {
   const error = { code: ERROR_NUMBERS[code], message, data: { code, ...details } }
   return `${JSON.stringify({ jsonrpc: '2.0', id, error })}\n`
+}
+
+/** Encodes the reply to an array of requests: their replies, each of which is a line, as one line. */
+export function encodeArray(replies: readonly EncodedLine[]): EncodedLine {
+  if (replies.every((reply) => typeof reply === 'string')) {
+    return `[${replies.map((reply) => reply.slice(0, -1)).join(',')}]\n`
+  }
+  const pieces = replies.flatMap((reply) => [Buffer.from(','), Buffer.from(reply as string).subarray(0, -1)])
+  return Buffer.concat([Buffer.from('['), ...pieces.slice(1), Buffer.from(']\n')])
 }
 
 export function encodeNotification(method: string): string {

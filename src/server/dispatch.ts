@@ -62,6 +62,9 @@ interface Route {
 /** The most that one request counts against its connection's limit on requests in flight. */
 const HEAVIEST = 64
 const NOTHING = z.strictObject({})
+/** Names of unknown fields that a refusal repeats, and the characters of each. */
+const MOST_UNKNOWN_NAMES = 5
+const LONGEST_NAME = 64
 const NOBODY: Account = { id: 0, name: '', sessionHash: '', endsMs: 0 }
 
 export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Dispatched {
@@ -174,15 +177,26 @@ function createAsk<R extends Role>(
   )
 }
 
-/** What is wrong with the parameters, by field. Says what was expected, and never repeats what came. */
+/**
+ * What is wrong with the parameters, by field. Says what was expected, and never repeats a value that came; of unknown
+ * fields it repeats a few names.
+ */
 function refuseParams(error: z.ZodError): Refusal {
   const fields: Record<string, string> = Object.create(null)
   for (const issue of error.issues) {
-    const names = issue.code === 'unrecognized_keys' ? ['(unknown fields)'] : [issue.path.join('.')]
-    for (const name of names)
-      fields[name] ??= issue.code === 'unrecognized_keys' ? 'not in the contract' : issue.message
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys.slice(0, MOST_UNKNOWN_NAMES)) fields[toShownName(key)] = 'is not a parameter'
+    } else {
+      fields[issue.path.join('.')] ??= issue.message
+    }
   }
   return { code: 'invalid_params', message: 'invalid parameters', details: { fields } }
+}
+
+/** A name that a client made up, short and without characters that break or turn the line in which it is shown. */
+function toShownName(name: string): string {
+  const start = [...name.slice(0, 2 * LONGEST_NAME)].slice(0, LONGEST_NAME).join('')
+  return start.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '\ufffd')
 }
 
 function toKey(

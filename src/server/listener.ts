@@ -6,14 +6,14 @@
  * One policy: a client that asks faster than it is answered, or takes its
  * replies more slowly than it asks, is not read until that changes. What it
  * sends meanwhile stays in the kernel's buffers, then in its own: nothing is
- * lost, and nothing here grows. A client that breaks a limit gets an error line
- * and a closed connection.
+ * lost, and nothing here grows. A client that breaks a limit, or speaks another
+ * protocol, gets one answer and a closed connection.
  */
 
 import { createServer, type Server, type Socket } from 'node:net'
 import { LineDecoder } from '../contract/lines.ts'
 import {
-  decodeRequest,
+  decodeLine,
   type EncodedLine,
   encodeNotification,
   encodeRefusal,
@@ -23,7 +23,9 @@ import {
 } from '../contract/protocol.ts'
 import type { Refusal } from '../contract/refusals.ts'
 import type { Dispatched } from './dispatch.ts'
+import { answerForeign, TLS_RECORD } from './foreign.ts'
 import type { Limits } from './limits.ts'
+import { RequestArray } from './request-array.ts'
 
 export interface ListenerOptions {
   host: string
@@ -50,9 +52,13 @@ interface Connection {
   readonly decoder: LineDecoder
   /** Weight of the requests in flight. */
   inFlight: number
+  /** The array whose requests are begun before the next line. */
+  array: RequestArray | undefined
+  /** Bytes of replies in arrays that are not answered as a whole. */
+  collectedBytes: number
   /** Replies of this loop turn, not yet given to the socket. */
   output: string
-  /** No more is read: the client has sent its FIN, or a line that is too long or took too long. */
+  /** No more is read: the client has sent its FIN, or a line that is too long, took too long, or is of another protocol. */
   finished: boolean
   /** Our FIN is sent, or will be after the last reply. Input is discarded. */
   closing: boolean
@@ -67,6 +73,7 @@ interface Connection {
 const SWEEP_MS = 1_000
 const FAREWELL = encodeNotification('shutting_down')
 const TOO_LONG: Refusal = { code: 'invalid_request', message: 'the line is too long' }
+const TOO_LARGE: Refusal = { code: 'limit_exceeded', message: 'the replies to this array are too large: send fewer' }
 const TOO_MANY: Refusal = { code: 'overloaded', message: 'too many connections', details: { retry_after_ms: 1_000 } }
 const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is shutting down' }
 
@@ -93,6 +100,8 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       socket,
       decoder: new LineDecoder(limits.lineBytes),
       inFlight: 0,
+      array: undefined,
+      collectedBytes: 0,
       output: '',
       finished: false,
       closing: false,
@@ -124,27 +133,78 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   /** Takes requests while there is room for their replies. Reads on only if there is room left. */
   function take(connection: Connection): void {
     while (!connection.closing && hasRoom(connection)) {
-      const line = connection.decoder.next()
+      if (connection.array !== undefined) {
+        takeEntry(connection, connection.array)
+        continue
+      }
+      const line = nextLine(connection)
       if (line === undefined) {
         if (connection.decoder.overlong) refuseRest(connection)
-        if (connection.finished) takeLast(connection)
+        if (connection.finished && connection.inFlight === 0) close(connection)
         break
       }
       connection.lineBegunMs = connection.lastReadMs
-      begin(connection, line)
+      takeLine(connection, line)
     }
     pauseOrResume(connection)
   }
 
-  function hasRoom({ inFlight, socket }: Connection): boolean {
-    return inFlight < limits.inFlight && socket.writableLength < limits.unsentBytes
+  /** With nothing in flight, no other reply frees what an array has collected: the rest of the array is refused. */
+  function hasRoom({ inFlight, socket, collectedBytes }: Connection): boolean {
+    if (inFlight >= limits.inFlight || socket.writableLength >= limits.unsentBytes) return false
+    return collectedBytes < limits.unsentBytes || inFlight === 0
   }
 
-  function begin(connection: Connection, line: Buffer): void {
-    const request = decodeRequest(line)
+  /** The last line may lack its newline, and so may the first of a TLS client. */
+  function nextLine({ decoder, finished }: Connection): Buffer | undefined {
+    const line = decoder.next()
+    if (line !== undefined || !(finished || decoder.firstByte === TLS_RECORD)) return line
+    const rest = decoder.rest()
+    return rest.length > 0 ? rest : undefined
+  }
+
+  function takeLine(connection: Connection, line: Buffer): void {
+    const read = decodeLine(line)
+    if (Array.isArray(read)) {
+      connection.array = new RequestArray(read)
+      return
+    }
+    const foreign = 'refusal' in read && read.refusal.code === 'parse_error' ? answerForeign(line) : undefined
+    if (foreign === undefined) begin(connection, read, append)
+    else turnAway(connection, foreign)
+  }
+
+  /** Begins the next request of the array. */
+  function takeEntry(connection: Connection, array: RequestArray): void {
+    const { request, place } = array.next()
+    if (array.exhausted) connection.array = undefined
+    if (request.id === undefined) collect(connection, array, place)
+    const isFull = connection.collectedBytes >= limits.unsentBytes && request.id !== undefined
+    begin(connection, isFull ? { id: request.id, refusal: TOO_LARGE } : request, (_, reply) =>
+      collect(connection, array, place, reply),
+    )
+  }
+
+  function collect(connection: Connection, array: RequestArray, place: number, reply?: EncodedLine): void {
+    connection.collectedBytes -= array.bytes
+    array.settle(place, reply)
+    if (!array.complete) {
+      connection.collectedBytes += array.bytes
+      return
+    }
+    const replies = array.encode()
+    if (replies !== undefined) append(connection, replies)
+  }
+
+  /** Carries a request out. Its reply, if it gets one, is given to `deliver`. */
+  function begin(
+    connection: Connection,
+    request: Request | Malformed,
+    deliver: (connection: Connection, reply: EncodedLine) => void,
+  ): void {
     const { weight, reply } = answerOrRefuse(request)
     if (!(reply instanceof Promise)) {
-      if (request.id !== undefined) append(connection, reply)
+      if (request.id !== undefined) deliver(connection, reply)
       return
     }
     connection.inFlight += weight
@@ -152,14 +212,14 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     reply.then((line) => {
       connection.inFlight -= weight
       requests -= 1
-      if (request.id !== undefined) append(connection, line)
+      if (request.id !== undefined) deliver(connection, line)
       if (connection.paused || connection.finished) take(connection)
       if (draining && connection.inFlight === 0) bidFarewell(connection)
     })
   }
 
   function answerOrRefuse(request: Request | Malformed): Dispatched {
-    if ('refusal' in request) return refuse(request.id, request.refusal)
+    if ('refusal' in request) return refuse(request.id ?? null, request.refusal)
     if (draining) return refuse(request.id ?? null, SHUTTING_DOWN)
     return answer(request)
   }
@@ -169,11 +229,11 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     connection.finished = true
   }
 
-  /** The last line may lack its newline. After it, only the requests in flight are left. */
-  function takeLast(connection: Connection): void {
-    const line = connection.decoder.rest()
-    if (line.length > 0) begin(connection, line)
-    if (connection.inFlight === 0) close(connection)
+  /** Nothing after the foreign line is carried out. Requests before it are still answered. */
+  function turnAway(connection: Connection, answer: string): void {
+    append(connection, answer)
+    connection.decoder.discard()
+    connection.finished = true
   }
 
   /** Gives up the unfinished line. Requests before it are still answered. */
@@ -231,6 +291,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
 
   function bidFarewell(connection: Connection): void {
     if (connection.closing) return
+    while (connection.array !== undefined) takeEntry(connection, connection.array) // is refused, so that the array is answered
     append(connection, FAREWELL)
     close(connection)
   }

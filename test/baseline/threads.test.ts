@@ -138,19 +138,43 @@ describe('threads.py', () => {
     const [ours, theirs] = await sendToBoth('buyer', [
       '{',
       '[]',
-      '[1]',
       '5',
       '"x"',
       'null',
-      '{}',
       '{"jsonrpc":"1.0","id":1,"method":"ping"}',
       '{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
       '{"jsonrpc":"2.0","id":{},"method":"ping"}',
       '{"jsonrpc":"2.0","id":1,"method":5}',
       '{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}',
       '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}',
+      '{}\n{"jsonrpc":"1.0","method":"ping"}\n{"jsonrpc":"2.0","id":1,"result":{}}\n{"jsonrpc":"2.0","id":"last"}',
     ])
     assert.deepEqual(theirs.map(withoutMessage), ours.map(withoutMessage))
+  })
+
+  test('answers arrays of requests like souk', async () => {
+    const rating = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'get_seller_rating',
+      params: { session: sessions.buyer, seller_id: 77 },
+    }
+    const { id: _, ...notification } = rating
+    const arrays = [[rating, notification, { ...rating, id: 2, method: 'nothing' }], [1, [], {}, { id: 3 }], [rating]]
+    const [ours, theirs] = await Promise.all(
+      [souk, threads].map(async ({ ports }) => {
+        const wire = await Wire.connect({ port: ports.buyer })
+        wire.send(`[${JSON.stringify(notification)},{}]\n`)
+        const replies: unknown[] = []
+        for (const array of arrays) {
+          wire.send(`${JSON.stringify(array)}\n`)
+          replies.push((await wire.replyArray()).map(withoutMessage))
+        }
+        wire.destroy()
+        return replies
+      }),
+    )
+    assert.deepEqual(theirs, ours)
   })
 
   test('puts an item on sale with the same rows as souk', async () => {

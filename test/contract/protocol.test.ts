@@ -9,7 +9,9 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { LineDecoder } from '../../src/contract/lines.ts'
 import {
-  decodeRequest,
+  decodeLine,
+  decodeReply,
+  encodeArray,
   encodeNotification,
   encodeRefusal,
   encodeRequest,
@@ -17,7 +19,9 @@ import {
   encodeSlices,
   isLong,
   type Malformed,
+  type Request,
   type RequestId,
+  toRequest,
 } from '../../src/contract/protocol.ts'
 import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 
@@ -98,23 +102,39 @@ describe('a line decoder', () => {
     assert.equal(decoder.unfinished, false)
   })
 
-  it('says whether a line has begun', () => {
+  it('says whether a line has begun, and with which byte', () => {
     const decoder = new LineDecoder(LIMIT_BYTES)
-    decoder.push(Buffer.from('a\nb'))
+    decoder.push(Buffer.from('a\nbc'))
     decoder.next()
     decoder.next()
-    assert.equal(decoder.unfinished, true)
+    assert.deepEqual([decoder.unfinished, decoder.firstByte], [true, 0x62])
     decoder.push(Buffer.from('\n'))
     decoder.next()
-    assert.equal(decoder.unfinished, false)
+    assert.deepEqual([decoder.unfinished, decoder.firstByte], [false, undefined])
+  })
+
+  it('forgets what it has when told to', () => {
+    const decoder = new LineDecoder(LIMIT_BYTES)
+    for (const bytes of ['a\nb\nc', 'd\ne']) {
+      decoder.push(Buffer.from(bytes))
+      decoder.next()
+      decoder.discard()
+      assert.deepEqual([decoder.next(), decoder.unfinished, decoder.rest().length], [undefined, false, 0])
+    }
   })
 })
 
 /** Something no refusal may repeat. */
 const CANARY = 'canary'
 
+function decodeRequest(line: string | Buffer): Request | Malformed {
+  const read = decodeLine(Buffer.from(line))
+  assert.ok(!Array.isArray(read), 'an array was not expected')
+  return read
+}
+
 function decodeRefusal(line: string | Buffer): Malformed {
-  const request = decodeRequest(Buffer.from(line))
+  const request = decodeRequest(line)
   assert.ok('refusal' in request, `a refusal was expected for ${line.toString().slice(0, 80)}`)
   assert.ok(!JSON.stringify(request.refusal).includes(CANARY), 'a refusal repeats what the line said')
   return request
@@ -123,7 +143,7 @@ function decodeRefusal(line: string | Buffer): Malformed {
 const request = (fields: string) => `{"jsonrpc":"2.0","id":1,"method":"ping"${fields}}`
 const withId = (id: string) => `{"jsonrpc":"2.0","id":${id},"method":"${CANARY}"}`
 
-const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: RequestId }[] = [
+const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: RequestId | undefined }[] = [
   { about: 'no JSON', line: CANARY, code: 'parse_error' },
   { about: 'cut off JSON', line: `{"jsonrpc":"2.0","id":1,"method":"${CANARY}`, code: 'parse_error' },
   { about: 'two JSON texts', line: `${request('')} "${CANARY}"`, code: 'parse_error' },
@@ -138,9 +158,8 @@ const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: Re
   { about: 'a surrogate in UTF-8', line: Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), code: 'parse_error' },
   { about: 'Latin-1', line: Buffer.from(request(`,"params":{"name":"é"}`), 'latin1'), code: 'parse_error' },
   { about: 'open brackets without end', line: '['.repeat(65_536), code: 'parse_error' },
-  { about: 'deeply nested arrays', line: '['.repeat(30_000) + ']'.repeat(30_000), code: 'invalid_request' },
+  { about: 'an empty array', line: '[]', code: 'invalid_request' },
   { about: 'a deeply nested id', line: withId('['.repeat(30_000) + ']'.repeat(30_000)), code: 'invalid_request' },
-  { about: 'a batch', line: `[${request('')},${request('')}]`, code: 'invalid_request' },
   { about: 'a number', line: '17', code: 'invalid_request' },
   { about: 'null', line: 'null', code: 'invalid_request' },
   { about: 'a string', line: `"${CANARY}"`, code: 'invalid_request' },
@@ -157,10 +176,29 @@ const refusals: { about: string; line: string | Buffer; code: ErrorCode; id?: Re
   { about: 'an array for params', line: request(`,"params":["${CANARY}"]`), code: 'invalid_params', id: 1 },
   { about: 'a string for params', line: request(`,"params":"${CANARY}"`), code: 'invalid_params', id: 1 },
   { about: 'null for params', line: request(',"params":null'), code: 'invalid_params', id: 1 },
-  { about: 'nothing but a prototype', line: `{"__proto__":${request('')}}`, code: 'invalid_request' },
+  { about: 'a call of another version with the id null', line: '{"id":null,"method":"a"}', code: 'invalid_request' },
 ]
 
-describe('decodeRequest', () => {
+/** Objects that get no reply. */
+const unanswered: { about: string; line: string }[] = [
+  { about: 'an empty object', line: '{}' },
+  { about: 'nothing but a prototype', line: `{"__proto__":${request('')}}` },
+  { about: 'a notification of another version', line: `{"jsonrpc":"1.0","method":"${CANARY}"}` },
+  { about: 'a notification without a version', line: '{"method":"ping"}' },
+  { about: 'a notification whose method is a number', line: '{"jsonrpc":"2.0","method":1}' },
+  {
+    about: 'a notification whose params are an array',
+    line: `{"jsonrpc":"2.0","method":"ping","params":["${CANARY}"]}`,
+  },
+  { about: 'a notification whose params are null', line: '{"jsonrpc":"2.0","method":"ping","params":null}' },
+  { about: 'an id in capitals', line: '{"jsonrpc":"2.0","ID":1,"method":1}' },
+  { about: 'a result', line: '{"jsonrpc":"2.0","id":1,"result":{}}' },
+  { about: 'an error', line: `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"${CANARY}"}}` },
+  { about: 'an error about a line without an id', line: '{"jsonrpc":"2.0","id":null,"error":{"code":-32700}}' },
+  { about: 'a reply of version 1.0', line: '{"id":1.5,"result":null,"error":null}' },
+]
+
+describe('decodeLine', () => {
   for (const { about, line, code, id = null } of refusals) {
     it(`refuses ${about} as ${code}`, () => {
       const malformed = decodeRefusal(line)
@@ -169,33 +207,58 @@ describe('decodeRequest', () => {
     })
   }
 
+  for (const { about, line } of unanswered) {
+    it(`refuses ${about} without an id for a reply`, () => {
+      assert.equal(decodeRefusal(line).id, undefined)
+    })
+  }
+
+  it('gives the entries of an array, each of which is a request or a refusal', () => {
+    const line = `[${request('')},{"jsonrpc":"2.0","method":"ping"},1,[],[${request('')}],"${CANARY}",null,{}]`
+    const entries = decodeLine(Buffer.from(line))
+    assert.ok(Array.isArray(entries))
+    assert.deepEqual(toRequest(entries[0]), { id: 1, method: 'ping', params: {} })
+    assert.deepEqual(toRequest(entries[1]), { id: undefined, method: 'ping', params: {} })
+    for (const entry of entries.slice(2, 7)) {
+      const refused = toRequest(entry)
+      assert.ok('refusal' in refused && refused.id === null && refused.refusal.code === 'invalid_request')
+      assert.ok(!JSON.stringify(refused).includes(CANARY))
+    }
+    assert.equal(toRequest(entries[7]).id, undefined)
+  })
+
+  it('reads deeply nested arrays', () => {
+    const entries = decodeLine(Buffer.from('['.repeat(30_000) + ']'.repeat(30_000)))
+    assert.ok(Array.isArray(entries) && entries.length === 1 && toRequest(entries[0]).id === null)
+  })
+
   it('accepts ids of every allowed kind', () => {
     const ids = [0, 1, -1, 9007199254740991, '', 'a', '😀', null]
     for (const id of ids) {
-      assert.deepEqual(decodeRequest(Buffer.from(encodeRequest(id, 'ping', {}).trimEnd())), {
+      assert.deepEqual(decodeRequest(encodeRequest(id, 'ping', {}).trimEnd()), {
         id,
         method: 'ping',
         params: {},
       })
     }
-    const negativeZero = decodeRequest(Buffer.from(withId('-0')))
+    const negativeZero = decodeRequest(withId('-0'))
     assert.ok(!('refusal' in negativeZero) && negativeZero.id === 0)
   })
 
   it('treats a request without an id as a notification', () => {
-    const notification = decodeRequest(Buffer.from('{"jsonrpc":"2.0","method":"ping"}'))
+    const notification = decodeRequest('{"jsonrpc":"2.0","method":"ping"}')
     assert.deepEqual(notification, { id: undefined, method: 'ping', params: {} })
   })
 
   it('uses the last of two fields with the same name', () => {
-    const read = decodeRequest(Buffer.from('{"jsonrpc":"2.0","id":1,"id":2,"method":"a","method":"b"}'))
+    const read = decodeRequest('{"jsonrpc":"2.0","id":1,"id":2,"method":"a","method":"b"}')
     assert.deepEqual(read, { id: 2, method: 'b', params: {} })
   })
 
   it('passes on names that have a meaning for objects, and changes no prototype', () => {
     for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
       const line = `{"jsonrpc":"2.0","id":1,"method":"${name}","params":{"${name}":{"polluted":true}},"${name}":{"polluted":true}}`
-      const read = decodeRequest(Buffer.from(line))
+      const read = decodeRequest(line)
       assert.ok(!('refusal' in read))
       assert.equal(read.method, name)
       assert.ok(Object.hasOwn(read.params, name))
@@ -220,14 +283,87 @@ describe('decodeRequest', () => {
       .map((value) => Buffer.from(JSON.stringify(value)))
     fc.assert(
       fc.property(fc.oneof(bytes, json, nearly), (line) => {
-        const read = decodeRequest(line)
-        if ('refusal' in read) {
-          assert.ok(read.refusal.code in ERROR_NUMBERS)
-          encodeRefusal(read.id, read.refusal)
-        } else {
-          assert.equal(typeof read.method, 'string')
-          assert.ok(typeof read.params === 'object' && !Array.isArray(read.params))
+        const read = decodeLine(line)
+        for (const entry of Array.isArray(read) ? read.map(toRequest) : [read]) {
+          if ('refusal' in entry) {
+            assert.ok(entry.refusal.code in ERROR_NUMBERS)
+            encodeRefusal(entry.id ?? null, entry.refusal)
+          } else {
+            assert.equal(typeof entry.method, 'string')
+            assert.ok(typeof entry.params === 'object' && !Array.isArray(entry.params))
+          }
         }
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+})
+
+const whole = (fields: object) => ({ jsonrpc: '2.0', id: 1, ...fields })
+const error = { code: -32001, message: 'log in first', data: { code: 'unauthenticated' } }
+/** Lines that no server of souk sends. */
+const noReplies: { about: string; line: string | Buffer | object }[] = [
+  { about: 'nothing', line: '' },
+  { about: 'no JSON', line: 'SSH-2.0-OpenSSH_9.2p1' },
+  { about: 'the beginning of a web page', line: 'HTTP/1.1 400 Bad Request' },
+  {
+    about: 'bytes that are not UTF-8',
+    line: Buffer.from('{"jsonrpc":"2.0","id":1,"result":{"name":"\xe9"}}', 'latin1'),
+  },
+  { about: 'a number', line: '7' },
+  { about: 'null', line: 'null' },
+  { about: 'a string', line: '"ok"' },
+  { about: 'an array', line: [whole({ result: {} })] },
+  { about: 'an empty object', line: {} },
+  { about: 'a reply without a result', line: whole({}) },
+  { about: 'a reply with a result and an error', line: whole({ result: {}, error }) },
+  { about: 'a reply with the result null', line: whole({ result: null }) },
+  { about: 'a reply with a number for a result', line: whole({ result: 1 }) },
+  { about: 'a reply with an array for a result', line: whole({ result: [] }) },
+  { about: 'a reply of JSON-RPC 1.0', line: { id: 1, result: {}, error: null } },
+  { about: 'an error of JSON-RPC 1.0', line: whole({ result: null, error }) },
+  { about: 'a reply without a version', line: { id: 1, result: {} } },
+  { about: 'a reply without an id', line: { jsonrpc: '2.0', result: {} } },
+  { about: 'a reply with an object for an id', line: whole({ id: {}, result: {} }) },
+  { about: 'a reply with a fractional id', line: whole({ id: 1.5, result: {} }) },
+  { about: 'a request', line: whole({ method: 'ping' }) },
+  { about: 'a reply that is a request too', line: whole({ method: 'ping', result: {} }) },
+  { about: 'a notification without a method', line: { jsonrpc: '2.0' } },
+  { about: 'a notification whose method is a number', line: { jsonrpc: '2.0', method: 1 } },
+  { about: 'a text for an error', line: whole({ error: 'no' }) },
+  { about: 'null for an error', line: whole({ error: null }) },
+  { about: 'an error without a number', line: whole({ error: { ...error, code: undefined } }) },
+  { about: 'an error with a text for a number', line: whole({ error: { ...error, code: '-32001' } }) },
+  { about: 'an error without a message', line: whole({ error: { ...error, message: undefined } }) },
+  { about: 'an error without data', line: whole({ error: { ...error, data: undefined } }) },
+  { about: 'an error with null for data', line: whole({ error: { ...error, data: null } }) },
+  { about: 'an error without its code as a word', line: whole({ error: { ...error, data: { code: 5 } } }) },
+]
+
+describe('decodeReply', () => {
+  const decode = (line: string | Buffer | object) =>
+    decodeReply(
+      typeof line === 'string' || Buffer.isBuffer(line) ? Buffer.from(line) : Buffer.from(JSON.stringify(line)),
+    )
+
+  for (const { about, line } of noReplies) {
+    it(`takes ${about} for no reply`, () => assert.equal(decode(line), undefined))
+  }
+
+  it('gives results, refusals and notifications', () => {
+    assert.deepEqual(decode(whole({ result: { ok: true } })), whole({ result: { ok: true } }))
+    assert.deepEqual(decode(whole({ error })), whole({ error }))
+    assert.deepEqual(decode(whole({ id: null, error })), whole({ id: null, error }))
+    assert.deepEqual(decode({ jsonrpc: '2.0', method: 'shutting_down' }), { method: 'shutting_down' })
+  })
+
+  it('never throws', () => {
+    const bytes = fc.uint8Array({ maxLength: 64 }).map((array) => Buffer.from(array))
+    const keys = fc.constantFrom('jsonrpc', 'id', 'method', 'result', 'error')
+    const nearly = fc.dictionary(keys, fc.oneof(fc.constant('2.0'), fc.jsonValue()))
+    fc.assert(
+      fc.property(fc.oneof(bytes, fc.jsonValue().map(JSON.stringify), nearly), (line) => {
+        decode(line)
       }),
       { numRuns: 2_000 },
     )
@@ -277,6 +413,24 @@ describe('the encoders', () => {
     )
   })
 
+  it('write the replies to an array as one line, also if some were encoded in slices', () => {
+    const lines = fc.array(fc.tuple(fc.jsonValue(), fc.boolean()), { minLength: 1 })
+    fc.assert(
+      fc.property(lines, (entries) => {
+        const replies = entries.map(([value, inSlices], id) => {
+          const line = encodeResult(id, JSON.stringify(value))
+          return inSlices ? Buffer.from(line) : line
+        })
+        const text = encodeArray(replies).toString()
+        assert.equal(text.indexOf('\n'), text.length - 1)
+        assert.deepEqual(
+          JSON.parse(text),
+          replies.map((reply) => JSON.parse(reply.toString())),
+        )
+      }),
+    )
+  })
+
   it('write refusals with their number, their code and their details', () => {
     const line = encodeRefusal(3, { code: 'overloaded', message: 'too much', details: { retry_after_ms: 100 } })
     assert.deepEqual(JSON.parse(line), {
@@ -289,7 +443,7 @@ describe('the encoders', () => {
   it('write lone surrogates as escapes, so that the line stays UTF-8', () => {
     const line = encodeRequest('\ud800', 'ping', {})
     assert.ok(line.includes('\\ud800'))
-    assert.deepEqual(decodeRequest(Buffer.from(line.trimEnd())), { id: '\ud800', method: 'ping', params: {} })
+    assert.deepEqual(decodeRequest(line.trimEnd()), { id: '\ud800', method: 'ping', params: {} })
   })
 
   it('write notifications without an id', () => {

@@ -7,6 +7,8 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { ERROR_NUMBERS, type ErrorCode } from '../../src/contract/refusals.ts'
 import { withConnection } from '../../src/db/connect.ts'
+import { below, seeded } from '../../src/loadgen/random.ts'
+import { VERSION } from '../../src/process/start.ts'
 import { anItem, Caller, encodeRequest, openAccount, Wire } from '../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
 
@@ -96,12 +98,16 @@ describe('requests on one connection', () => {
     assert.deepEqual(replies.map(({ id }) => id).toSorted(), [1, 2])
   })
 
-  it('are carried out but not answered if they have no id', async () => {
+  it('are carried out but not answered if they have no id, whatever is wrong with them', async () => {
     const wire = await Wire.connect(sellers)
     const params = { session, ...anItem({ name: 'Notified', category: 77 }) }
     wire.send(encodeRequest({ method: 'register_item_for_sale', params }))
     wire.send(encodeRequest({ method: 'no_such_thing' }))
     wire.send(encodeRequest({ method: 'whoami', params: { session: 'wrong' } }))
+    wire.send(encodeRequest({ method: 'whoami', params: { session: 7 } }))
+    wire.send('{}\n{"jsonrpc":"1.0","method":"ping"}\n{"jsonrpc":"2.0","method":7}\n')
+    wire.send('{"jsonrpc":"2.0","method":"ping","params":[]}\n{"jsonrpc":"2.0","method":"ping","params":{"a":1}}\n')
+    wire.send('{"jsonrpc":"2.0","id":1,"result":{}}\n{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"no"}}\n')
     wire.end()
     assert.deepEqual(await wire.rest(), [])
     const items = await marketplace.sql('product', 'SELECT name FROM item WHERE category = 77')
@@ -118,20 +124,145 @@ describe('requests on one connection', () => {
   })
 })
 
+const PING = encodeRequest({ id: 'ping', method: 'ping' }).trimEnd()
+const PONG = { jsonrpc: '2.0', id: 'ping', result: { ok: true, version: VERSION } }
+
+/** The replies to an array, which must be one line: each as its id with the code of its error. */
+async function sendArray(wire: Wire, ...entries: readonly (string | object)[]) {
+  wire.send(`[${entries.map((entry) => (typeof entry === 'string' ? entry : JSON.stringify(entry))).join(',')}]\n`)
+  return (await wire.replyArray()).map(({ id, error }) => [id, error?.data.code])
+}
+
+describe('an array of requests', () => {
+  const call = (id: number | string, method: string, params: object = {}) => ({ jsonrpc: '2.0', id, method, params })
+
+  it('is answered by an array of replies, in the order of the requests, when the last is there', async () => {
+    const wire = await Wire.connect(sellers)
+    const login = call('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
+    assert.deepEqual(
+      await sendArray(wire, login, PING, call(2, 'get_seller_rating', { session }), call(2, 'nothing')),
+      [
+        ['slow', 'unauthenticated'],
+        ['ping', undefined],
+        [2, undefined],
+        [2, 'unknown_method'],
+      ],
+    )
+    wire.destroy()
+  })
+
+  it('does not hold up other lines, and each line is answered by itself', async () => {
+    const wire = await Wire.connect(sellers)
+    const login = {
+      jsonrpc: '2.0',
+      id: 'slow',
+      method: 'login',
+      params: { username: 'nobody', password: 'nobody nobody' },
+    }
+    wire.send(`${JSON.stringify([login])}\n${PING}\n[${PING}]\n`)
+    assert.deepEqual(await wire.reply(), PONG)
+    assert.deepEqual(await wire.replyArray(), [PONG])
+    assert.deepEqual(
+      (await wire.replyArray()).map(({ id }) => id),
+      ['slow'],
+    )
+    wire.destroy()
+  })
+
+  it('has an error for each entry that is no request, and nothing for those without an id', async () => {
+    const wire = await Wire.connect(sellers)
+    const entries = ['1', 'null', '"x"', '[]', `[${PING}]`, '{}', '{"id":7}', '{"jsonrpc":"2.0","method":"ping"}', PING]
+    assert.deepEqual(await sendArray(wire, ...entries), [
+      ...Array.from({ length: 5 }, () => [null, 'invalid_request']),
+      [7, 'invalid_request'],
+      ['ping', undefined],
+    ])
+    assert.deepEqual(await sendArray(wire, '1'), [[null, 'invalid_request']])
+    wire.destroy()
+  })
+
+  it('is carried out but not answered if no request has an id', async () => {
+    const wire = await Wire.connect(sellers)
+    const params = { session, ...anItem({ name: 'Notified', category: 76 }) }
+    const notification = encodeRequest({ method: 'register_item_for_sale', params }).trimEnd()
+    wire.send(`[${notification},{},{"method":"ping"},${notification}]\n[{}]\n`)
+    wire.end()
+    assert.equal(await wire.line(), undefined)
+    const items = await marketplace.sql('product', 'SELECT name FROM item WHERE category = 76')
+    assert.deepEqual(items, [{ name: 'Notified' }, { name: 'Notified' }])
+  })
+
+  it('ends with a notification and is answered nevertheless', async () => {
+    const wire = await Wire.connect(sellers)
+    const notification = encodeRequest({ method: 'get_seller_rating', params: { session } }).trimEnd()
+    assert.deepEqual(await sendArray(wire, PING, notification), [['ping', undefined]])
+    wire.destroy()
+  })
+
+  it('may be the last line, without a line end', async () => {
+    const wire = await Wire.connect(sellers)
+    const rating = call(1, 'get_seller_rating', { session })
+    wire.send(`[${JSON.stringify(rating)},${PING}]`)
+    wire.end()
+    assert.deepEqual(
+      (await wire.replyArray()).map(({ id }) => id),
+      [1, 'ping'],
+    )
+    assert.equal(await wire.line(), undefined)
+  })
+
+  it('that is deeply nested, or of 30,000 numbers, gets its errors without holding up others', async () => {
+    const [wire, other] = await Promise.all([Wire.connect(sellers), Wire.connect(sellers)])
+    assert.deepEqual(await sendArray(wire, '['.repeat(30_000) + ']'.repeat(30_000)), [[null, 'invalid_request']])
+    const errors = sendArray(wire, ...Array.from({ length: 30_000 }, () => '1'))
+    assert.ok((await ping(other))?.result)
+    assert.equal((await errors).length, 30_000)
+    for (const each of [wire, other]) each.destroy()
+  })
+
+  it('is taken beside notifications and single requests: all with an id are answered once', async () => {
+    const wire = await Wire.connect(sellers)
+    const random = seeded(20_261_122)
+    let ids = 0
+    const draw = (): unknown => {
+      const kind = below(8, random)
+      if (kind === 0) return { jsonrpc: '2.0', method: 'ping' }
+      if (kind === 1) return { jsonrpc: '1.0', method: 'ping' }
+      if (kind === 2) return { jsonrpc: '2.0', id: ids++, method: 'no_such_thing' }
+      if (kind === 3) return { jsonrpc: '2.0', id: ids++, method: 'ping', params: [] }
+      if (kind === 4) return { id: ids++ }
+      if (kind === 5) return { jsonrpc: '2.0', id: ids++, result: {} }
+      return { jsonrpc: '2.0', id: ids++, method: 'get_seller_rating', params: { session } }
+    }
+    const lines = Array.from({ length: 400 }, () =>
+      below(2, random) === 0 ? draw() : Array.from({ length: 1 + below(12, random) }, draw),
+    )
+    wire.send(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+    wire.end()
+    const answers: string[] = []
+    for (let line = await wire.line(); line !== undefined; line = await wire.line()) {
+      answers.push(describeIds(JSON.parse(line), () => true))
+    }
+    const asked = lines.map((line) => describeIds(line, (entry) => 'id' in entry && !('result' in entry)))
+    assert.deepEqual(answers.toSorted(), asked.filter((ids) => ids !== '[]' && ids !== '').toSorted())
+  })
+
+  /** The ids in a line, in brackets if it is an array. */
+  function describeIds(line: unknown, counts: (entry: object) => boolean): string {
+    if (Array.isArray(line)) return `[${line.filter(counts).map(({ id }) => id)}]`
+    return counts(line as object) ? String((line as { id: unknown }).id) : ''
+  }
+})
+
 describe('the server', () => {
   const expected: { about: string; line: string | Buffer; code: ErrorCode; id: number | string | null }[] = [
     { about: 'a line that is not JSON', line: 'canary\n', code: 'parse_error', id: null },
     { about: 'invalid UTF-8', line: Buffer.from([0x22, 0xff, 0x22, 0x0a]), code: 'parse_error', id: null },
     { about: 'brackets that are never closed', line: `${'['.repeat(65_000)}\n`, code: 'parse_error', id: null },
+    { about: 'an empty array', line: '[]\n', code: 'invalid_request', id: null },
     {
-      about: 'a JSON-RPC batch',
-      line: `[${encodeRequest({ id: 1, method: 'ping' }).trimEnd()}]\n`,
-      code: 'invalid_request',
-      id: null,
-    },
-    {
-      about: 'deep nesting',
-      line: `${'['.repeat(30_000)}${']'.repeat(30_000)}\n`,
+      about: 'an object for an id',
+      line: `{"jsonrpc":"2.0","id":${'['.repeat(30_000)}${']'.repeat(30_000)},"method":"canary"}\n`,
       code: 'invalid_request',
       id: null,
     },
@@ -183,6 +314,7 @@ describe('the server', () => {
       const asField = `{"jsonrpc":"2.0","id":1,"method":"ping","params":{${JSON.stringify(name)}:{"canary":1}}}\n`
       const refusal = await sendRefused(asField)
       assert.equal(refusal.data.code, 'invalid_params')
+      assert.deepEqual(Object.entries(refusal.data.fields as object), [[name, 'is not a parameter']])
       assert.ok(!JSON.stringify(refusal).includes('canary'))
       const within = `{"jsonrpc":"2.0","id":1,"method":"whoami","params":{"session":{${JSON.stringify(name)}:1}}}\n`
       assert.equal((await sendRefused(within)).data.code, 'invalid_params')
@@ -190,13 +322,29 @@ describe('the server', () => {
   }
 
   it('refuses unknown and server-owned fields with invalid_params, and changes nothing', async () => {
-    for (const extra of [{ seller_id: 1 }, { thumbs_up: 9 }, { item_id: 1 }, { 'canary field': 1 }]) {
-      const params = { session, ...anItem({ category: 78 }), ...extra }
+    for (const [name, value] of Object.entries({ seller_id: 1, thumbs_up: 9, item_id: 1, colour: 'canary' })) {
+      const params = { session, ...anItem({ category: 78 }), [name]: value }
       const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
-      assert.equal(refusal.data.code, 'invalid_params')
-      assert.ok(!JSON.stringify(refusal).includes('canary'))
+      assert.deepEqual(refusal.data, { code: 'invalid_params', fields: { [name]: 'is not a parameter' } })
     }
     assert.deepEqual(await marketplace.sql('product', 'SELECT id FROM item WHERE category = 78'), [])
+  })
+
+  it('repeats the names of five unknown fields at most, shortened, and without characters that break a line', async () => {
+    const names = [
+      ['x'.repeat(60_000), 'x'.repeat(64)],
+      ['\u{1f943}'.repeat(100), '\u{1f943}'.repeat(64)],
+      ['a\n\u001b[31m\u0085', 'a\ufffd\ufffd[31m\ufffd'],
+      ['\u202eb\u2028\ud800', '\ufffdb\ufffd\ufffd'],
+    ] as const
+    for (const [name, shown] of names) {
+      const refusal = await sendRefused(encodeRequest({ id: 1, method: 'ping', params: { [name]: 1 } }))
+      assert.deepEqual(Object.keys(refusal.data.fields as object), [shown])
+    }
+    const many = Object.fromEntries(Array.from({ length: 3_000 }, (_, number) => [`field ${number}`, 1]))
+    const { data } = await sendRefused(encodeRequest({ id: 1, method: 'ping', params: many }))
+    const first = [0, 1, 2, 3, 4].map((number) => `field ${number}`)
+    assert.deepEqual(Object.keys(data.fields as object), first)
   })
 
   /** JSON texts, since some of the values cannot be written in TypeScript. */
@@ -227,7 +375,7 @@ describe('the server', () => {
     const refusal = await sendRefused(
       encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, other: 1 } }),
     )
-    const fields = ['(unknown fields)', 'category', 'condition', 'keywords', 'name', 'price_cents', 'quantity']
+    const fields = ['category', 'condition', 'keywords', 'name', 'other', 'price_cents', 'quantity']
     assert.deepEqual(Object.keys(refusal.data.fields as object).toSorted(), fields)
   })
 

@@ -212,6 +212,175 @@ describe('a client that takes no replies', () => {
   })
 })
 
+describe('an array of requests', () => {
+  const ids = (count: number) => Array.from({ length: count }, (_, id) => id)
+  const encodeArray = (lines: string) => `[${lines.trimEnd().replaceAll('\n', ',')}]\n`
+  const encodeRatings = (count: number) =>
+    ids(count)
+      .map((id) => encodeRequest({ id, method: 'get_seller_rating', params: { session } }))
+      .join('')
+
+  it('is begun as far as the limit on requests in flight allows, and continued when they are answered', async () => {
+    const server = await marketplace.serve('seller', { limitInFlight: 1 })
+    const wire = await Wire.connect(server)
+    const slow = encodeRequest({
+      id: 'slow',
+      method: 'login',
+      params: { username: 'nobody', password: 'nobody nobody' },
+    })
+    wire.send(encodeArray(slow + encodeRatings(300)) + encodeRequest({ id: 'after', method: 'ping' }))
+    const replies = await wire.replyArray()
+    assert.deepEqual(
+      replies.map(({ id }) => id),
+      ['slow', ...ids(300)],
+    )
+    assert.ok(replies.slice(1).every(({ result }) => result !== undefined))
+    assert.equal((await wire.reply())?.id, 'after')
+    wire.destroy()
+  })
+
+  it('is refused from where its replies are larger than what may stay unread, and keeps no others from theirs', async () => {
+    const server = await marketplace.serve('seller', { limitUnsentBytes: MIB, limitInFlight: 4 })
+    const wire = await Wire.connect(server)
+    wire.send(
+      encodeArray(encodeListings(100, FEWER_ITEMS)) + encodeArray(encodeListings(3, ITEMS)) + encodeListings(1, 1),
+    )
+    const codes = (await wire.replyArray()).map(({ error }) => error?.data.code)
+    const answered = codes.filter((code) => code === undefined).length
+    assert.ok(answered > 5 && answered < 50, `${answered} listings were answered`)
+    assert.deepEqual(codes.slice(answered), codes.slice(answered).fill('limit_exceeded'))
+    const second = await wire.replyArray()
+    assert.deepEqual(
+      second.map(({ result }) => (result?.items as unknown[] | undefined)?.length),
+      [ITEMS, ITEMS, ITEMS],
+    )
+    assert.equal((await wire.reply())?.id, 0)
+    wire.destroy()
+  })
+
+  it('that is not begun as a whole when the server drains is answered, with refusals for the rest', async () => {
+    const server = await marketplace.serve('seller', { limitInFlight: 2 })
+    const wire = await Wire.connect(server)
+    const slow = ids(3).map((id) => ({
+      id,
+      method: 'login',
+      params: { username: 'nobody', password: 'nobody nobody' },
+    }))
+    wire.send(encodeArray(slow.map(encodeRequest).join('') + encodeRatings(200)))
+    await until('requests are in flight', () => openConnections(server) === 1)
+    const ended = server.program.end()
+    const codes = (await wire.replyArray()).map(({ error }) => error?.data.code)
+    assert.equal(codes.length, 203)
+    assert.equal(codes.at(-1), 'shutting_down')
+    assert.equal((await wire.reply())?.method, 'shutting_down')
+    assert.equal(await wire.reply(), undefined)
+    assert.equal(await ended, 0)
+  })
+})
+
+describe('a client of another protocol', () => {
+  const account = { username: 'web-page', password: 'correct horse', name: 'Web' }
+  const create = encodeRequest({ id: 1, method: 'create_account', params: account })
+  const post = (requestLine: string) =>
+    `${requestLine}\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: ${create.length}\r\n\r\n${create}`
+
+  /** Everything that the server sends until it ends the connection. */
+  async function readAll(wire: Wire): Promise<string> {
+    const lines: string[] = []
+    for (let line = await wire.line(); line !== undefined; line = await wire.line()) lines.push(line)
+    return lines.join('\n')
+  }
+
+  /** An account opened now comes after all that the server has begun. */
+  async function assertNothingDone(): Promise<void> {
+    const seller = await Caller.connect(sellers)
+    await openAccount(seller)
+    await seller.close()
+    assert.deepEqual(await marketplace.sql('customer', "SELECT id FROM seller WHERE username = 'web-page'"), [])
+  }
+
+  const requestLines = [
+    'POST / HTTP/1.1',
+    'GET /?x={"jsonrpc":"2.0"} HTTP/1.0',
+    'OPTIONS * HTTP/1.1',
+    'CONNECT 127.0.0.1:80 HTTP/1.1',
+    'PRI * HTTP/2.0',
+    'post / HTTP/1.1',
+    'M-SEARCH * HTTP/1.1',
+    'GET /\u00e9 HTTP/1.1',
+    `GET /${'x'.repeat(LINE_BYTES - 20)} HTTP/1.1`,
+  ]
+  for (const requestLine of requestLines) {
+    it(`gets one answer to ${requestLine.slice(0, 40)}, and nothing after it is carried out`, async () => {
+      for (const before of ['', '\n\r\n', encodeRequest({ method: 'ping' })]) {
+        const wire = await Wire.connect(sellers)
+        wire.send(Buffer.from(before + post(requestLine), 'latin1'))
+        const answer = await readAll(wire)
+        const [head, body] = answer.split('\r\n\r\n') as [string, string]
+        assert.match(head, /^HTTP\/1\.1 400 Bad Request\r\n/)
+        assert.match(head, /\r\nConnection: close(\r\n|$)/)
+        assert.ok(head.includes(`Content-Length: ${body.length + 1}`), 'the last line end belongs to the body')
+        assert.ok(!/access-control/i.test(head))
+        assert.match(body, /^This is no web server: [^\n]*$/)
+        wire.destroy()
+      }
+      await assertNothingDone()
+    })
+  }
+
+  it('gets it also when its bytes come one by one, and a large body follows', async () => {
+    const wire = await Wire.connect(sellers)
+    for (const byte of Buffer.from('GET / HTTP/1.1\r\n')) {
+      wire.send(Buffer.from([byte]))
+      await new Promise(setImmediate)
+    }
+    wire.send(create.repeat(20_000))
+    assert.match(await readAll(wire), /^HTTP\/1\.1 400 /)
+    await assertNothingDone()
+  })
+
+  it('gets it through a browser’s fetch', async () => {
+    const response = await fetch(`http://127.0.0.1:${sellers.port}/`, { method: 'POST', body: create })
+    assert.equal(response.status, 400)
+    assert.match(await response.text(), /no web server/)
+    await assertNothingDone()
+  })
+
+  it('gets it behind the replies to earlier requests', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.request('slow', 'login', { username: 'nobody', password: 'nobody nobody' })
+    wire.request('fast', 'ping')
+    wire.send(post('POST / HTTP/1.1'))
+    const answer = await readAll(wire)
+    assert.match(answer, /"id":"fast"/)
+    assert.match(answer, /HTTP\/1\.1 400 /)
+    assert.match(answer, /"id":"slow"/)
+    await assertNothingDone()
+  })
+
+  it('is told at its first byte that the server does not speak TLS', async () => {
+    for (const bytes of [Buffer.from([0x16]), Buffer.from([0x16, 0x03, 0x01, 0x0a, 0x00, 0x01])]) {
+      const wire = await Wire.connect(sellers)
+      const begunMs = performance.now()
+      wire.send(bytes)
+      const [reply, ...more] = await wire.rest()
+      assert.deepEqual([reply?.id, reply?.error?.data.code, more], [null, 'parse_error', []])
+      assert.match(reply?.error?.message ?? '', /TLS/)
+      assert.ok(performance.now() - begunMs < 5_000)
+    }
+    await assert.rejects(fetch(`https://127.0.0.1:${sellers.port}/`))
+  })
+
+  it('is not taken for one because a line that is not JSON mentions HTTP', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.send(`{"jsonrpc": "see GET / HTTP/1.1\nHTTP/1.1\n"GET / HTTP/1.1\n${encodeRequest({ id: 1, method: 'ping' })}`)
+    const codes: unknown[] = []
+    for (let count = 0; count < 4; count += 1) codes.push((await wire.reply())?.error?.data.code)
+    assert.deepEqual(codes, ['parse_error', 'parse_error', 'parse_error', undefined])
+    wire.destroy()
+  })
+})
+
 describe('connections', () => {
   it('are refused with an error line beyond the limit, and accepted again when one has ended', async () => {
     const server = await marketplace.serve('seller', { limitConnections: CONNECTIONS })

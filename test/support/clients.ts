@@ -169,6 +169,17 @@ export class Wire {
 
   /** Resolves to the next line, or to undefined if the server ended the connection. */
   async reply(): Promise<Reply | undefined> {
+    const next = await this.line()
+    return next === undefined ? undefined : (replySchema.parse(JSON.parse(next)) as Reply)
+  }
+
+  /** Resolves to the replies in the next line, which must be an array. */
+  async replyArray(): Promise<Reply[]> {
+    return z.array(replySchema).parse(JSON.parse((await this.line()) ?? '')) as Reply[]
+  }
+
+  /** Resolves to the next line as text. */
+  async line(): Promise<string | undefined> {
     const untilMs = performance.now() + PATIENCE_MS
     while (this.#lines.length === 0 && !this.#isOver) {
       assert.ok(performance.now() < untilMs, 'no reply in time')
@@ -180,9 +191,7 @@ export class Wire {
         }
       })
     }
-    const next = this.#lines.shift()
-    if (next === undefined) return undefined
-    return replySchema.parse(JSON.parse(next)) as Reply
+    return this.#lines.shift()
   }
 
   /** Resolves to the next `count` lines by their id, in any order. */

@@ -38,8 +38,6 @@ type Seen = { session?: string; next_cursor?: string }
 
 /** The number of something that does not exist. Other numbers wrap around. */
 export const ABSENT = 99
-/** The server's name for fields that the contract does not have. */
-export const UNKNOWN_FIELDS = '(unknown fields)'
 const NO_ID = 999_999_999_999_999
 const NO_SESSION = 'nobody has this session'
 
@@ -144,7 +142,7 @@ export class Call implements fc.AsyncCommand<SequenceContext, Servers> {
     const params = {
       ...(this.#session === undefined ? {} : { session: findSession(context, this.#session) }),
       ...resolve(context, this.#params),
-      ...(field === undefined ? {} : { [field === UNKNOWN_FIELDS ? 'seller_number' : field]: value }),
+      ...(field === undefined ? {} : { [field]: value }),
     }
     await compare(context, servers, this.#role, this.#operation, params, this.#wrong)
   }

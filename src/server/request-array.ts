@@ -1,0 +1,49 @@
+/**
+ * The requests of one line that is a JSON array. They are handed out one by
+ * one, as if each had a line of its own. Their replies are collected, and leave
+ * together as one line, in the order of the requests.
+ */
+
+import { type EncodedLine, encodeArray, type Malformed, type Request, toRequest } from '../contract/protocol.ts'
+
+export class RequestArray {
+  readonly #entries: readonly unknown[]
+  readonly #replies: (EncodedLine | undefined)[] = []
+  #begun = 0
+  #settled = 0
+  /** Bytes of the replies so far. */
+  bytes = 0
+
+  constructor(entries: readonly unknown[]) {
+    this.#entries = entries
+  }
+
+  /** Whether all requests have been handed out. */
+  get exhausted(): boolean {
+    return this.#begun === this.#entries.length
+  }
+
+  /** The next request, and its place among the replies. */
+  next(): { request: Request | Malformed; place: number } {
+    const place = this.#begun++
+    return { request: toRequest(this.#entries[place]), place }
+  }
+
+  /** Whether all requests have been settled. */
+  get complete(): boolean {
+    return this.#settled === this.#entries.length
+  }
+
+  /** Settles a request, once: with its reply, or without one. */
+  settle(place: number, reply: EncodedLine | undefined): void {
+    this.#replies[place] = reply
+    this.bytes += reply === undefined ? 0 : Buffer.byteLength(reply)
+    this.#settled += 1
+  }
+
+  /** All replies in one line; undefined if there are none. */
+  encode(): EncodedLine | undefined {
+    const replies = this.#replies.filter((reply) => reply !== undefined)
+    return replies.length === 0 ? undefined : encodeArray(replies)
+  }
+}
