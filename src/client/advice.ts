@@ -5,7 +5,7 @@ import type { ErrorCode } from '../contract/refusals.ts'
 import { asTyped } from '../process/start.ts'
 import { isLoopback } from './address.ts'
 import type { Commands } from './commands.ts'
-import { CallRefused, ConnectionLost } from './connection.ts'
+import { CallRefused, ConnectionLost, ForeignServer } from './connection.ts'
 import { Declined, EXIT, type Failure, Interrupted, NotLoggedIn, toUsageFailure, UsageError } from './failures.ts'
 import { formatAmount } from './money.ts'
 
@@ -87,13 +87,14 @@ function explainInterruption({ message, sent }: Interrupted, attempt: Attempt): 
   }
 }
 
-function explainLoss({ message, outcome }: ConnectionLost, attempt: Attempt): Failure {
+function explainLoss(error: ConnectionLost, attempt: Attempt): Failure {
+  const { message, outcome } = error
   const failure = { exitCode: EXIT.unreachable, code: 'unreachable', details: { outcome } }
   const check = hintToCheck(attempt)
   if (outcome === 'unknown' && check !== undefined) {
     return { ...failure, message: `${message}; it may have been carried out`, hint: check }
   }
-  if (outcome === 'none' && isLoopback(attempt.host)) {
+  if (outcome === 'none' && isLoopback(attempt.host) && !(error instanceof ForeignServer)) {
     return { ...failure, message: `${message}; start a server`, hint: asTyped('souk-server') }
   }
   return { ...failure, message, hint: `${asTyped('souk')} status` }

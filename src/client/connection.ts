@@ -6,43 +6,46 @@
 
 import { createConnection, type Socket } from 'node:net'
 import { LineDecoder } from '../contract/lines.ts'
-import type { Name, Params, Result, Role } from '../contract/operations.ts'
-import { encodeRequest } from '../contract/protocol.ts'
+import { type Name, operationsByName, type Params, type Result, type Role } from '../contract/operations.ts'
+import { decodeReply, encodeRequest, type Reply } from '../contract/protocol.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
 import { CallRefused, ConnectionLost } from './call-errors.ts'
 
 export { CallRefused, ConnectionLost }
 
+/** What listens there sent something that no server of souk sends. Another attempt would meet the same. */
+export class ForeignServer extends ConnectionLost {}
+
 /** Parameters as callers give them: those with a default may be left out. */
 export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
 
-export interface ConnectionOptions {
+export interface ConnectionOptions<R extends Role> {
   host: string
   port: number
+  /** Results are checked against the contract of this role, if it is given. */
+  role?: R
   /** Time limit for connecting, and for each reply. */
   timeoutMs?: number
 }
 
 interface Pending {
+  method: string
   resolve(result: unknown): void
   reject(error: Error): void
   askedMs: number
 }
 
-interface Reply {
-  id: number | null
-  result?: unknown
-  error?: { message: string; data: { code: ErrorCode } }
-}
-
 const TIMEOUT_MS = 10_000
 const SWEEP_MS = 500
+/** Every line of a server begins with it. */
+const OPEN_BRACE = 0x7b
 /** A reply may be as long as a listing of 10,000 items; only a broken server sends more. */
 const LONGEST_REPLY_BYTES = 16 * 1024 * 1024
 
 /** Resolves when connected; rejects with `ConnectionLost`. */
-export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: ConnectionOptions) {
-  return new Promise<Connection<R>>((resolve, reject) => {
+export function connect<R extends Role>(options: ConnectionOptions<R>): Promise<Connection<R>> {
+  const { host, port, timeoutMs = TIMEOUT_MS } = options
+  return new Promise((resolve, reject) => {
     const socket = createConnection({ host, port, noDelay: true, timeout: timeoutMs })
     const fail = (reason: string) => {
       socket.destroy()
@@ -53,7 +56,7 @@ export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: 
     socket.once('connect', () => {
       socket.removeAllListeners()
       socket.setTimeout(0)
-      resolve(new Connection<R>(socket, timeoutMs))
+      resolve(new Connection<R>(socket, { ...options, timeoutMs }))
     })
   })
 }
@@ -61,6 +64,9 @@ export function connect<R extends Role>({ host, port, timeoutMs = TIMEOUT_MS }: 
 export class Connection<R extends Role> {
   readonly #socket: Socket
   readonly #timeoutMs: number
+  /** Why a connection to a foreign server fails. */
+  readonly #foreign: string
+  readonly #operations: ReturnType<typeof operationsByName> | undefined
   readonly #decoder = new LineDecoder(LONGEST_REPLY_BYTES)
   readonly #pending = new Map<number, Pending>() // oldest first
   readonly #sweep: NodeJS.Timeout
@@ -69,9 +75,11 @@ export class Connection<R extends Role> {
   #output = ''
   #lost: ConnectionLost | CallRefused | undefined
 
-  constructor(socket: Socket, timeoutMs: number) {
+  constructor(socket: Socket, { host, port, role, timeoutMs }: ConnectionOptions<R> & { timeoutMs: number }) {
     this.#socket = socket
     this.#timeoutMs = timeoutMs
+    this.#foreign = `${host}:${port} does not speak souk's protocol`
+    this.#operations = role && operationsByName(role)
     this.#sweep = setInterval(() => this.#enforceTimeout(), SWEEP_MS).unref()
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(lost(error.code ?? error.message)))
@@ -85,13 +93,14 @@ export class Connection<R extends Role> {
 
   /** Rejects with `CallRefused` or `ConnectionLost`. */
   call<N extends Name<R>>(method: N, params: Arguments<R, N>): Promise<Result<R, N>> {
+    if (this.#lost instanceof ForeignServer) return Promise.reject(new ForeignServer(this.#lost.message, 'none'))
     if (this.#lost instanceof ConnectionLost) return Promise.reject(new ConnectionLost(this.#lost.message, 'none'))
     if (this.#lost !== undefined) return Promise.reject(this.#lost)
     const id = this.#nextId++
     if (this.#output === '') process.nextTick(() => this.#flush())
     this.#output += encodeRequest(id, method, params)
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject, askedMs: performance.now() })
+      this.#pending.set(id, { method, resolve: resolve as Pending['resolve'], reject, askedMs: performance.now() })
     })
   }
 
@@ -123,24 +132,35 @@ export class Connection<R extends Role> {
   #read(chunk: Buffer): void {
     this.#decoder.push(chunk)
     for (let line = this.#decoder.next(); line !== undefined; line = this.#decoder.next()) this.#take(line)
-    if (this.#decoder.overlong) this.#socket.destroy()
+    const { overlong, firstByte = OPEN_BRACE } = this.#decoder
+    if (overlong || firstByte !== OPEN_BRACE) this.#failForeign()
   }
 
   #take(line: Buffer): void {
-    const reply = parseReply(line)
-    if (reply === undefined) return void this.#socket.destroy(new Error('not a reply'))
-    const { id, result, error } = reply
-    if (id === null) {
+    const reply = decodeReply(line)
+    if (reply === undefined) this.#failForeign()
+    else if ('id' in reply) this.#settle(reply) // a notification says that the end of the connection follows
+  }
+
+  #settle({ id, result, error }: Reply): void {
+    if (id === null && error !== undefined) {
       // A server with too many connections refuses this one before it reads anything.
-      const refused = error?.data.code === 'overloaded'
-      this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error?.message ?? 'a reply without an id'))
-      return
+      const refused = error.data.code === 'overloaded'
+      return void this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error.message))
     }
-    const pending = this.#pending.get(id)
-    if (pending === undefined) return // a notification
-    this.#pending.delete(id)
+    const pending = this.#pending.get(id as number)
+    if (pending === undefined || (error === undefined && !this.#isInContract(pending.method, result))) {
+      return void this.#failForeign()
+    }
+    this.#pending.delete(id as number)
     if (error === undefined) pending.resolve(result)
     else pending.reject(new CallRefused(error.message, error.data))
+  }
+
+  /** False if a field is missing or has another type. A newer server may send more fields, and other values. */
+  #isInContract(method: string, result: object): boolean {
+    const checked = this.#operations?.get(method)?.result.safeParse(result)
+    return checked?.error?.issues.every(({ code }) => code !== 'invalid_type') ?? true
   }
 
   #enforceTimeout(): void {
@@ -148,6 +168,10 @@ export class Connection<R extends Role> {
     if (oldest !== undefined && performance.now() - oldest.askedMs > this.#timeoutMs) {
       this.#fail(lost('no reply in time'))
     }
+  }
+
+  #failForeign(): void {
+    this.#fail(new ForeignServer(this.#foreign, 'unknown'))
   }
 
   /** Every end of the connection passes here. Rejects all pending calls. */
@@ -162,14 +186,4 @@ export class Connection<R extends Role> {
 
 function lost(reason: string): ConnectionLost {
   return new ConnectionLost(`the connection was lost: ${reason}`, 'unknown')
-}
-
-/** Undefined for a line that no souk server sends. */
-function parseReply(line: Buffer): Reply | undefined {
-  try {
-    const reply: Reply = JSON.parse(line.toString())
-    return reply.error === undefined || reply.error.data?.code !== undefined ? reply : undefined
-  } catch {
-    return undefined
-  }
 }

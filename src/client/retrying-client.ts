@@ -14,7 +14,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Name, operationsByName, type Result, type Role } from '../contract/operations.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
-import { type Arguments, CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
+import { type Arguments, CallRefused, type Connection, ConnectionLost, connect, ForeignServer } from './connection.ts'
 
 export interface RetryingClientOptions<R extends Role> {
   role: R
@@ -79,7 +79,8 @@ export class RetryingClient<R extends Role> {
         }
         if (!(error instanceof ConnectionLost || isRefused(error, TEMPORARY))) throw error
         if (readOutcome(error) === 'unknown') unsettled = error
-        const hopeless = this.#closing.signal.aborted || !(this.#reached || (this.#options.waitForServer ?? true))
+        const isReachable = this.#reached || (this.#options.waitForServer ?? true)
+        const hopeless = this.#closing.signal.aborted || !isReachable || error instanceof ForeignServer
         const again = hopeless ? undefined : this.#pause(attempt, readRetryAfterMs(error), deadlineMs)
         if (again === undefined) throw unsettled ?? error
         this.#options.onRetry?.(error)
@@ -126,9 +127,9 @@ export class RetryingClient<R extends Role> {
   }
 
   async #connect(): Promise<Connection<R>> {
-    const { host, port, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
+    const { role, host, port, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
     try {
-      const connection = await connect<R>({ host, port, timeoutMs: attemptMs })
+      const connection = await connect<R>({ role, host, port, timeoutMs: attemptMs })
       void connection.closed.then(() => {
         this.#connection = undefined
       })
@@ -165,5 +166,6 @@ function readOutcome(error: CallRefused | ConnectionLost): unknown {
 }
 
 function readRetryAfterMs(error: CallRefused | ConnectionLost): number {
-  return error instanceof CallRefused ? Number(error.details.retry_after_ms ?? 0) : 0
+  const waitMs = error instanceof CallRefused ? Number(error.details.retry_after_ms) : 0
+  return waitMs > 0 ? waitMs : 0
 }

@@ -67,7 +67,7 @@ async function examine({ role, host, port, timeoutMs }: Address & { role: Role }
   const status: ServerStatus = { role, host, port, reachable: false }
   let connection: Connection<Role> | undefined
   try {
-    connection = await connect<Role>({ host, port, timeoutMs })
+    connection = await connect<Role>({ role, host, port, timeoutMs })
     const pinged = await ping(connection)
     const session = await examineSession(connection, role, { host, port })
     Object.assign(status, pinged, { reachable: true }, session)

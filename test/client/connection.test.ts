@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
-import { CallRefused, ConnectionLost, connect } from '../../src/client/connection.ts'
+import { CallRefused, ConnectionLost, connect, ForeignServer } from '../../src/client/connection.ts'
 
 describe('a connection', () => {
   let server: Server | undefined
@@ -21,15 +21,57 @@ describe('a connection', () => {
   }
 
   const call = async (port: number, timeoutMs = 5_000) => {
-    const connection = await connect<'buyer'>({ host: '127.0.0.1', port, timeoutMs })
+    const connection = await connect({ role: 'buyer', host: '127.0.0.1', port, timeoutMs })
     return connection.call('ping', {}).finally(() => connection.close())
   }
 
-  it('rejects its calls when the server sends something that is no reply', async () => {
-    for (const junk of ['not json\n', '{"jsonrpc":"2.0","id":1,"error":{"message":"x"}}\n', 'null\n']) {
-      await assert.rejects(call(await serveBytes(junk)), ConnectionLost, junk)
-      server?.close()
-    }
+  /** Lines that are replies, but to no call that was made, or with results that are not in the contract. */
+  const result = (id: unknown, result: unknown) => `${JSON.stringify({ jsonrpc: '2.0', id, result })}\n`
+  const answered = result(1, { ok: true, version: '1' })
+  const foreign: { about: string; bytes: string }[] = [
+    { about: 'a line of another protocol', bytes: 'SSH-2.0-OpenSSH_9.2\r\n' },
+    { about: 'the beginning of a line of another protocol', bytes: 'J\0\0\0' },
+    { about: 'a TLS alert', bytes: '\u0015\u0003\u0001' },
+    { about: 'a number', bytes: '5\n' },
+    { about: 'an array', bytes: `[${answered.trimEnd()}]\n` },
+    { about: 'a reply without a result', bytes: '{"jsonrpc":"2.0","id":1}\n' },
+    {
+      about: 'a reply with a result and an error',
+      bytes:
+        '{"jsonrpc":"2.0","id":1,"result":{"ok":true},"error":{"code":1,"message":"no","data":{"code":"internal"}}}\n',
+    },
+    { about: 'an error without a code', bytes: '{"jsonrpc":"2.0","id":1,"error":{"message":"x"}}\n' },
+    { about: 'a reply to another call', bytes: result(2, { ok: true, version: '1' }) },
+    { about: 'a reply whose id is a text', bytes: result('1', { ok: true, version: '1' }) },
+    { about: 'a result without an id', bytes: result(null, { ok: true, version: '1' }) },
+    { about: 'a result without a field', bytes: result(1, { ok: true }) },
+    { about: 'a result with a field of another type', bytes: result(1, { ok: true, version: 1 }) },
+  ]
+  for (const { about, bytes } of foreign) {
+    it(`rejects its calls at once when it gets ${about}`, async () => {
+      const port = await serveBytes(bytes)
+      const message = `127.0.0.1:${port} does not speak souk's protocol`
+      await assert.rejects(call(port, 60_000), (error) => {
+        assert.ok(error instanceof ForeignServer)
+        assert.deepEqual([error.message, error.outcome], [message, 'unknown'])
+        return true
+      })
+    })
+  }
+
+  it('rejects the calls after one whose reply came twice', async () => {
+    const port = await serveBytes(answered + answered)
+    const connection = await connect<'buyer'>({ host: '127.0.0.1', port })
+    assert.deepEqual(await connection.call('ping', {}), { ok: true, version: '1' })
+    await assert.rejects(
+      connection.call('ping', {}),
+      (error) => error instanceof ForeignServer && error.outcome === 'none',
+    )
+  })
+
+  it('takes results with fields that a newer server may send, and with values that its contract does not have', async () => {
+    const newer = { ok: false, version: '2', motto: 'fair' }
+    assert.deepEqual(await call(await serveBytes(result(1, newer))), newer)
   })
 
   it('rejects its calls with the refusal of a server that refuses the connection', async () => {

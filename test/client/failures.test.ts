@@ -238,12 +238,21 @@ describe('a server that can’t be reached', () => {
     assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
   })
 
-  it('because it is not souk is given up too', async () => {
-    const env = { SOUK_BUYER_PORT: String(mute.port) }
-    mute.says = 'HTTP/1.1 400 Bad Request\r\n\r\n'
-    const stderr = await runFailing('buyer ping --timeout 0.5', 6, { env })
+  it('because it is not souk is given up at once', async () => {
+    const env = { SOUK_BUYER_PORT: String(mute.port), SOUK_SESSION: 'no-session' }
+    const message = `127.0.0.1:${mute.port} does not speak souk's protocol`
+    for (const says of ['HTTP/1.1 400 Bad Request\r\n\r\n', 'SSH-2.0', '{"jsonrpc":"2.0","id":1}\n', '[]\n']) {
+      mute.says = says
+      const reading = await runFailing('buyer ping --timeout 60', 6, { env })
+      assert.equal(reading, `souk: ${message}: souk status\n`)
+      const writing = await runFailingAsJson('buyer make-purchase --timeout 60', 6, { env })
+      assert.equal(writing.code, 'unreachable')
+      assert.ok(String(writing.message).startsWith(message))
+    }
+    const { exitCode, stdout } = await bob.souk('status --timeout 60', { env })
     mute.says = ''
-    assert.match(stderr, /^souk: the connection was lost: .*; trying again, for 0.5 s at most\n/)
+    assert.equal(exitCode, 6)
+    assert.ok(stdout.includes("does not speak souk's protocol"), stdout)
   })
 })
 

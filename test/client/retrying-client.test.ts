@@ -390,6 +390,17 @@ describe('a refusal', () => {
     assert.ok(error instanceof CallRefused && error.code === 'overloaded')
   })
 
+  it('for overload that says no usable time leads to another attempt within the time of the call', async () => {
+    for (const retry_after_ms of ['soon', -5_000, null, undefined]) {
+      const refusal = { code: 'overloaded', message: 'too much', details: { retry_after_ms } } as const
+      const { port, askedMs } = await serveRefusals(...Array.from({ length: 1_000 }, () => refusal))
+      const error = await catchError(openClient({ port }, { timeoutMs: 300 }).call('ping', {}))
+      assert.ok(error instanceof CallRefused && error.code === 'overloaded')
+      assert.ok(askedMs.length > 1 && askedMs.length < 100, `${askedMs.length} attempts`)
+      scripted?.close()
+    }
+  })
+
   it('that passes leads to another attempt', async () => {
     const { port, askedMs } = await serveRefusals(
       { code: 'timeout', message: 'late', details: { outcome: 'unknown' } },
