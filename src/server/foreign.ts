@@ -12,18 +12,19 @@ export const TLS_RECORD = 0x16
 
 const HTTP_REQUEST = /^[\w!#$%&'*+.^`|~-]+ .* HTTP\/\d/
 const EXPLANATION = 'This is no web server: it speaks JSON-RPC 2.0 over TCP, one JSON text on each line.\n'
-const HTTP_ANSWER = [
+const HTTP_HEAD = [
   'HTTP/1.1 400 Bad Request',
   'Content-Type: text/plain; charset=utf-8',
   `Content-Length: ${EXPLANATION.length}`,
   'Connection: close',
-  '',
-  EXPLANATION,
+  '\r\n',
 ].join('\r\n')
 const TLS_ANSWER = encodeRefusal(null, { code: 'parse_error', message: 'this server does not speak TLS' })
 
 /** The answer to a line that is no JSON, if it is of another protocol. */
 export function answerForeign(line: Buffer): string | undefined {
   if (line[0] === TLS_RECORD) return TLS_ANSWER
-  return HTTP_REQUEST.test(line.toString('latin1')) ? HTTP_ANSWER : undefined
+  const text = line.toString('latin1')
+  if (!HTTP_REQUEST.test(text)) return undefined
+  return text.startsWith('HEAD ') ? HTTP_HEAD : HTTP_HEAD + EXPLANATION
 }

@@ -266,14 +266,39 @@ describe('an array of requests', () => {
       method: 'login',
       params: { username: 'nobody', password: 'nobody nobody' },
     }))
-    wire.send(encodeArray(slow.map(encodeRequest).join('') + encodeRatings(200)))
-    await until('requests are in flight', () => openConnections(server) === 1)
+    const ping = encodeRequest({ id: 'ping', method: 'ping' })
+    wire.send(ping + encodeArray(slow.map(encodeRequest).join('') + encodeRatings(200)))
+    assert.equal((await wire.reply())?.id, 'ping')
     const ended = server.program.end()
     const codes = (await wire.replyArray()).map(({ error }) => error?.data.code)
     assert.equal(codes.length, 203)
     assert.equal(codes.at(-1), 'shutting_down')
     assert.equal((await wire.reply())?.method, 'shutting_down')
     assert.equal(await wire.reply(), undefined)
+    assert.equal(await ended, 0)
+  })
+})
+
+describe('an array that its client keeps from being begun as a whole, by taking no replies', () => {
+  it('is answered nevertheless when the server drains, with refusals for the rest', async () => {
+    // A listing and one rating are in flight at once; a listing alone is too much to leave unread, all ratings are not.
+    const server = await marketplace.serve('seller', { limitUnsentBytes: 50_000, limitInFlight: 5 })
+    const wire = await Wire.connect(server)
+    wire.socket.pause()
+    const ratings = Array.from({ length: 200 }, (_, id) => ({ id, method: 'get_seller_rating', params: { session } }))
+    const array = `[${ratings.map((request) => encodeRequest(request).trimEnd())}]\n`
+    wire.send(Array.from({ length: 300 }, () => encodeListings(1, FEWER_ITEMS) + array).join(''))
+    await countRowsSent()
+    const ended = server.program.end()
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    wire.socket.resume()
+    const lines: { error?: { data: { code: string } }; method?: string }[][] = []
+    for (let line = await wire.line(); line !== undefined; line = await wire.line())
+      lines.push([JSON.parse(line)].flat())
+    assert.equal(lines.at(-1)?.[0]?.method, 'shutting_down')
+    const codes = lines.at(-2)?.map(({ error }) => error?.data.code)
+    assert.equal(codes?.length, ratings.length)
+    assert.deepEqual([codes?.at(0), codes?.at(-1)], [undefined, 'shutting_down'])
     assert.equal(await ended, 0)
   })
 })
@@ -344,6 +369,12 @@ describe('a client of another protocol', () => {
     assert.equal(response.status, 400)
     assert.match(await response.text(), /no web server/)
     await assertNothingDone()
+  })
+
+  it('gets no body if it asks for none', async () => {
+    const wire = await Wire.connect(sellers)
+    wire.send('HEAD / HTTP/1.1\r\n\r\n')
+    assert.match(await readAll(wire), /^HTTP\/1\.1 400 Bad Request\r\n.*\r\nConnection: close\r\n\r$/s)
   })
 
   it('gets it behind the replies to earlier requests', async () => {
