@@ -23,3 +23,6 @@ export class ConnectionLost extends Error {
     this.outcome = outcome
   }
 }
+
+/** What listens there sent something that no server of souk sends. Another attempt would meet the same. */
+export class ForeignServer extends ConnectionLost {}

@@ -8,13 +8,9 @@ import { createConnection, type Socket } from 'node:net'
 import { LineDecoder } from '../contract/lines.ts'
 import { type Name, operationsByName, type Params, type Result, type Role } from '../contract/operations.ts'
 import { decodeReply, encodeRequest, type Reply } from '../contract/protocol.ts'
-import type { ErrorCode } from '../contract/refusals.ts'
-import { CallRefused, ConnectionLost } from './call-errors.ts'
+import { CallRefused, ConnectionLost, ForeignServer } from './call-errors.ts'
 
-export { CallRefused, ConnectionLost }
-
-/** What listens there sent something that no server of souk sends. Another attempt would meet the same. */
-export class ForeignServer extends ConnectionLost {}
+export { CallRefused, ConnectionLost, ForeignServer }
 
 /** Parameters as callers give them: those with a default may be left out. */
 export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
