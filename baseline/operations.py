@@ -29,7 +29,7 @@ from tables import (
     take_from_saved,
     write_cart,
 )
-from wire import Refused, encode, matching, rule, text, whole
+from wire import Refused, distinct_words, encode, fold, lower_case, matching, rule, text, whole
 
 MOST_UNITS = 1_000_000  # of one item on sale
 MOST_CART_UNITS = 10_000  # of one item in a cart
@@ -57,7 +57,7 @@ def operation(**fields):
 def keyword_list(value):
     if type(value) is not list or len(value) > 5:
         raise ValueError("must be a list of at most 5")
-    return list(dict.fromkeys(keyword(keyword(word).lower()) for word in value))
+    return distinct_words([lower_case(keyword(word)) for word in value])
 
 
 def one_of(*words):
@@ -177,7 +177,7 @@ class Buyer(Role):
                 f"FROM ({' UNION ALL '.join([newest] * len(keywords))}) AS candidate GROUP BY item_id "
                 f"{'HAVING (matches, item_id) < (%s, %s) ' if cursor else ''}ORDER BY matches DESC, item_id DESC LIMIT %s) AS hit "
                 "JOIN item ON item.id = hit.item_id ORDER BY matches DESC, item.id DESC",
-                *(value for word in keywords for value in (category, word)),
+                *(value for word in keywords for value in (category, fold(word))),
                 *(*after, limit + 1),
             )
         else:
@@ -185,7 +185,7 @@ class Buyer(Role):
                 f"SELECT 1, {COLUMNS} FROM item_keyword JOIN item ON item.id = item_keyword.item_id "
                 f"WHERE item_keyword.category = %s AND keyword = %s{' AND item_id < %s' if cursor else ''} "
                 "ORDER BY item_id DESC LIMIT %s",
-                *(category, *(keywords or [ANY]), *[*after][1:], limit + 1),
+                *(category, *(map(fold, keywords) if keywords else [ANY]), *[*after][1:], limit + 1),
             )
         return page_of(rows, limit, "{matches}-{item_id}")
 

@@ -8,6 +8,8 @@ from collections import Counter
 from itertools import chain
 from typing import NamedTuple
 
+from wire import fold
+
 MOST_CENTS = 2**53 - 1  # of sales: a larger number would not arrive as it is
 ANY = ""  # a keyword no item can have: every item on sale stands under it
 ITEM_FIELDS = "item_id seller_id seller_name name category keywords condition price_cents quantity thumbs_up thumbs_down".split()
@@ -58,7 +60,7 @@ def move_units(item, change):
     """Changes the units on sale. The item's keywords come with the first unit and go with the last."""
     yield ("UPDATE item SET quantity = quantity + %s WHERE id = %s", change, item.id)
     if item.quantity + change == 0 < item.quantity:
-        words = (ANY, *split(item.keywords))
+        words = postings(split(item.keywords))
         yield (
             f"DELETE FROM item_keyword WHERE category = %s AND keyword IN ({marks(words)}) AND item_id = %s",
             *(item.category, *words, item.id),
@@ -67,8 +69,12 @@ def move_units(item, change):
         yield insert_keywords(item.id, item.category, split(item.keywords))
 
 
+def postings(keywords):
+    return {ANY, *map(fold, keywords)}
+
+
 def insert_keywords(item_id, category, keywords):
-    rows = [(category, word, item_id) for word in (ANY, *keywords)]
+    rows = [(category, word, item_id) for word in postings(keywords)]
     return (
         f"INSERT INTO item_keyword (category, keyword, item_id) VALUES {marks(rows, '(%s, %s, %s)')}",
         *chain.from_iterable(rows),

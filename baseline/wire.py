@@ -2,7 +2,7 @@
 
 import json
 import re
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 ERROR_NUMBERS = {
     "parse_error": -32700,
@@ -132,9 +132,51 @@ def matching(pattern, expected):
     return rule(expected, lambda value: type(value) is str and matches(value))
 
 
+# The classes of src/contract/text.ts, which says what is in them.
+SPACES = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+IGNORABLE = (
+    r"\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+BLANK = SPACES + IGNORABLE + r"\u2800\ufff9-\ufffc\U00013430-\U00013442\U0001d159"
+MARKS = "".join(character for character in map(chr, range(0xE01F0)) if category(character)[0] == "M")
+CLINGING = MARKS + r"\u061c\u200c-\u200f\U000e0020-\U000e007f"
+PRIVATE = r"\ue000-\uf8ff\ufdd0-\ufdef\U000f0000-\U0010ffff" + "".join(
+    chr(plane + last) for plane in range(0, 0xF0000, 0x10000) for last in (0xFFFE, 0xFFFF)
+)
+REFUSED = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069"
+MOST_DECOMPOSED = 6  # what becomes one character in normal form C
+
+
 def text(longest):
-    """Text in normal form C, counted in code points, without control characters and without spaces at its ends."""
-    expected = f"must have 1 to {longest} characters, no control characters, no spaces at its ends"
-    characters = rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{longest}}}"
-    fitting = matching(rf"(?![\s\ufeff]){characters}(?<![\s\ufeff])", expected)
-    return lambda value: fitting(normalize("NFC", value) if type(value) is str else value)
+    """Text in normal form C, counted in code points. It begins with a character that shows, and ends with no space."""
+    expected = f"must have 1 to {longest} characters, no control characters, no spaces or other invisible ones at its ends"
+    plain = f"[!-~](?:[ -~]{{0,{longest - 2}}}[!-~])?"
+    shows = f"(?![{BLANK}{CLINGING}])(?=.*[^{BLANK}{CLINGING}{PRIVATE}])"
+    fitting = matching(f"{plain}|{shows}[^{REFUSED}]{{1,{longest}}}(?:(?<=[{CLINGING}])|(?<![{BLANK}]))", expected)
+    is_short = rule(expected, lambda value: type(value) is str and len(value) <= longest * MOST_DECOMPOSED)
+    return lambda value: fitting(normalize("NFC", is_short(value)))
+
+
+def lower_case(text):
+    return normalize("NFC", "İ".join(part.lower() for part in text.split("İ")))
+
+
+dotted = re.compile(f"i[{MARKS}]+")
+
+
+def fold(word):
+    """The same for all words that differ only in case."""
+    if word.isascii():
+        return word.lower()
+    lower = normalize("NFC", normalize("NFC", word).lower())
+    again = normalize("NFC", lower.upper()).lower().replace("ς", "σ")
+    return normalize("NFC", dotted.sub(lambda found: found[0].replace("\u0307", ""), again))
+
+
+def distinct_words(words):
+    """The words without those that an earlier one equals."""
+    first = {}
+    for word in words:
+        first.setdefault(fold(word), word)
+    return list(first.values())

@@ -7,6 +7,7 @@
 
 import * as z from 'zod'
 import { COMMON_REFUSALS, type ErrorCode } from './refusals.ts'
+import { distinctWords, hiddenText, lowerCase, text } from './text.ts'
 
 export const ROLES = ['seller', 'buyer'] as const
 export type Role = (typeof ROLES)[number]
@@ -21,15 +22,6 @@ export const MOST_CART_LINES = 100
 const MOST_PRICE = 1_000_000_000
 /** Items of a category that are counted. */
 export const MOST_COUNTED = 10_000
-
-/** Text in normal form C, counted in code points, without control characters and without spaces at its ends. */
-function text(longest: number) {
-  const fits = new RegExp(`^(?!\\s)[^\\p{Cc}\\p{Cs}]{1,${longest}}$(?<!\\s)`, 'u')
-  return z
-    .string()
-    .normalize('NFC')
-    .regex(fits, `must have 1 to ${longest} characters, no control characters, no spaces at its ends`)
-}
 
 const id = z.int().min(1)
 const itemId = id.describe('number of the item')
@@ -48,18 +40,15 @@ const unitsChange = z.int().min(-MOST_UNITS).max(MOST_UNITS).describe('units to 
 const cartQuantity = z.int().min(1).max(MOST_CART_UNITS).describe('units of the item')
 const vote = z.enum(['up', 'down']).describe('your vote')
 const keywords = z
-  .array(text(8).toLowerCase().pipe(text(8)))
+  .array(text(8).overwrite(lowerCase))
   .max(5, 'at most 5 words')
-  .transform((words) => [...new Set(words)])
+  .transform(distinctWords)
   .describe('up to 5 words of up to 8 characters')
 const username = z
   .string()
   .regex(/^[a-zA-Z0-9_.-]{3,32}$/, 'must have 3 to 32 of a-z A-Z 0-9 _ . -')
   .describe('user name')
-const password = z
-  .string()
-  .normalize('NFC')
-  .regex(/^[^\p{Cc}\p{Cs}]{8,128}$/u, 'must have 8 to 128 characters')
+const password = hiddenText(8, 128)
 const session = z.string().min(1).max(128).describe('token of a login')
 const key = text(64).describe('the same in every attempt of one call')
 const keyed = { session, idempotency_key: key.optional() }

@@ -5,16 +5,23 @@
  */
 
 import type { Connection } from 'mariadb'
+import { fold } from '../contract/text.ts'
 import { withConnection } from './connect.ts'
 import { placeholders } from './lane.ts'
 
 type Code = (connection: Connection, urls: { customer?: string | undefined }) => Promise<void>
 
 const SELLERS_AT_ONCE = 1_000
+const ITEMS_AT_ONCE = 1_000
 
 /** By version, then by database. */
 export const MIGRATING_CODE: Readonly<Record<number, { customer?: Code; product?: Code }>> = {
-  2: { product: fillSellerNames },
+  2: {
+    product: async (connection, urls) => {
+      await fillSellerNames(connection, urls)
+      await foldKeywords(connection)
+    },
+  },
 }
 
 /** Items know their sellers' names since version 2. */
@@ -37,4 +44,31 @@ async function fillSellerNames(product: Connection, { customer }: { customer?: s
       )
     }
   })
+}
+
+/** Items on sale stand under their keywords without case since version 2; ASCII was in lower case before. */
+async function foldKeywords(product: Connection): Promise<void> {
+  for (let last: number | undefined = 0; last !== undefined; ) {
+    const items: { id: number; category: number; keywords: string }[] = await product.query(
+      `SELECT id, category, keywords FROM item
+       WHERE id > ? AND quantity > 0 AND LENGTH(keywords) > CHAR_LENGTH(keywords) ORDER BY id LIMIT ?`,
+      [last, ITEMS_AT_ONCE],
+    )
+    const changed = items.flatMap(({ id, category, keywords }) =>
+      keywords.split('\n').flatMap((word) => (fold(word) === word ? [] : [{ id, category, word }])),
+    )
+    if (changed.length > 0) {
+      await product.beginTransaction() // one commit for all
+      await product.batch(
+        'INSERT IGNORE INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)',
+        changed.map(({ id, category, word }) => [category, fold(word), id]),
+      )
+      await product.batch(
+        'DELETE FROM item_keyword WHERE category = ? AND keyword = ? AND item_id = ?',
+        changed.map(({ id, category, word }) => [category, word, id]),
+      )
+      await product.commit()
+    }
+    last = items.at(-1)?.id
+  }
 }

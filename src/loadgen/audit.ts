@@ -9,6 +9,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Arguments } from '../client/connection.ts'
 import { type Item, type Name, operationsByName, type Result, type Role } from '../contract/operations.ts'
+import { distinctWords, fold, lowerCase } from '../contract/text.ts'
 import { withConnection } from '../db/connect.ts'
 import { toSessionKey } from '../db/idempotency.ts'
 import { hashToken } from '../server/market/sessions.ts'
@@ -261,8 +262,8 @@ function* checkPrices(before: Snapshot, after: Snapshot, registered: Registered,
 function* checkPostings({ item, item_keyword }: Snapshot): Generator<string> {
   const under = groupBy(item_keyword, ({ item_id }) => item_id)
   for (const { id, quantity, category, keywords } of item) {
-    const words = quantity > 0 ? ['', ...(keywords === '' ? [] : keywords.split('\n'))] : []
-    const expected = words.map((word) => `${category}/${word}`).sort()
+    const words = quantity > 0 ? ['', ...(keywords === '' ? [] : keywords.split('\n').map(fold))] : []
+    const expected = [...new Set(words)].map((word) => `${category}/${word}`).sort()
     const actual = (under.get(id) ?? []).map((row) => `${row.category}/${row.keyword}`).sort()
     under.delete(id)
     if (actual.join('\n') !== expected.join('\n')) {
@@ -538,7 +539,7 @@ function lastWrites<W extends Pick<Write, 'begunMs' | 'answeredMs' | 'result'>>(
 /** Whether the constant fields of the item are those of its registration. */
 function isRegistered({ accountId, params }: Registration, item: Snapshot['item'][number]): boolean {
   const { name = '', category, keywords = [], condition } = params
-  const words = [...new Set(keywords.map((word) => word.normalize('NFC').toLowerCase()))]
+  const words = distinctWords(keywords.map((word) => lowerCase(word.normalize('NFC'))))
   const { seller_id, item_condition } = item
   return (
     isDeepStrictEqual([seller_id, item.name, item.category], [accountId, name.normalize('NFC'), category]) &&

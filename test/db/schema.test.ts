@@ -116,6 +116,49 @@ describe('the schema', () => {
     ])
   })
 
+  it('of an older version puts items under their keywords without case, also when that was interrupted', async () => {
+    const keywords = ['straße', 'strasse', 'οδος', 'i\u0307i\u0307i\u0307', 'film']
+    const postings = (words: readonly string[]) => words.map((word) => `(4, '${word}', 9)`).join()
+    await createFirstVersion()
+    await runAll(
+      urls.product,
+      `INSERT INTO item VALUES (9, 7, 'Map', 4, '${keywords.join('\n')}', 'new', 5, 1, 0, 0),
+         (10, 7, 'Sold', 4, 'öl\nσας', 'new', 5, 0, 0, 0);
+       INSERT INTO item_keyword VALUES ${postings(['', ...keywords])}`,
+    )
+    const folded = ['', 'film', 'iii', 'strasse', 'οδοσ'].map((keyword) => ({ keyword, item_id: 9 }))
+    const select = 'SELECT keyword, item_id FROM item_keyword WHERE category = 4 ORDER BY keyword'
+    await applySchema(urls)
+    assert.deepEqual(await sql(urls.product, select), folded)
+    await runAll(
+      urls.product,
+      `INSERT INTO item_keyword VALUES ${postings(['straße'])}; DELETE FROM item_keyword WHERE keyword = 'iii';
+       DELETE FROM schema_version`,
+    )
+    await applySchema(urls)
+    assert.deepEqual(await sql(urls.product, select), folded)
+    assert.deepEqual(await sql(urls.product, 'SELECT keywords FROM item WHERE id = 9'), [
+      { keywords: keywords.join('\n') },
+    ])
+  })
+
+  it('of an older version with many items is migrated in parts', async () => {
+    await createFirstVersion()
+    await runAll(
+      urls.product,
+      `INSERT INTO item SELECT seq, 7, 'Öl', 5, 'größe', 'new', 5, 1, 0, 0 FROM seq_100_to_2599;
+       INSERT INTO item_keyword SELECT 5, 'größe', seq FROM seq_100_to_2599`,
+    )
+    await applySchema(urls)
+    assert.deepEqual(
+      await sql(
+        urls.product,
+        'SELECT keyword, COUNT(*) AS items FROM item_keyword WHERE category = 5 GROUP BY keyword',
+      ),
+      [{ keyword: 'grösse', items: 2_500 }],
+    )
+  })
+
   it('is migrated once, by the first of several servers that start at once', async () => {
     await createFirstVersion()
     await Promise.all(Array.from({ length: 6 }, () => applySchema(urls)))

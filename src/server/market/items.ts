@@ -4,6 +4,7 @@
  */
 
 import type { Item } from '../../contract/operations.ts'
+import { fold } from '../../contract/text.ts'
 import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
 
 export type ItemRow = [
@@ -84,7 +85,7 @@ export function insertItems(items: readonly NewItem[]): Statement[] {
   ]
 }
 
-/** Puts items under their keywords, where searches find them. */
+/** Puts items under their keywords without case, where searches find them. */
 export function postItems(items: readonly Posted[]): Statement {
   return { sql: 'INSERT INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)', rows: toPostings(items) }
 }
@@ -95,7 +96,8 @@ export function unpostItems(items: readonly Posted[]): Statement {
 }
 
 function toPostings(items: readonly Posted[]): [number, string, number][] {
-  return items.flatMap(({ item_id, category, keywords }) =>
-    [ANY_KEYWORD, ...keywords].map((keyword): [number, string, number] => [category, keyword, item_id]),
-  )
+  return items.flatMap(({ item_id, category, keywords }) => {
+    const distinct = new Set([ANY_KEYWORD, ...keywords.map(fold)])
+    return [...distinct].map((keyword): [number, string, number] => [category, keyword, item_id])
+  })
 }

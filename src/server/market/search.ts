@@ -11,6 +11,7 @@
  */
 
 import type { Item, Params, Result } from '../../contract/operations.ts'
+import { fold } from '../../contract/text.ts'
 import type { Lane, Value } from '../../db/lane.ts'
 import type { Handlers } from './handler.ts'
 import { ANY_KEYWORD, type ItemsById, readItems } from './items.ts'
@@ -100,8 +101,9 @@ export interface Hit {
 
 /** One keyword: just the page, and one posting more to know whether another page follows. Several: to the depth. */
 function toPostingLists({ category, keywords, limit, cursor }: Search, depth: number): PostingList[] {
-  if (keywords.length > 1) return keywords.map((keyword) => ({ category, keyword, belowId: undefined, depth }))
-  const [keyword = ANY_KEYWORD] = keywords
+  const folded = keywords.map(fold)
+  if (folded.length > 1) return folded.map((keyword) => ({ category, keyword, belowId: undefined, depth }))
+  const [keyword = ANY_KEYWORD] = folded
   return [
     { category, keyword, belowId: cursor === undefined ? undefined : decodeCursor(cursor).itemId, depth: limit + 1 },
   ]

@@ -10,6 +10,7 @@ import type { Arguments } from '../../../src/client/connection.ts'
 import type { Item } from '../../../src/contract/operations.ts'
 import { anItem, Caller, type ItemFields, type OpenAccount, openAccount } from '../../support/clients.ts'
 import { startTestMarketplace, type TestMarketplace } from '../../support/marketplace.ts'
+import { INVISIBLE_NAMES, LEGITIMATE_NAMES, TURNING } from '../../support/names.ts'
 
 let marketplace: TestMarketplace
 let seller: Caller<'seller'>
@@ -362,10 +363,10 @@ describe('text', () => {
     '{"type":"Point"}',
     '<b>&amp;',
     '😀',
-    '\u202edlog',
+    '\u{f8ff} \u200fשלום',
     'a\u200bb',
     'ÿ',
-    '\u{10ffff}',
+    'a\u{10ffff}',
   ]
   for (const vector of vectors) {
     it(`comes back unchanged if it is ${JSON.stringify(vector)}`, async () => {
@@ -389,6 +390,85 @@ describe('text', () => {
     await buyer.call('create_account', { ...credentials, name })
     const { session } = await buyer.call('login', credentials)
     assert.equal((await buyer.call('whoami', { session })).name, name)
+  })
+
+  it('comes back unchanged in every script, in normal form C', async () => {
+    const names = LEGITIMATE_NAMES.map((name) => name.normalize('NFC'))
+    const ids = await register(LEGITIMATE_NAMES.map((name) => anItem({ name, keywords: [] })))
+    const items = await Promise.all(ids.map(getItem))
+    assert.deepEqual(
+      items.map(({ name }) => name),
+      names,
+    )
+  })
+
+  it('is refused as a name or a keyword if it shows nothing, or turns what follows', async () => {
+    const turning = TURNING.map((character) => `Lamp ${character}00.5`)
+    for (const name of [...INVISIBLE_NAMES, ...turning, 'Lamp\u3000', '\u00a0Lamp']) {
+      const word = [...name].slice(-8).join('')
+      const item = { session: ann.session, ...anItem({ name, keywords: ['lamp', word] }) }
+      const { code, details } = await seller.refusal('register_item_for_sale', item)
+      assert.deepEqual([code, Object.keys(details.fields as object)], ['invalid_params', ['name', 'keywords.1']], name)
+      const account = { username: 'unseen', password: 'correct horse', name }
+      assert.deepEqual(Object.keys((await buyer.refusal('create_account', account)).details.fields as object), ['name'])
+    }
+  })
+
+  it('is refused within milliseconds if it is far too long', async () => {
+    const marks = `a${'\u0316\u0301'.repeat(15_000)}`
+    const begunMs = performance.now()
+    for (let count = 0; count < 30; count += 1) {
+      const item = { session: ann.session, ...anItem({ name: marks }) }
+      assert.equal((await seller.refusal('register_item_for_sale', item)).code, 'invalid_params')
+      const account = { username: 'marks', name: 'Ann', password: marks }
+      assert.equal((await seller.refusal('create_account', account)).code, 'invalid_params')
+    }
+    assert.ok(performance.now() - begunMs < 3_000, `${performance.now() - begunMs} ms`) // normalized, each takes 200
+  })
+
+  it('is found as a keyword in any case of its language, and shown as it was typed, in lower case', async () => {
+    const typed = {
+      STRASSE: 'strasse',
+      Maße: 'maße',
+      ΟΔΟΣ: 'οδος',
+      İSTANBUL: 'İstanbul',
+      Диван: 'диван',
+      ԵՐԵՒԱՆ: 'երեւան',
+      ᲗᲑᲘᲚᲘᲡᲘ: 'თბილისი',
+      ᏣᎳᎩ: 'ꮳꮃꭹ',
+      İİİİİİİİ: 'İİİİİİİİ',
+    }
+    const searches = {
+      STRASSE: ['straße', 'STRAẞE', 'Strasse'],
+      Maße: ['MASSE', 'masse', 'MAẞE'],
+      ΟΔΟΣ: ['οδος', 'οδοσ'],
+      İSTANBUL: ['istanbul', 'İstanbul', 'ISTANBUL', 'ıstanbul'],
+      Диван: ['ДИВАН', 'диван'],
+      ԵՐԵՒԱՆ: ['երևան', 'Երեւան'],
+      ᲗᲑᲘᲚᲘᲡᲘ: ['თბილისი'],
+      ᏣᎳᎩ: ['ꮳꮃꭹ', 'Ꮳꮃꭹ'],
+      İİİİİİİİ: ['iiiiiiii', 'IIIIIIII'],
+    }
+    for (const [keyword, shown] of Object.entries(typed)) {
+      const [item_id = 0] = await register([anItem({ category: 23, keywords: [keyword], quantity: 1 })])
+      assert.deepEqual((await getItem(item_id)).keywords, [shown])
+      for (const word of [keyword, shown, ...searches[keyword as keyof typeof searches]]) {
+        assert.deepEqual(await findIds({ category: 23, keywords: [word] }), [item_id], word)
+        assert.deepEqual(await findIds({ category: 23, keywords: [word, 'nothing'] }), [item_id], word)
+      }
+      const off = { session: ann.session, item_id, change: -1 }
+      await seller.call('update_units_for_sale', off)
+      assert.deepEqual(await findIds({ category: 23, keywords: [keyword] }), [])
+      await seller.call('update_units_for_sale', { ...off, change: 1 })
+      assert.deepEqual(await findIds({ category: 23, keywords: [shown] }), [item_id])
+    }
+  })
+
+  it('counts once as a keyword if it differs only in case', async () => {
+    const [item_id] = await register([anItem({ category: 24, keywords: ['Straße', 'STRASSE', 'ΟΔΟΣ', 'οδοσ', 'x'] })])
+    const [other] = await register([anItem({ category: 24, keywords: ['strasse', 'x'] })])
+    assert.deepEqual((await getItem(item_id as number)).keywords, ['straße', 'οδος', 'x'])
+    assert.deepEqual(await findIds({ category: 24, keywords: ['straße', 'STRASSE', 'ΟΔΟΣ'] }), [item_id, other])
   })
 
   it('is stored in normal form C, and as keywords in lower case, each once', async () => {
