@@ -13,7 +13,7 @@ import { Screen } from './client/output.ts'
 import { completeWords, runProgram } from './client/programs.ts'
 import { confirm, isAttended, readPassword } from './client/prompt.ts'
 import { ROLES, type Role } from './contract/operations.ts'
-import { loadDotEnv } from './process/start.ts'
+import { endWhenOutputIsLost, loadDotEnv } from './process/start.ts'
 
 /** Resolves to the exit code. */
 async function main(words: readonly string[]): Promise<number> {
@@ -61,11 +61,6 @@ async function carryOutAlone(commands: Commands<Role>, command: Command<Role>): 
   return failure?.exitCode ?? 0
 }
 
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
-    if (code !== 'EPIPE') process.stderr.write(`souk: ${message}\n`)
-    process.exit(code === 'EPIPE' ? EXIT.unread : EXIT.failure)
-  })
-}
+endWhenOutputIsLost()
 loadDotEnv()
 process.exitCode = await main(process.argv.slice(2))

@@ -7,7 +7,7 @@
 import { cac } from 'cac'
 import type { Role } from './contract/operations.ts'
 import { progress } from './process/progress.ts'
-import { fail, loadDotEnv, SetUpError, VERSION } from './process/start.ts'
+import { endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from './process/start.ts'
 
 progress.begin('starting') // shown at once: loading the rest takes a while
 const { ROLES } = await import('./contract/operations.ts')
@@ -15,7 +15,9 @@ const { databaseSources, describeSettings, readSettings, SETTINGS } = await impo
 
 async function main(): Promise<void> {
   loadDotEnv()
-  const { role, flags } = readCommandLine()
+  const typed = readCommandLine()
+  if (typed === undefined) return endWhenOutputIsLost()
+  const { role, flags } = typed
   const settings = readSettings(flags, process.env)
   if (Array.isArray(settings)) fail(settings, 2)
   if (flags.showSettings) return showLine(describeSettings(settings))
@@ -29,8 +31,8 @@ async function main(): Promise<void> {
   }
 }
 
-/** Ends the process for `--help` and `--version`, and for anything that souk-server does not know. */
-function readCommandLine(): { role: Role | undefined; flags: Record<string, unknown> } {
+/** Undefined for `--help` and `--version`, which are printed. Ends the process for anything that souk-server does not know. */
+function readCommandLine(): { role: Role | undefined; flags: Record<string, unknown> } | undefined {
   const program = cac('souk-server')
   const command = program.command('[role]', 'Serve sellers or buyers; without a role, run the whole marketplace')
   for (const { flag, about, fallback } of SETTINGS) {
@@ -41,7 +43,7 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
   program.help().version(VERSION)
   progress.end()
   const { args, options } = program.parse(process.argv, { run: false })
-  if (options.help || options.version) process.exit(0)
+  if (options.help || options.version) return undefined
   try {
     command.checkUnknownOptions()
     command.checkOptionValue()
@@ -57,6 +59,7 @@ function readCommandLine(): { role: Role | undefined; flags: Record<string, unkn
 
 function showLine(text: string): void {
   progress.end()
+  endWhenOutputIsLost()
   process.stdout.write(`${text}\n`)
 }
 

@@ -1,4 +1,4 @@
-/** How commands fail: the errors that they throw, the failures that are printed, and the exit codes for scripts. */
+/** How commands fail: the errors that they throw, the failures that are printed, and their exit codes. */
 
 export const EXIT = {
   failure: 1,
@@ -8,8 +8,6 @@ export const EXIT = {
   conflict: 5,
   unreachable: 6,
   interrupted: 130,
-  /** The reader of the results closed its end; the code that SIGPIPE would give. */
-  unread: 141,
 } as const
 
 /** The failure of a command, as souk prints it. */

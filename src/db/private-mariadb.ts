@@ -1,7 +1,8 @@
 /**
  * The private MariaDB, for machines without a database: finds the server's
  * binaries, makes a data folder, starts the server on a Unix socket only, and
- * stops it by its process id. A home has one owner at a time, by a lock file. A
+ * stops it by its process id. A home has one owner at a time, by a lock file.
+ * However this process ends, its server is told to stop and its lock is gone; a
  * server whose owner was killed is adopted.
  */
 
@@ -18,7 +19,6 @@ import {
   renameSync,
   rmSync,
   statSync,
-  unlinkSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
@@ -106,7 +106,7 @@ export function lockHome(home: string): () => void {
       const file = openSync(path, 'wx', 0o600)
       writeSync(file, identify(process.pid) ?? '')
       closeSync(file)
-      return () => unlinkSync(path)
+      return onceBeforeEnd(() => rmSync(path, { force: true }))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
@@ -140,8 +140,9 @@ export async function startPrivateDatabase(
   const logBytes = existsSync(paths.log) ? statSync(paths.log).size : 0
   const child = startServer(programs.mariadbd, paths, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', resolve).once('error', resolve))
+  const handle = createHandle(paths.socket, child.pid as number, ended)
   await untilReady(paths, child, logBytes)
-  return { ...createHandle(paths.socket, child.pid as number, ended), adopted: false }
+  return { ...handle, adopted: false }
 }
 
 /** Makes URLs of databases on the private server that runs in a home; undefined if none answers. */
@@ -277,15 +278,32 @@ async function readDataFolder(socketPath: string): Promise<string | undefined> {
 }
 
 function createHandle(socket: string, pid: number, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
+  const identity = identify(pid)
+  const tellToStop = onceBeforeEnd(() => {
+    if (identity !== undefined && identify(pid) === identity) process.kill(pid, 'SIGTERM')
+  })
+  void ended.then(tellToStop)
   return {
     pid,
     ended,
     url: createUrl(socket),
     async stop() {
-      if (identify(pid) !== undefined) process.kill(pid, 'SIGTERM')
+      tellToStop()
       await ended
     },
   }
+}
+
+/** Makes work happen when the returned function is first called, or else when this process ends. */
+function onceBeforeEnd(work: () => void): () => void {
+  let isDone = false
+  const workOnce = () => {
+    process.off('exit', workOnce)
+    if (!isDone) work()
+    isDone = true
+  }
+  process.on('exit', workOnce)
+  return workOnce
 }
 
 function createUrl(socket: string): PrivateDatabase['url'] {

@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type CAC, cac } from 'cac'
 import { progress } from '../process/progress.ts'
-import { asTyped, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
+import { asTyped, endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
+import { onStop } from '../process/stop.ts'
 import { readSettings } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
 import {
@@ -44,7 +45,7 @@ function runCommandLine(): Promise<void> | undefined {
   const program = createProgram()
   try {
     program.parse(process.argv, { run: false })
-    if (program.options.help || program.options.version) return undefined
+    if (program.options.help || program.options.version) return void endWhenOutputIsLost()
     if (program.matchedCommand !== undefined) return program.runMatchedCommand()
     const [command] = program.args
     if (command === undefined) program.outputHelp()
@@ -96,11 +97,11 @@ async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
       done.push(await bench.run(system, scenario, { clients, until, pipeline, stock }, round))
       progress.step()
     }
-    progress.end()
-    process.stdout.write(`${renderRuns(done)}\n`)
   } finally {
     await bench.close()
   }
+  endWhenOutputIsLost()
+  process.stdout.write(`${renderRuns(done)}\n`)
 }
 
 async function study(part: PartName, options: Values<typeof STUDY_OPTIONS>): Promise<void> {
@@ -144,13 +145,10 @@ function openEnvironment(): Pick<BenchOptions, 'home' | 'given' | 'signal' | 'pr
 
 /** The first Ctrl-C ends the work after the current run, the second one at once. */
 function onInterrupt(): AbortSignal {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (interrupted.signal.aborted) process.exit(130)
-      interrupted.abort()
-      progress.end()
-      progress.begin('stopping after this run; Ctrl-C again stops at once')
-    })
-  }
+  onStop(async () => {
+    interrupted.abort()
+    progress.end()
+    progress.begin('stopping after this run; Ctrl-C again stops at once')
+  })
   return interrupted.signal
 }

@@ -1,9 +1,11 @@
 /**
  * The progress of long work, drawn on a terminal only: one line that is redrawn
  * in place, with the work done, its rate, and the time left. Drawing never
- * blocks and keeps no process alive. A process with a channel to its parent
- * draws nothing: the parent draws for it.
+ * blocks and keeps no process alive. However the process ends, the line is gone.
+ * A process with a channel to its parent draws nothing: the parent draws for it.
  */
+
+import { ENDING_SIGNALS } from './streams.ts'
 
 /** A number of units, or a duration. */
 export type Total = number | { seconds: number }
@@ -52,13 +54,26 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   let ticks: NodeJS.Timeout | undefined
   let isShown = false
   const clear = () => void stream.write(CLEAR)
+  const clearAndEnd = (signal: NodeJS.Signals) => {
+    hide()
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal) // as if nobody had listened
+  }
 
   function draw(): void {
     if (!isDrawn || (current ?? planned) === undefined) return
     drawnMs = performance.now()
     stream.write(CLEAR + formatLine(planned, current, drawnMs, (stream.columns || USUAL_COLUMNS) - 1))
-    if (!isShown) process.once('exit', clear)
+    if (isShown) return
     isShown = true
+    process.once('exit', clear)
+    for (const signal of ENDING_SIGNALS) process.once(signal, clearAndEnd)
+  }
+
+  function hide(): void {
+    if (isShown) clear()
+    isShown = false
+    process.off('exit', clear)
+    for (const signal of ENDING_SIGNALS) process.off(signal, clearAndEnd)
   }
 
   /** Draws once a second from now on. Restarted with each piece, so that nothing is drawn twice in a row. */
@@ -99,9 +114,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     end() {
       clearInterval(ticks)
       planned = current = undefined
-      if (isShown) clear()
-      isShown = false
-      process.off('exit', clear)
+      hide()
     },
   }
 }

@@ -1,9 +1,13 @@
-/** How souk's programs start: their version, their `.env`, how one starts another, how one ends on a problem. */
+/**
+ * How souk's programs start: their version, their `.env`, how one starts another,
+ * how one ends on a problem, or because its output is lost.
+ */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { progress, writeLine } from './progress.ts'
+import { onLostOutput, UNREAD } from './streams.ts'
 
 const SELF = import.meta.url
 /** The package's folder. This file lies one folder below it when bundled, two when compiled and as source. */
@@ -50,4 +54,12 @@ export function fail(problems: readonly string[], exitCode: number): never {
   progress.end()
   for (const problem of problems) writeLine(process.stderr, `souk: ${problem}`)
   process.exit(exitCode)
+}
+
+/** Makes a program that is run for its output end when that can't be written: quietly if nobody reads it. */
+export function endWhenOutputIsLost(): void {
+  onLostOutput(({ code, message }) => {
+    if (code === 'EPIPE') process.exit(UNREAD)
+    fail([`the output can't be written: ${message}`], 1)
+  })
 }

@@ -1,10 +1,12 @@
 /** How souk's programs stop: on which signal, and what they show until then. */
 
 import { progress } from './progress.ts'
+import { ENDING_SIGNALS } from './streams.ts'
 
 /**
- * Calls `stop` once: on Ctrl-C, on SIGTERM, or when the parent at the other end
- * of the IPC channel is gone. A second Ctrl-C ends the process at once.
+ * Calls `stop` once: on Ctrl-C or another signal that ends processes, when the
+ * terminal is closed, except under nohup, or when the parent at the other end of
+ * the IPC channel is gone. A second Ctrl-C ends the process at once.
  */
 export function onStop(stop: () => Promise<void>): void {
   let stopping = false
@@ -14,8 +16,7 @@ export function onStop(stop: () => Promise<void>): void {
     stopping = true
     void stop()
   }
-  process.on('SIGINT', begin)
-  process.on('SIGTERM', begin)
+  for (const signal of ENDING_SIGNALS) process.on(signal, begin)
   process.on('disconnect', () => begin())
 }
 

@@ -125,6 +125,10 @@ export async function runMarketplace(settings: Settings, sources: DatabaseSource
   }
 
   onStop(() => stop(0))
+  process.once('uncaughtException', (error) => {
+    writeLine(process.stderr, `souk: ${error.stack}`)
+    void stop(1)
+  })
   try {
     await start()
     if (stopping) return

@@ -1,14 +1,15 @@
 /** Lists as souk prints them: page by page or whole, each entry once and in order, even if a page fails or the reader stops. */
 
 import assert from 'node:assert/strict'
-import { after, before, describe, it } from 'node:test'
+import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { anItem } from '../support/clients.ts'
 import { FaultyLink } from '../support/faulty-link.ts'
 import { until } from '../support/marketplace.ts'
 import type { AccountSession } from '../support/sessions.ts'
 import { openShop, type Shop } from '../support/shop.ts'
-import { documentIn, SoukUser } from '../support/souk.ts'
+import { documentIn, PROGRAM, SoukUser } from '../support/souk.ts'
+import { openTerminal, type Terminal } from '../support/terminal.ts'
 
 const CATEGORY = 7
 const NO_PURCHASES = '0 items purchased in all\nno purchases\n'
@@ -166,6 +167,42 @@ describe('a whole list', () => {
     const all = await ann.result('seller items --all --limit 500', as(rich))
     assert.equal(new Set(readNumbers(all)).size, MANY)
   })
+})
+
+describe('the progress of a list, on a terminal', () => {
+  let terminal: Terminal | undefined
+  afterEach(() => terminal?.close())
+
+  /** Runs souk with its results in a file. */
+  function listInto(file: string, port: number): Terminal {
+    const args = ['-c', `exec "$0" "$1" seller items --all --limit 2 --json > ${file}`, process.execPath, PROGRAM]
+    const env = { HOME: ann.home, SOUK_SESSION: seller.session, SOUK_SELLER_PORT: String(port) }
+    terminal = openTerminal({ command: 'sh', args, cwd: ann.home, env, columns: 120 })
+    return terminal
+  }
+
+  it('is gone when the results can’t be written, which is said, with exit code 1', async () => {
+    const { ended, screen } = listInto('/dev/full', shop.sellers.port)
+    assert.equal(await ended, 1)
+    assert.equal(screen(), "souk: the output can't be written: ENOSPC: no space left on device, write")
+  })
+
+  for (const [signal, exitCode] of [
+    ['SIGTERM', 143],
+    ['SIGQUIT', 131],
+    ['SIGINT', 130],
+  ] as const) {
+    it(`is gone when souk is ended by ${signal}`, async () => {
+      const link = await FaultyLink.start(shop.sellers.port)
+      link.arm({ to: 'client', after: { lines: 1 }, does: 'silence' })
+      const { shows, pid, ended, screen } = listInto('results', link.port)
+      await shows(/^display items for sale · 2 entries/)
+      process.kill(pid, signal)
+      assert.equal(await ended, exitCode)
+      await link.close()
+      assert.equal(screen(), '')
+    })
+  }
 })
 
 describe('a table outside a terminal', () => {

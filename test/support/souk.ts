@@ -14,7 +14,7 @@ import { type Ending, type RunningServer, temporaryHome, until } from './marketp
 
 export const PASSWORD = 'correct horse'
 
-const PROGRAM = fileURLToPath(new URL('../../dist/souk.js', import.meta.url))
+export const PROGRAM = fileURLToPath(new URL('../../dist/souk.js', import.meta.url))
 
 export interface SoukOptions {
   /** The whole standard input. */

@@ -55,6 +55,8 @@ export interface Terminal {
    */
   shows(pattern: RegExp): Promise<RegExpMatchArray>
   resize(columns: number, rows: number): void
+  /** Closes the terminal, as a person closes its window: the program gets SIGHUP, and can't write any more. */
+  hangUp(): void
   /** Ends the program, if it still runs. */
   close(): Promise<void>
 }
@@ -121,6 +123,7 @@ export function openTerminal(options: TerminalOptions): Terminal {
       emulator.resize(toColumns, toRows)
       program.resize(toColumns, toRows)
     },
+    hangUp: () => (program as unknown as { destroy(): void }).destroy(),
     async close() {
       if (!isOver) program.kill('SIGKILL')
       await ended
