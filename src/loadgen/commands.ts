@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type CAC, cac } from 'cac'
 import { progress } from '../process/progress.ts'
-import { asTyped, endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
+import { asTyped, CLONE, endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
 import { onStop } from '../process/stop.ts'
 import { readSettings } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
@@ -27,6 +27,7 @@ import { renderMarket } from './reports/market.ts'
 import { renderReplication } from './reports/replication.ts'
 import { renderRuns } from './reports/runs.ts'
 import { accountsFor, isMarketScenario } from './scenarios.ts'
+import type { ProfileName } from './study.ts'
 
 const interrupted = new AbortController()
 
@@ -105,8 +106,9 @@ async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
 }
 
 async function study(part: PartName, options: Values<typeof STUDY_OPTIONS>): Promise<void> {
-  const { full, profile: given, seed, results } = options
+  const { full, profile: given, seed } = options
   const profile = given ?? (full ? 'full' : 'quick')
+  const results = options.results ?? usualResults(profile)
   const words = [
     'souk-load study',
     ...(part === 'replication' ? [] : [part]),
@@ -119,6 +121,11 @@ async function study(part: PartName, options: Values<typeof STUDY_OPTIONS>): Pro
       : await runMarket({ ...common, profile: MARKET_PROFILES[profile] })
   mkdirSync(results, { recursive: true })
   report(saveRecord(results, record), results)
+}
+
+/** In a clone, git keeps the results of full studies only. */
+function usualResults(profile: ProfileName): string {
+  return CLONE === undefined || profile === 'full' ? 'results' : join('results', 'quick')
 }
 
 function report(file: string | undefined, results: string): void {

@@ -27,6 +27,11 @@ const RESULTS = {
   about: 'folder of records and reports',
   schema: z.coerce.string().default('results'),
 }
+const STUDY_RESULTS = {
+  value: 'folder',
+  about: 'folder of the record and its report (results; for short runs in a clone: results/quick)',
+  schema: z.coerce.string().optional(),
+}
 
 export const RUN_OPTIONS = {
   target: { value: 'system', about: `one of ${SYSTEM_NAMES.join(', ')}`, schema: z.enum(SYSTEM_NAMES).default('souk') },
@@ -72,7 +77,7 @@ export const STUDY_OPTIONS = {
     schema: z.enum(PROFILE_NAMES).optional(),
   },
   seed: SEED,
-  results: RESULTS,
+  results: STUDY_RESULTS,
 } satisfies Options
 
 export const REPORT_OPTIONS = { results: RESULTS } satisfies Options

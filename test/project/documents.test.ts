@@ -57,6 +57,10 @@ describe('the documents', () => {
   })
 })
 
+test('git ignores the results of short studies', () => {
+  assert.match(read('.gitignore'), /^results\/quick\/$/m)
+})
+
 describe('the README', () => {
   test('shows the figures of the record it names, word for word', () => {
     const readme = read('README.md')

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
 import { loadRecord, type ReplicationRecord } from '../../../src/loadgen/record.ts'
+import { CLONE } from '../../../src/process/start.ts'
 import { SOUK_LOAD, soukLoad } from '../../support/souk-load.ts'
 import { openTerminal } from '../../support/terminal.ts'
 
@@ -16,13 +17,13 @@ const OPERATIONS = SCENARIOS.slice(0, 4)
 
 describe('the replication', () => {
   const home = mkdtempSync(join(tmpdir(), 'souk-'))
-  const results = join(home, 'results')
+  const results = join(home, 'results', CLONE === undefined ? '' : 'quick')
   let drawn: string
   let record: ReplicationRecord
   let report: string
 
   before(async () => {
-    const args = [...SOUK_LOAD, 'study', 'replication', '--profile', 'tiny', '--results', results]
+    const args = [...SOUK_LOAD, 'study', 'replication', '--profile', 'tiny']
     const terminal = openTerminal({
       command: process.execPath,
       args,
