@@ -23,7 +23,7 @@ checkNode()
 installPackages()
 compile()
 // The programs know what they need, and where to look for it.
-const { NEEDS, howToInstall } = await import('../dist/process/needs.js')
+const { MANAGERS, NEEDS, howToInstall } = await import('../dist/process/needs.js')
 const { findPrograms } = await import('../dist/db/private-mariadb.js')
 const { findPython } = await import('../dist/loadgen/systems.js')
 const searches = { server: findPrograms, baseline: findPython, shells: findShells }
@@ -51,6 +51,7 @@ function compile() {
   const names = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'tsconfig.types.json', 'scripts/types.mjs']
   const settings = names.map((name) => statSync(name).mtimeMs)
   if (existsSync(compiled) && statSync(compiled).mtimeMs >= Math.max(...sources, ...settings)) return
+  say('compiling')
   run('npm', ['run', '--silent', 'build'])
 }
 
@@ -69,7 +70,7 @@ function findShells() {
 
 async function installSystemPackages(needs) {
   const names = needs.map((need) => need.name).join(' and ')
-  const manager = ['apt-get', 'brew'].find(isOnPath)
+  const manager = MANAGERS.find(isOnPath)
   const packages = needs.map((need) => need.packages[manager])
   if (packages.includes(undefined)) stop(`${names} not found; ${needs.map(howToInstall).join('; ')}`)
   const isRoot = process.getuid?.() === 0

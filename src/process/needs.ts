@@ -1,5 +1,8 @@
 /** What souk needs and npm does not install: the packages that provide it, by package manager. */
 
+/** The package managers that install what is missing, if they are there. */
+export const MANAGERS = ['apt-get', 'brew'] as const
+
 export interface Need {
   name: string
   packages: Readonly<Record<string, string>>

@@ -4,7 +4,6 @@
  * would lose.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
 import { describeRole } from '../contract/openrpc.ts'
 import type { Role } from '../contract/operations.ts'
 import { prepareDatabases } from '../db/prepare.ts'
@@ -29,10 +28,9 @@ import { sellerSales } from './market/sales.ts'
 import { buyerSearch } from './market/search.ts'
 import { Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
+import { fitConnections } from './open-files.ts'
 import { type DatabaseSources, limitsFrom, type Settings } from './settings.ts'
 
-/** Descriptors that are no connections of clients: those to the database, and files. */
-const OWN_DESCRIPTORS = 256
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
 const REPORT_STOPPING_MS = 200
@@ -56,8 +54,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     memoryMs: settings.sessionMemoryMs,
   }
   const sessions = new Sessions(customer, role, life, gathering ?? SESSION_CHECKS)
-  const wanted = limitsFrom(settings)
-  const limits = { ...wanted, connections: allowedConnections(wanted.connections) }
+  const limits = limitsFrom(fitConnections(settings))
   const common = {
     databases: { customer, product },
     sessions,
@@ -155,19 +152,6 @@ async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, so
   }
   const urls = { customer: url('souk_customer'), product: url('souk_product') }
   return { urls, settingNames: { customer: sources.home, product: sources.home } }
-}
-
-/** The wanted number of connections or, with a notice, the number that the limit on open files allows. */
-function allowedConnections(wanted: number): number {
-  const limits = existsSync('/proc/self/limits') ? readFileSync('/proc/self/limits', 'utf8') : ''
-  const openFiles = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
-  const possible = Math.max(1, openFiles - OWN_DESCRIPTORS)
-  if (possible >= wanted) return wanted
-  writeLine(
-    process.stderr,
-    `souk: at most ${possible} connections: the limit on open files is ${openFiles} (ulimit -n)`,
-  )
-  return possible
 }
 
 function explainError({ code, message }: NodeJS.ErrnoException): string {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { isMarket, loadRecord } from '../../src/loadgen/record.ts'
 import { renderMarket } from '../../src/loadgen/reports/market.ts'
 import { renderReplication } from '../../src/loadgen/reports/replication.ts'
+import { MANAGERS } from '../../src/process/needs.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const DOCUMENTS = [
@@ -62,6 +63,10 @@ test('git ignores the results of short studies', () => {
 })
 
 describe('the README', () => {
+  test('names the package managers that bring what is missing', () => {
+    for (const manager of MANAGERS) assert.ok(read('README.md').includes(`\`${manager}\``), manager)
+  })
+
   test('shows the figures of the record it names, word for word', () => {
     const readme = read('README.md')
     const rows = readme.split('\n').filter((row) => row.startsWith('|'))

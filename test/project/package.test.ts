@@ -19,6 +19,8 @@ const PASSWORD = 'correct horse\n'
 const DEPENDENCIES = Object.keys(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).dependencies)
 
 let folder: string
+/** What was said while the package was made. */
+let said: string
 /** The package as installed. */
 let installed: string
 
@@ -27,7 +29,7 @@ before(() => {
   const clone = copyClone()
   mkdirSync(join(clone, 'dist'))
   writeFileSync(join(clone, 'dist', 'stale.js'), '')
-  npm(clone, 'pack', '--pack-destination', folder)
+  said = npm(clone, 'pack', '--pack-destination', folder)
   const [tarball = ''] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
   installed = join(install('installed', join(folder, tarball)), 'souk')
 })
@@ -53,10 +55,12 @@ function install(name: string, what: string): string {
   return join(prefix, 'node_modules')
 }
 
-function npm(prefix: string, ...rest: string[]): void {
+/** Returns what was said. */
+function npm(prefix: string, ...rest: string[]): string {
   const flags = ['--prefix', prefix, '--prefer-offline', '--no-audit', '--no-fund']
   const { status, stderr } = spawnSync('npm', [...rest, ...flags], { cwd: prefix, encoding: 'utf8' })
   assert.equal(status, 0, stderr)
+  return stderr
 }
 
 function filesIn(top: string, ending = ''): string[] {
@@ -66,6 +70,10 @@ function filesIn(top: string, ending = ''): string[] {
 }
 
 describe('the package', () => {
+  it('is compiled first, which is said because it takes a while', () => {
+    assert.match(said, /^souk: compiling$/m)
+  })
+
   it('contains freshly compiled programs, the files they read, and nothing else', () => {
     const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))

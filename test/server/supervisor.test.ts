@@ -11,7 +11,14 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { findPrograms } from '../../src/db/private-mariadb.ts'
 import { SetUpError } from '../../src/process/start.ts'
 import { anItem, Caller, openAccount } from '../support/clients.ts'
-import { findProcesses, type HomeProcess, ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
+import {
+  findProcesses,
+  type HomeProcess,
+  ServerProgram,
+  SOURCE_SERVER,
+  temporaryHome,
+  until,
+} from '../support/marketplace.ts'
 
 let home: string
 let ports: { SOUK_SELLER_PORT: string; SOUK_BUYER_PORT: string }
@@ -119,6 +126,14 @@ describe('a marketplace', () => {
       `souk: the buyer server can't listen on 127.0.0.1:${port}: something else listens there\n`,
     )
     assert.deepEqual(findProcesses(home), [])
+  })
+
+  it('says once how many connections the limit on open files leaves to its servers', async () => {
+    const command = ['sh', '-c', 'ulimit -n 1000; exec "$0" "$@"', ...SOURCE_SERVER]
+    const program = new ServerProgram(home, [], ports, command)
+    await program.says(/souk is ready\n/)
+    assert.equal(program.log, 'souk: at most 744 connections: the limit on open files is 1000 (ulimit -n)\n')
+    assert.equal(await program.end(), 0)
   })
 
   it('names the programs of MariaDB that it does not find, and what to install', () => {

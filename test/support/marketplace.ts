@@ -21,7 +21,8 @@ export type SomeSettings = Partial<Settings>
 /** How a process ended: with an exit code, or by a signal. */
 export type Ending = number | NodeJS.Signals
 
-const SOURCE_SERVER = [
+/** The command that starts souk-server. */
+export const SOURCE_SERVER = [
   process.execPath,
   `--import=${import.meta.resolve('tsx')}`,
   fileURLToPath(new URL('../../src/server.ts', import.meta.url)),
