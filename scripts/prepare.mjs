@@ -48,7 +48,8 @@ function installPackages() {
 function compile() {
   const compiled = join('dist', 'souk.js') // made last
   const sources = readdirSync('src', { recursive: true }).map((name) => statSync(join('src', name)).mtimeMs)
-  const names = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'tsconfig.types.json', 'scripts/types.mjs']
+  const projects = ['tsconfig.json', 'tsconfig.build.json', 'tsconfig.types.json']
+  const names = ['package.json', ...projects, 'scripts/types.mjs', 'scripts/bundle.mjs']
   const settings = names.map((name) => statSync(name).mtimeMs)
   if (existsSync(compiled) && statSync(compiled).mtimeMs >= Math.max(...sources, ...settings)) return
   say('compiling')

@@ -69,23 +69,54 @@ function filesIn(top: string, ending = ''): string[] {
   return files.map((entry) => relative(top, join(entry.parentPath, entry.name)))
 }
 
+/** The compiled files of what is not bundled: the sources of the other programs, and all that they import, if only types. */
+function compiled(): string[] {
+  const seen = new Set<string>()
+  const visit = (path: string) => {
+    if (seen.has(path)) return
+    seen.add(path)
+    const imports = readFileSync(join(ROOT, 'src', path), 'utf8').matchAll(/\b(?:from|import)[ (]*'(\.[^'\n]+)'/g)
+    for (const [, imported = ''] of imports) visit(join(dirname(path), imported))
+  }
+  const programs = readdirSync(join(ROOT, 'src')).filter((name) => name.endsWith('.ts') && name !== 'client.ts')
+  const children = readdirSync(join(ROOT, 'src/loadgen/children')).map((name) => join('loadgen/children', name))
+  for (const path of [...programs, ...children]) visit(path)
+  return [...seen].map((path) => join('dist', path.replace(/\.ts$/, '.js')))
+}
+
 describe('the package', () => {
   it('is compiled first, which is said because it takes a while', () => {
     assert.match(said, /^souk: compiling$/m)
   })
 
   it('contains freshly compiled programs, the files they read, and nothing else', () => {
-    const programs = filesIn(join(ROOT, 'src')).map((name) => join('dist', name.replace(/\.ts$/, '.js')))
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
     const migrations = filesIn(join(ROOT, 'migrations')).map((name) => join('migrations', name))
-    const souk = join('dist', 'souk.js') // src/client.ts and all that it imports
+    const bundle = [join('dist', 'souk.js'), join('dist', 'THIRD-PARTY-LICENSES.txt')]
     const types = ['library', 'client/call-errors', 'contract/calls', 'contract/refusals'].map((name) => {
       return join('dist', 'types', `${name}.d.ts`)
     })
-    assert.deepEqual(
-      filesIn(installed).sort(),
-      [...BESIDE_PROGRAMS, ...programs, souk, ...types, ...migrations, ...baseline].sort(),
+    const expected = [...BESIDE_PROGRAMS, ...bundle, ...compiled(), ...types, ...migrations, ...baseline]
+    assert.deepEqual(filesIn(installed).sort(), expected.sort())
+  })
+
+  it('brings the licence of every package that is bundled', () => {
+    const licences = readFileSync(join(installed, 'dist', 'THIRD-PARTY-LICENSES.txt'), 'utf8')
+    const bundle = readFileSync(join(installed, 'dist', 'souk.js'), 'utf8')
+    const bundled = new Set(
+      [...bundle.matchAll(/^\/\/ .*node_modules\/((?:@[^/]+\/)?[^/]+)\//gm)].map(([, name]) => name),
     )
+    const parts = licences.split(/(?=^\S+ [\d.]+ \(.*\), contained in souk\.js$)/m)
+    assert.ok(bundled.size > 3)
+    assert.deepEqual(parts.map((part) => part.split(' ')[0]).sort(), [...bundled].sort())
+    for (const part of parts) assert.match(part, /Copyright|Permission/)
+  })
+
+  it('depends on no package that is only bundled', () => {
+    const text = compiled()
+      .map((path) => readFileSync(join(installed, path), 'utf8'))
+      .join('')
+    for (const one of DEPENDENCIES) assert.match(text, new RegExp(`from '${one}[/']`), one)
   })
 
   it('imports only its own files, its dependencies and built-in modules of Node', () => {
