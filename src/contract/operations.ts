@@ -6,6 +6,7 @@
  */
 
 import * as z from 'zod'
+import './complaints.ts'
 import { COMMON_REFUSALS, type ErrorCode } from './refusals.ts'
 import { distinctWords, hiddenText, lowerCase, text } from './text.ts'
 
