@@ -13,25 +13,34 @@ import { Screen } from './client/output.ts'
 import { completeWords, runProgram } from './client/programs.ts'
 import { confirm, isAttended, readPassword } from './client/prompt.ts'
 import { ROLES, type Role } from './contract/operations.ts'
-import { endWhenOutputIsLost, loadDotEnv } from './process/start.ts'
+import { loadEnvironment, readArguments } from './process/environment.ts'
+import { endWhenOutputIsLost } from './process/start.ts'
+
+/** The variables that this program reads. */
+const VARIABLES = ['SOUK_HOST', 'SOUK_SELLER_PORT', 'SOUK_BUYER_PORT', 'SOUK_SESSION']
 
 /** Resolves to the exit code. */
-async function main(words: readonly string[]): Promise<number> {
-  const [first, ...rest] = putRoleFirst(words)
-  const role = ROLES.find((known) => known === first)
+async function main(): Promise<number> {
   try {
-    if (role !== undefined) return await actAs(role, rest)
-    if (first === 'help') return await main([...rest, '--help'])
-    if (first === 'complete') return await completeWords(rest)
-    return await runProgram(words)
+    loadEnvironment(VARIABLES)
+    return await run(readArguments())
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const failure = toUsageFailure(error)
-    const screen = new Screen(!words.includes('--no-color'), process.env)
-    if (words.includes('--json')) screen.print(encodeFailure(failure))
+    const screen = new Screen(!process.argv.includes('--no-color'), process.env)
+    if (process.argv.includes('--json')) screen.print(encodeFailure(failure))
     else screen.noteFailure(failure)
     return EXIT.usage
   }
+}
+
+async function run(words: readonly string[]): Promise<number> {
+  const [first, ...rest] = putRoleFirst(words)
+  const role = ROLES.find((known) => known === first)
+  if (role !== undefined) return actAs(role, rest)
+  if (first === 'help') return run([...rest, '--help'])
+  if (first === 'complete') return completeWords(rest)
+  return runProgram(words)
 }
 
 /** Options may stand before the role. */
@@ -62,5 +71,4 @@ async function carryOutAlone(commands: Commands<Role>, command: Command<Role>): 
 }
 
 endWhenOutputIsLost()
-loadDotEnv()
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await main()

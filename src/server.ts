@@ -4,60 +4,79 @@
  * whole marketplace.
  */
 
-import { cac } from 'cac'
 import type { Role } from './contract/operations.ts'
+import { defineOption, HELP_OPTION, parseArgv, UsageError, VERSION_OPTION } from './process/command-line.ts'
+import { loadEnvironment, readArguments } from './process/environment.ts'
+import { formatHelp } from './process/help.ts'
 import { progress } from './process/progress.ts'
-import { endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from './process/start.ts'
+import { asTyped, endWhenOutputIsLost, fail, formatVersion, SetUpError, VERSION } from './process/start.ts'
 
 progress.begin('starting') // shown at once: loading the rest takes a while
 const { ROLES } = await import('./contract/operations.ts')
-const { databaseSources, describeSettings, readSettings, SETTINGS } = await import('./server/settings.ts')
+const { databaseSources, describeSettings, readSettings, SETTINGS, VARIABLES } = await import('./server/settings.ts')
+
+const SOUK_SERVER = asTyped('souk-server')
+const HINT = `${SOUK_SERVER} --help`
+const SHOW_OPTION = defineOption('--show-settings', 'print the effective settings')
+const OPTIONS = [...SETTINGS.map(({ option }) => option), SHOW_OPTION, HELP_OPTION, VERSION_OPTION]
+
+interface CommandLine {
+  role: Role | undefined
+  /** The settings as typed, by name. */
+  flags: Record<string, string | undefined>
+  /** Text that was asked for, instead of a server. */
+  asksFor: 'help' | 'version' | 'settings' | undefined
+  problems: readonly string[]
+}
 
 async function main(): Promise<void> {
-  loadDotEnv()
-  const typed = readCommandLine()
-  if (typed === undefined) return endWhenOutputIsLost()
-  const { role, flags } = typed
-  const settings = readSettings(flags, process.env)
-  if (Array.isArray(settings)) fail(settings, 2)
-  if (flags.showSettings) return showLine(describeSettings(settings))
   try {
+    loadEnvironment(VARIABLES)
+    const { role, flags, asksFor, problems } = readCommandLine(readArguments())
+    if (asksFor === 'help') return showText(formatPage())
+    if (asksFor === 'version') return showText(formatVersion('souk-server'))
+    const settings = readSettings(flags, process.env)
+    if (Array.isArray(settings)) throw new UsageError([...problems, ...settings], HINT)
+    if (problems.length > 0) throw new UsageError(problems, HINT)
+    if (asksFor === 'settings') return showText(describeSettings(settings))
     if (role === undefined)
       await (await import('./server/supervisor.ts')).runMarketplace(settings, databaseSources(flags))
     else await (await import('./server/serve.ts')).serve(role, settings, databaseSources(flags))
   } catch (error) {
+    if (error instanceof UsageError) fail(error.message.split('\n'), 2, error.hint)
     if (error instanceof SetUpError) fail(error.problems, 2)
     throw error
   }
 }
 
-/** Undefined for `--help` and `--version`, which are printed. Ends the process for anything that souk-server does not know. */
-function readCommandLine(): { role: Role | undefined; flags: Record<string, unknown> } | undefined {
-  const program = cac('souk-server')
-  const command = program.command('[role]', 'Serve sellers or buyers; without a role, run the whole marketplace')
-  for (const { flag, about, fallback } of SETTINGS) {
-    command.option(`--${flag} <value>`, fallback === undefined ? about : `${about} (${fallback})`)
+function readCommandLine(words: readonly string[]): CommandLine {
+  const isHelp = words[0] === 'help'
+  const { args, options, asksFor, problems } = parseArgv(
+    { commands: [], args: ['[...roles]'], options: OPTIONS },
+    isHelp ? ['--help', ...words.slice(1)] : words,
+  )
+  const role = ROLES.find((known) => known === args[0])
+  const isUnknown = args.length > 1 || (args.length === 1 && role === undefined)
+  const unknown = isUnknown ? [`unknown role "${args.join(' ')}": give seller, buyer, or no role`] : []
+  return {
+    role,
+    flags: Object.fromEntries(SETTINGS.map(({ name, flag }) => [name, options.word(flag)])),
+    asksFor: asksFor ?? (options.flag('show-settings') ? 'settings' : undefined),
+    problems: [...problems, ...unknown],
   }
-  command.option('--show-settings', 'print the effective settings and exit')
-  command.example('souk-server').example('souk-server buyer --buyer-port 7202')
-  program.help().version(VERSION)
-  progress.end()
-  const { args, options } = program.parse(process.argv, { run: false })
-  if (options.help || options.version) return undefined
-  try {
-    command.checkUnknownOptions()
-    command.checkOptionValue()
-  } catch (error) {
-    fail([(error as Error).message], 2)
-  }
-  const [role, ...others] = args
-  if (others.length > 0 || (role !== undefined && !ROLES.includes(role as Role))) {
-    fail([`unknown role "${args.join(' ')}": give seller, buyer, or no role`], 2)
-  }
-  return { role: role as Role | undefined, flags: options }
 }
 
-function showLine(text: string): void {
+function formatPage(): string {
+  return formatHelp({
+    title: `souk-server ${VERSION}, the marketplace: it serves sellers or buyers, or without a role both, on a private database.`,
+    examples: [SOUK_SERVER, `${SOUK_SERVER} buyer --buyer-port 7202`, `SOUK_QUEUE=off ${SOUK_SERVER} --show-settings`],
+    usage: `${SOUK_SERVER} [role] [options]`,
+    args: [['role', 'seller or buyer: one server, on the databases that run or are set']],
+    options: OPTIONS.map(({ usage, about }) => [usage, about]),
+  })
+}
+
+function showText(text: string): void {
   progress.end()
   endWhenOutputIsLost()
   process.stdout.write(`${text}\n`)

@@ -45,11 +45,46 @@ describe('souk-load', () => {
     assert.match(stderr, /--clients/)
   })
 
-  test('refuses an unknown command, part or option, and a missing record, exit 2', () => {
-    for (const wrong of [['stud'], ['study', 'markt'], ['study', '--ful'], ['report', '--results', home]]) {
-      const { status, stderr } = soukLoad(home, ...wrong)
-      assert.equal(status, 2, stderr)
-      assert.match(stderr, /^souk: .+/)
+  test('refuses what it does not know, and a missing record, with a hint, exit 2', () => {
+    const cases: [string, string][] = [
+      ['', 'a command is missing: run, study or report: souk-load --help'],
+      ['stud', 'there is no command "stud": souk-load study'],
+      ['study markt', 'unknown part "markt": replication or market: souk-load study --help'],
+      ['study --ful', 'there is no option --ful; there is --full: souk-load study --help'],
+      ['run 5', '"5" is one word too many: souk-load run --help'],
+      ['run --runs', '--runs needs a value: souk-load run --help'],
+      ['run --calls 1 --seconds 1', '--calls and --seconds exclude each other: souk-load run --help'],
+      ['report --results 0123', 'no record in 0123; make one: souk-load study'],
+      ['report --results=1e3', 'no record in 1e3; make one: souk-load study'],
+    ]
+    for (const [typed, expected] of cases) {
+      const { status, stdout, stderr } = soukLoad(home, ...typed.split(' ').filter(Boolean))
+      assert.deepEqual(
+        { typed, status, stdout, stderr },
+        { typed, status: 2, stdout: '', stderr: `souk: ${expected}\n` },
+      )
     }
+    const { status, stderr } = soukLoad(home, 'report', '0123')
+    assert.equal(status, 2)
+    assert.match(stderr, /^souk: 0123 is no record of a study: ENOENT.*: souk-load report --help\n$/)
+    const several = soukLoad(home, 'study', 'markt', '--sed', '1', '--profile', 'huge')
+    assert.deepEqual(several.stderr.split('\n'), [
+      'souk: there is no option --sed; there is --seed',
+      'souk: unknown part "markt": replication or market',
+      'souk: --profile: must be quick, full or tiny: souk-load study --help',
+      '',
+    ])
+  })
+
+  test('explains itself and each command, with examples first, at 80 columns', () => {
+    const overview = soukLoad(home, '--help').stdout
+    assert.match(overview, /^souk-load \d[\s\S]+\n\nExamples:\n {2}\$ souk-load run [\s\S]+\nCommands:\n {2}run {2}/)
+    const ofRun = soukLoad(home, 'run', '-h').stdout
+    assert.match(ofRun, /^Carry out one scenario[^\n]+\n\nExamples:[\s\S]+ {2}--clients <n> [^\n]+: 1 to 1000 \(10\)\n/)
+    assert.match(ofRun, /flash-sale, hot-item, wide-sale \(all\)/)
+    assert.equal(soukLoad(home, 'help', 'run').stdout, ofRun)
+    assert.equal(soukLoad(home, 'help').stdout, overview)
+    for (const line of (overview + ofRun).split('\n')) assert.ok(line.length <= 80, line)
+    assert.match(soukLoad(home, 'run', '-v').stdout, /^souk-load\/\d\S+ \S+ node-v\S+\n$/)
   })
 })

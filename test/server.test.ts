@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test'
 import { withConnection } from '../src/db/connect.ts'
 import { startPrivateDatabase } from '../src/db/private-mariadb.ts'
 import { applySchemaTo, createDatabase } from '../src/db/schema.ts'
+import { SETTINGS } from '../src/server/settings.ts'
 import { anItem, Caller, type OpenAccount, openAccount, Wire } from './support/clients.ts'
 import { ServerProgram, startTestMarketplace, type TestMarketplace, temporaryHome } from './support/marketplace.ts'
 
@@ -76,7 +77,15 @@ describe('a server that can’t start', () => {
       [['seller'], { SOUK_PRODUCT_DB_URL: 'mariadb://a:b@localhost/c' }, /set both or neither/],
       [['sellers'], {}, /unknown role "sellers"/],
       [['seller', 'buyer'], {}, /unknown role "seller buyer"/],
-      [['seller', '--wrong-flag', '1'], {}, /wrong-?flag/i],
+      [['seller', '--wrong-flag', '1'], {}, /^souk: there is no option --wrong-flag: souk-server --help$/],
+      [['--buyer-prt', '1'], {}, /^souk: there is no option --buyer-prt; there is --buyer-port: souk-server --help$/],
+      [['--home'], {}, /^souk: --home needs a value: /],
+      [['--home='], {}, /^souk: --home: must be the path of a folder: /],
+      [['--home', 'a', '--home=b'], {}, /^souk: --home is given more than once: /],
+      [['--show-settings=yes'], {}, /^souk: --show-settings takes no value: /],
+      [['--queue=maybe'], {}, /^souk: --queue: must be on or off: /],
+      [['--host', 'http://localhost'], {}, /^souk: --host: must be a host name or an address: /],
+      [['--', '--home'], {}, /^souk: unknown role "--home"/],
     ]
     for (const [rest, environment, problem] of cases) {
       const { ending, problems } = await runToEnd(rest, environment)
@@ -105,6 +114,83 @@ function listen(): Promise<Server> {
 }
 
 describe('settings', () => {
+  const show = async (rest: readonly string[], environment: Record<string, string> = {}) => {
+    const { ending, output, problems } = await runToEnd(['--show-settings', ...rest], environment)
+    return { ending, shown: output.split('\n'), problems }
+  }
+
+  it('are the words that were typed, whatever they look like', async () => {
+    for (const word of ['0123', '1e3', '0x10', 'true', '-5', ' x ']) {
+      for (const [typed, environment] of [
+        [['--home', word], {}],
+        [[`--home=${word}`], {}],
+        [[], { SOUK_HOME: word }],
+      ] as const) {
+        const { ending, shown, problems } = await show(typed, environment)
+        assert.deepEqual([ending, problems], [0, ['']])
+        assert.ok(shown.includes(`SOUK_HOME=${word}`), `${word}: ${shown.join('\n')}`)
+      }
+    }
+  })
+
+  it('that are numbers have both bounds, which are named', async () => {
+    const numbers = SETTINGS.flatMap(({ flag, option }) => {
+      const [, least, most] = /: (\d+) to (\d+) \(/.exec(option.about) ?? []
+      return least === undefined ? [] : [{ flag, least, most }]
+    })
+    assert.equal(numbers.length, 14, 'every setting that is a number')
+    for (const { most } of numbers) assert.ok(Number(most) < 2 ** 31, 'the longest timer of Node')
+    const accepted = await show(numbers.flatMap(({ flag, most }) => [`--${flag}`, String(most)]))
+    assert.deepEqual([accepted.ending, accepted.problems], [0, ['']])
+    for (const wrong of [
+      (most: number) => String(most + 1),
+      (_: number, least: number) => String(least - 1),
+      () => '',
+      () => ' ',
+      () => '0x10',
+      () => '1e3',
+      () => '1.0',
+    ]) {
+      const typed = numbers.map(({ flag, least, most }) => `--${flag}=${wrong(Number(most), Number(least))}`)
+      const { ending, problems } = await show(typed)
+      const expected = numbers.map(({ flag, least, most }) => {
+        return `souk: --${flag}: must be a whole number from ${least} to ${most}`
+      })
+      assert.deepEqual([ending, problems], [2, [...expected.slice(0, -1), `${expected.at(-1)}: souk-server --help`]])
+    }
+  })
+
+  it('do not contradict each other: a session that is not used ends no later than any', async () => {
+    const { ending, problems } = await show(['--session-idle-s', '101', '--session-absolute-s', '100'])
+    const problem = '--session-idle-s: must be at most --session-absolute-s, which is 100'
+    assert.deepEqual([ending, problems], [2, [`souk: ${problem}: souk-server --help`]])
+    const { shown } = await show([], { SOUK_SESSION_ABSOLUTE_S: '100' })
+    assert.ok(shown.includes('SOUK_SESSION_IDLE_S=100'), 'the default gives way')
+  })
+
+  it('whose variable is misspelt are noted', async () => {
+    const { ending, problems } = await show([], { SOUK_LIMIT_REQEST_MS: '1', SOUK_IMAGE: 'x', SOUK_SESSION: 'x' })
+    const note = 'SOUK_LIMIT_REQEST_MS is no setting, and is ignored; there is SOUK_LIMIT_REQUEST_MS'
+    assert.deepEqual([ending, problems], [0, [`souk: ${note}`]])
+  })
+
+  it('are all in the help, with variables, defaults, choices and bounds, at 80 columns', async () => {
+    const { output } = await runToEnd(['--help'])
+    const text = output.replace(/\s+/g, ' ')
+    assert.match(output, /^souk-server \d[^\n]+\n[^\n]*\n\nExamples:\n {2}\$ souk-server\n/)
+    for (const { option } of SETTINGS) assert.ok(text.includes(`${option.usage} ${option.about}`), option.usage)
+    for (const part of [
+      '--queue <on|off> gather',
+      '0 to 65535 (SOUK_SELLER_PORT, 7101)',
+      '1 to 600000 (SOUK_LIMIT_REQ',
+    ])
+      assert.ok(text.includes(part), part)
+    for (const line of output.split('\n')) assert.ok(line.length <= 80, line)
+    for (const words of [['help'], ['seller', '-h']]) assert.equal((await runToEnd(words)).output, output)
+    for (const word of ['-v', '--version'])
+      assert.match((await runToEnd([word])).output, /^souk-server\/\d\S+ \S+ node-v\S+\n$/)
+  })
+
   it('come from flags first, then from the environment, then from .env, and are shown with passwords masked', async () => {
     const dotEnv = 'SOUK_BUYER_PORT=1\nSOUK_SELLER_PORT=2\nSOUK_DB_CONNECTIONS=3\n'
     const environment = {

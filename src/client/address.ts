@@ -1,7 +1,9 @@
 /** The server of a command, and its time limit: from the options, else the environment, else the defaults. */
 
+import type * as z from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import type { Role } from '../contract/operations.ts'
+import { decimalNumber, HOST, wholeNumber } from '../process/values.ts'
 import { UsageError } from './failures.ts'
 
 export interface Address {
@@ -19,36 +21,39 @@ interface AddressOptions {
 }
 
 const TIMEOUT_S = 15
-const LONGEST_TIMEOUT_S = 3_600
+const PORT = wholeNumber(1, 65_535)
+/** Nobody waits for more than an hour. */
+const TIMEOUT = decimalNumber(Number.MIN_VALUE, 3_600, 'seconds, above 0 and at most 3600')
 
-/** Throws `UsageError`, which names the port's option as `portOption`. */
+/**
+ * An empty variable counts as not set, an empty option is wrong. Throws `UsageError`, which names the port's option as
+ * `portOption`.
+ */
 export function readAddress(
   role: Role,
   options: AddressOptions,
   environment: NodeJS.ProcessEnv,
   portOption = '--port',
 ): Address {
-  const variable = `SOUK_${role.toUpperCase()}_PORT`
-  const port = parseWholeNumber(String(options.port ?? (environment[variable] || DEFAULT_PORTS[role])))
-  const timeoutS = Number(options.timeout ?? TIMEOUT_S)
   const problems: string[] = []
-  if (!(port >= 1 && port <= 65_535)) {
-    problems.push(`${options.port === undefined ? variable : portOption}: must be a whole number from 1 to 65535`)
+  const read = <T>(
+    schema: z.ZodType<T>,
+    sources: readonly [name: string, word: string | undefined][],
+    fallback: T,
+  ): T => {
+    const [name, word] = sources.find(([, word]) => word !== undefined) ?? []
+    if (word === undefined) return fallback
+    const checked = schema.safeParse(word)
+    if (!checked.success) problems.push(`${name}: ${checked.error.issues[0]?.message}`)
+    return checked.data ?? fallback
   }
-  if (!(timeoutS > 0 && timeoutS <= LONGEST_TIMEOUT_S)) {
-    problems.push(`--timeout: must be seconds, above 0 and at most ${LONGEST_TIMEOUT_S}`)
-  }
+  const variable = (name: string) => [name, environment[name] || undefined] as [string, string | undefined]
+  const host = read(HOST, [['--host', options.host], variable('SOUK_HOST')], DEFAULT_HOST)
+  const portVariable = variable(`SOUK_${role.toUpperCase()}_PORT`)
+  const port = read(PORT, [[portOption, options.port], portVariable], DEFAULT_PORTS[role])
+  const timeoutS = read(TIMEOUT, [['--timeout', options.timeout]], TIMEOUT_S)
   if (problems.length > 0) throw new UsageError(problems)
-  return {
-    host: options.host || environment.SOUK_HOST || DEFAULT_HOST,
-    port,
-    timeoutMs: timeoutS * 1_000,
-  }
-}
-
-/** NaN for text that is not all digits. */
-function parseWholeNumber(text: string): number {
-  return /^\d+$/.test(text) ? Number(text) : Number.NaN
+  return { host, port, timeoutMs: timeoutS * 1_000 }
 }
 
 /** Whether a host is this machine, where the user can start a server. */

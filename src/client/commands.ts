@@ -7,16 +7,19 @@
 import type { ZodObject } from 'zod'
 import { DEFAULT_PORTS } from '../contract/addresses.ts'
 import { type Name, operationsByName, ROLES, type Role } from '../contract/operations.ts'
-import { asTyped, VERSION } from '../process/start.ts'
 import {
   type CommandSyntax,
   defineOption,
   findNearest,
   type GivenOptions,
+  HELP_OPTION,
   type OptionSyntax,
   parseArgv,
+  VERSION_OPTION,
   withHint,
-} from './argv.ts'
+} from '../process/command-line.ts'
+import { formatHelp, type HelpRow } from '../process/help.ts'
+import { asTyped, formatVersion, VERSION } from '../process/start.ts'
 import { UsageError } from './failures.ts'
 import {
   describeField,
@@ -27,7 +30,6 @@ import {
   parseValue,
   toFields,
 } from './fields.ts'
-import { formatHelp, type HelpRow } from './help.ts'
 import { findPhrase } from './phrases.ts'
 
 /** The typed words as a command, as options without one, or as the text that --help or --version asks for. */
@@ -75,10 +77,8 @@ export const BUILTINS = [
   { word: 'exit', alias: 'quit', about: 'Leave' },
 ] as const
 
-export const VERSION_TEXT = `souk/${VERSION} ${process.platform}-${process.arch} node-${process.version}`
+export const VERSION_TEXT = formatVersion('souk')
 
-export const HELP_OPTION = defineOption('-h, --help', 'print this help')
-export const VERSION_OPTION = defineOption('-v, --version', 'print the version')
 export const JSON_OPTION = defineOption('--json', 'print one JSON document')
 const KEEP_GOING_OPTION = defineOption('--keep-going', 'continue after a command of standard input fails')
 /** Options that are used only without a command. */
@@ -139,17 +139,18 @@ export class Commands<R extends Role> {
   parse(words: readonly string[]): Parsed<R> {
     const hint = (entry: CommandSyntax | undefined) =>
       this.hint(entry === undefined ? '--help' : `${entry.word} --help`)
-    const unknown = (word: string) => this.#unknown(word)
-    const syntax = { commands: this.entries, options: this.options, unknown, hint }
-    const { command: entry, args, options: given, asksFor } = parseArgv<CommandEntry<R>>(syntax, words)
+    const argv = parseArgv<CommandEntry<R>>({ commands: this.entries, options: this.options }, words)
+    const { command: entry, args, options: given, asksFor } = argv
     if (asksFor === 'help')
       return { kind: 'information', text: entry === undefined ? this.#help() : this.#helpFor(entry) }
     if (asksFor === 'version') return { kind: 'information', text: VERSION_TEXT }
+    if (argv.unknown !== undefined) throw this.#unknown(argv.unknown, argv.problems)
     return withHint(hint(entry), () => {
       const options = toOptions(given)
       this.#givenServer = formatServer(options)
+      if (entry === undefined && argv.problems.length > 0) throw new UsageError(argv.problems)
       if (entry === undefined) return { kind: 'options', options }
-      const params = toParams(this.role, entry, args, given, (words) => this.hint(words))
+      const params = toParams(this.role, entry, args, given, argv.problems, (words) => this.hint(words))
       return { kind: 'command', operation: entry.operation, params, options }
     })
   }
@@ -188,15 +189,21 @@ export class Commands<R extends Role> {
     return words.flatMap((word) => this.find(word)?.examples[0] ?? [])
   }
 
-  #unknown(word: string): UsageError {
+  #unknown(word: string, problems: readonly string[]): UsageError {
     const other = ROLES.find(
       (role) => role !== this.role && new Commands(role, { inShell: false }).find(word) !== undefined,
     )
     if (other !== undefined) {
-      return new UsageError([`"${word}" is a command of ${other}s`], `${asTyped('souk')} ${other} ${word} --help`)
+      return new UsageError(
+        [...problems, `"${word}" is a command of ${other}s`],
+        `${asTyped('souk')} ${other} ${word} --help`,
+      )
     }
     const words = this.entries.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
-    return new UsageError([`there is no command "${word}"`], this.hint(findNearest(word, words) ?? '--help'))
+    return new UsageError(
+      [...problems, `there is no command "${word}"`],
+      this.hint(findNearest(word, words) ?? '--help'),
+    )
   }
 }
 
@@ -205,7 +212,9 @@ function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, par
   const fields = toFields(params)
   const positional = order.map((wanted) => fields.find(({ name }) => name === wanted) as Field)
   const named = fields.filter((field) => !positional.includes(field))
-  const options = named.map((field) => defineOption(formatOption(field), describeOption(field)))
+  const options = named.map((field) =>
+    defineOption(formatOption(field), describeOption(field), { repeats: field.list }),
+  )
   const takesPassword = 'password' in params.shape
   if ('cursor' in params.shape) options.push(defineOption('--all', 'every page, printed as it comes'))
   if (takesPassword) {
@@ -240,10 +249,10 @@ function formatServer({ host, port }: Options): string {
 
 function toOptions(given: GivenOptions): Options {
   return {
-    json: given.flag('json') === true,
-    all: given.flag('all') === true,
-    keepGoing: given.flag('keep-going') === true,
-    color: given.flag('color') !== false,
+    json: given.flag('json'),
+    all: given.flag('all'),
+    keepGoing: given.flag('keep-going'),
+    color: !given.flag('no-color'),
     passwordFile: given.word('password-file'),
     host: given.word('host'),
     port: given.word('port'),
@@ -257,6 +266,7 @@ function toParams<R extends Role>(
   { operation, positional, named }: CommandEntry<R>,
   args: readonly string[],
   given: GivenOptions,
+  earlierProblems: readonly string[],
   hint: (words: string) => string,
 ): Record<string, unknown> {
   const params: Record<string, unknown> = {}
@@ -269,32 +279,34 @@ function toParams<R extends Role>(
     add(field, args.slice(index, field.list ? undefined : index + 1))
   }
   for (const field of named) {
-    if (field.kind !== 'flag') add(field, field.list ? given.words(field.label) : given.atMostOne(field.label))
+    if (field.kind !== 'flag') add(field, given.words(field.label))
     else if (given.flag(field.label)) params[field.name] = true
   }
-  return checkParams(role, operation, params, [...positional, ...named], hint)
+  return checkParams(role, operation, params, [...positional, ...named], earlierProblems, hint)
 }
 
-/** The parameters in normal form. Throws `UsageError` with everything that is wrong. */
+/** The parameters in normal form. Throws `UsageError` with everything that is wrong, and with the earlier problems. */
 function checkParams(
   role: Role,
   operation: string,
   params: object,
   fields: readonly Field[],
+  earlierProblems: readonly string[],
   hint: (words: string) => string,
 ): Record<string, unknown> {
   const schema = operationsByName(role).get(operation)?.params
   const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
   const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
   const checked = schema?.omit(omitted).safeParse(params)
-  if (checked?.success) return checked.data as Record<string, unknown>
-  const issues = checked?.error.issues ?? []
-  const problems = issues.map(({ path, message }) => {
+  if (checked?.success && earlierProblems.length === 0) return checked.data as Record<string, unknown>
+  const issues = checked?.error?.issues ?? []
+  const problems = issues.flatMap(({ path, message }) => {
     const field = fields.find(({ name }) => name === path[0])
-    if (field === undefined) return message
+    if (field === undefined) return [message]
     const condition = field.expected === undefined ? message : `must be ${field.expected}`
-    return field.name in params ? `${field.label}: ${condition}` : `${field.label} is missing`
+    if (field.name in params) return [`${field.label}: ${condition}`]
+    return earlierProblems.length > 0 ? [] : [`${field.label} is missing`] // a misspelt option may have been it
   })
-  const isOnlyCategory = issues.every(({ path }) => path[0] === 'category')
-  throw new UsageError(problems, isOnlyCategory ? hint('list-categories') : undefined)
+  const isOnlyCategory = earlierProblems.length === 0 && issues.every(({ path }) => path[0] === 'category')
+  throw new UsageError([...earlierProblems, ...problems], isOnlyCategory ? hint('list-categories') : undefined)
 }

@@ -4,8 +4,8 @@
  */
 
 import { ROLES, type Role } from '../contract/operations.ts'
+import type { OptionSyntax } from '../process/command-line.ts'
 import { asTyped } from '../process/start.ts'
-import type { OptionSyntax } from './argv.ts'
 import { type CommandEntry, Commands } from './commands.ts'
 import { UsageError } from './failures.ts'
 import type { Field } from './fields.ts'

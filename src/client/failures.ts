@@ -1,5 +1,9 @@
 /** How commands fail: the errors that they throw, the failures that are printed, and their exit codes. */
 
+import { UsageError } from '../process/command-line.ts'
+
+export { UsageError }
+
 export const EXIT = {
   failure: 1,
   usage: 2,
@@ -21,16 +25,6 @@ export interface Failure {
   hint: string | undefined
   /** Further fields of the server's refusal, or of the error document. */
   details: Readonly<Record<string, unknown>>
-}
-
-/** The input is no command that can be carried out. */
-export class UsageError extends Error {
-  /** What to type instead. */
-  readonly hint: string | undefined
-  constructor(problems: readonly string[], hint?: string) {
-    super(problems.join('\n'))
-    this.hint = hint
-  }
 }
 
 /** The call needs a session, and there is none. */

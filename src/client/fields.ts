@@ -5,6 +5,7 @@
  */
 
 import * as z from 'zod'
+import { describeValues } from '../contract/complaints.ts'
 import { formatAmount, parseAmount } from './money.ts'
 
 export interface Field {
@@ -16,6 +17,8 @@ export interface Field {
   /** Takes any number of words, one value each. */
   list: boolean
   required: boolean
+  /** A number that may be negative. */
+  signed: boolean
   choices: readonly string[]
   about: string
   /** The values it takes, if a few words can say that. */
@@ -44,9 +47,10 @@ function toField(name: string, schema: z.ZodType): Field {
     kind,
     list,
     required,
+    signed: inner instanceof z.ZodNumber && (inner.minValue ?? 0) < 0,
     choices,
     about: kind === 'number' && fallback !== undefined ? `${about} (${fallback})` : about,
-    expected: describeValues(kind, inner, choices),
+    expected: describeExpected(kind, inner),
   }
 }
 
@@ -77,15 +81,14 @@ function toKind(name: string, inner: z.ZodType): Field['kind'] {
   return name.endsWith('_cents') ? 'money' : 'number'
 }
 
-function describeValues(kind: Field['kind'], inner: z.ZodType, choices: readonly string[]): string | undefined {
-  if (kind === 'choice') return choices.join(' or ')
+function describeExpected(kind: Field['kind'], inner: z.ZodType): string | undefined {
+  if (kind === 'choice') return describeValues(inner)
   if (!(inner instanceof z.ZodNumber)) return undefined
   const { minValue, maxValue } = inner
   if (kind === 'money') {
     return `an amount from ${formatAmount(minValue ?? 0)} to ${formatAmount(maxValue ?? 0)}, like 249.90`
   }
-  const most = maxValue === null || maxValue >= Number.MAX_SAFE_INTEGER ? '' : ` to ${maxValue}`
-  return `a whole number from ${minValue}${most}`
+  return describeValues(inner)
 }
 
 /** The field as an argument, as help shows it. */
@@ -111,8 +114,8 @@ export function describeOption(field: Field): string {
 }
 
 /** The value of a word; a word that is no value of the field stays as it is, and the contract refuses it. */
-export function parseValue({ kind }: Field, word: string): unknown {
+export function parseValue({ kind, signed }: Field, word: string): unknown {
   if (kind === 'money') return parseAmount(word) ?? word
-  if (kind === 'number' && /^[+-]?\d{1,16}$/.test(word)) return Number(word)
+  if (kind === 'number' && (signed ? /^[+-]?\d{1,16}$/ : /^\d{1,16}$/).test(word)) return Number(word)
   return word
 }

@@ -4,19 +4,11 @@
  */
 
 import { ROLES } from '../contract/operations.ts'
+import { type CommandSyntax, findNearest, HELP_OPTION, parseArgv, VERSION_OPTION } from '../process/command-line.ts'
+import { formatHelp } from '../process/help.ts'
 import { asTyped, VERSION } from '../process/start.ts'
-import { type CommandSyntax, findNearest, parseArgv } from './argv.ts'
-import {
-  Commands,
-  connectionOptions,
-  HELP_OPTION,
-  JSON_OPTION,
-  portOption,
-  VERSION_OPTION,
-  VERSION_TEXT,
-} from './commands.ts'
+import { Commands, connectionOptions, JSON_OPTION, portOption, VERSION_TEXT } from './commands.ts'
 import { UsageError } from './failures.ts'
-import { formatHelp } from './help.ts'
 import { Screen } from './output.ts'
 
 interface Program extends CommandSyntax {
@@ -58,16 +50,18 @@ const OPTIONS = [HELP_OPTION, VERSION_OPTION]
 export async function runProgram(words: readonly string[]): Promise<number> {
   const hint = (program: CommandSyntax | undefined) =>
     `${SOUK} ${program === undefined ? '' : `${program.word} `}--help`
-  const syntax = { commands: PROGRAMS, options: OPTIONS, unknown: toUnknown, hint }
-  const { command: program, args, options, asksFor } = parseArgv<Program>(syntax, words)
+  const argv = parseArgv<Program>({ commands: PROGRAMS, options: OPTIONS }, words)
+  const { command: program, args, options, asksFor } = argv
   if (asksFor === 'help' || words.length === 0)
     return printText(program === undefined ? formatOverview() : formatProgramHelp(program))
   if (asksFor === 'version') return printText(VERSION_TEXT)
+  if (argv.unknown !== undefined) throw toUnknown(argv.unknown, argv.problems)
+  if (argv.problems.length > 0) throw new UsageError(argv.problems, hint(program))
   if (program === undefined) throw new UsageError(['choose a role, seller or buyer'], hint(program))
   if (program.word === 'completion') return (await import('./completion.ts')).printScript(args)
-  const screen = new Screen(options.flag('color') !== false, process.env)
+  const screen = new Screen(!options.flag('no-color'), process.env)
   return (await import('./status.ts')).showStatus(screen, {
-    json: options.flag('json') === true,
+    json: options.flag('json'),
     host: options.word('host'),
     ports: { seller: options.word('seller-port'), buyer: options.word('buyer-port') },
     timeout: options.word('timeout'),
@@ -75,11 +69,11 @@ export async function runProgram(words: readonly string[]): Promise<number> {
 }
 
 /** The error for a word that names no program. If a role has such a command, its hint suggests that. */
-function toUnknown(word: string): UsageError {
+function toUnknown(word: string, problems: readonly string[]): UsageError {
   const role = ROLES.find((one) => new Commands(one, { inShell: false }).find(word) !== undefined)
   const names = PROGRAMS.map((program) => program.word)
   const nearest = role === undefined ? findNearest(word, names) : `${role} ${word}`
-  return new UsageError([`there is no command "${word}"`], `${SOUK} ${nearest ?? '--help'}`)
+  return new UsageError([...problems, `there is no command "${word}"`], `${SOUK} ${nearest ?? '--help'}`)
 }
 
 function formatOverview(): string {

@@ -7,7 +7,9 @@
 import { readFileSync } from 'node:fs'
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline'
 import { Writable } from 'node:stream'
+import { decodeLine, decodeText, readLines, splitLines } from '../process/text.ts'
 import { Interrupted, UsageError } from './failures.ts'
+import { Keyboard, restoreTyped } from './keyboard.ts'
 import { LONGEST_HISTORY } from './saved-session.ts'
 
 export interface PrompterOptions {
@@ -32,6 +34,7 @@ interface Question {
 /** Draws with readline, which writes to a stream that can be silenced. */
 export class Prompter {
   readonly #options: PrompterOptions
+  readonly #keyboard = new Keyboard(process.stdin)
   readonly #readline: Interface
   /** Typed before it was asked for. */
   readonly #typedAhead: string[] = []
@@ -45,7 +48,7 @@ export class Prompter {
   constructor(options: PrompterOptions) {
     this.#options = options
     this.#readline = createInterface({
-      input: process.stdin,
+      input: this.#keyboard,
       output: this.#createCanvas(),
       terminal: true,
       history: [...(options.history ?? [])].reverse(),
@@ -57,9 +60,10 @@ export class Prompter {
       this.#history = history
       if (this.#question !== undefined && this.#question.wants !== 'command') history.shift()
     })
-    this.#readline.on('line', (input) => this.#take(input))
+    this.#readline.on('line', (input) => this.#take(restoreTyped(input)))
     this.#readline.on('SIGINT', () => this.#interrupt())
     this.#readline.on('close', () => {
+      this.#keyboard.release()
       this.#hasEnded = true
       this.#settle()?.resolve(undefined)
     })
@@ -207,10 +211,9 @@ export class Prompter {
 /** The password in the first line of a file. Throws `UsageError` if there is none. */
 export function readPasswordFile(file: string): string {
   try {
-    const [password = ''] = readFileSync(file, 'utf8').split(/\r?\n/)
-    return requireText(password, `--password-file: ${file} is empty`)
+    const [password = ''] = splitLines(decodeText(readFileSync(file), file))
+    return requireText(password, `${file} is empty`)
   } catch (error) {
-    if (error instanceof UsageError) throw error
     throw new UsageError([`--password-file: ${(error as Error).message}`])
   }
 }
@@ -249,18 +252,17 @@ export async function confirm(question: string): Promise<boolean> {
 /** Asks for a password, for a new one twice. Rejects like `readPassword`. */
 export async function askPassword(prompter: Prompter, isNew: boolean): Promise<string> {
   const password = await prompter.askHidden(isNew ? 'New password: ' : 'Password: ')
+  if (!password.isWellFormed()) throw new UsageError(['the password is not UTF-8'])
   if (isNew && (await prompter.askHidden('Repeat password: ')) !== password)
     throw new UsageError(['the passwords differ'])
   return password
 }
 
-/** The first line of standard input, as soon as it arrives; empty if there is none. */
+/** The first line of standard input, as soon as it arrives; empty if there is none. Rejects with `UsageError`. */
 async function readFirstLine(): Promise<string> {
-  const lines = createInterface({ input: process.stdin })
-  const line = await new Promise<string>((resolve) => lines.once('line', resolve).once('close', () => resolve('')))
-  lines.close()
+  const { value: line = Buffer.alloc(0) } = await readLines(process.stdin).next()
   process.stdin.destroy() // its writer may keep it open for long
-  return line
+  return decodeLine(line, 'standard input')
 }
 
 function requireText(text: string, problem: string): string {

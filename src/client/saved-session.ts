@@ -10,6 +10,7 @@ import { appendFileSync, chmodSync, mkdirSync, readFileSync, renameSync, rmSync,
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Role } from '../contract/operations.ts'
+import { decodeText } from '../process/text.ts'
 
 export interface KnownSession {
   session: string
@@ -71,7 +72,7 @@ export class SavedSession {
 
   /** The input of earlier shells, newest last. */
   readHistory(): string[] {
-    const inputs = this.#read('history').split('\n').slice(0, -1)
+    const inputs = decodeText(this.#read('history'), this.#path('history')).split('\n').slice(0, -1)
     if (inputs.length <= LONGEST_HISTORY) return inputs
     const newest = inputs.slice(-LONGEST_HISTORY / 2)
     this.#write('history', `${newest.join('\n')}\n`)
@@ -85,7 +86,7 @@ export class SavedSession {
 
   #readSession(): KnownSession | undefined {
     try {
-      const known = JSON.parse(this.#read('session'))
+      const known = JSON.parse(this.#read('session').toString())
       return typeof known?.session === 'string' ? known : undefined
     } catch {
       return undefined // no file, or not one of ours
@@ -94,7 +95,7 @@ export class SavedSession {
 
   #readTotal(): { session: string; total_cents: number } | undefined {
     try {
-      const shown = JSON.parse(this.#read('total'))
+      const shown = JSON.parse(this.#read('total').toString())
       return Number.isSafeInteger(shown?.total_cents) ? shown : undefined
     } catch {
       return undefined // no file, or not one of ours
@@ -105,11 +106,11 @@ export class SavedSession {
     return join(this.#folder, `${what}-${this.#name}`)
   }
 
-  #read(what: string): string {
+  #read(what: string): Buffer {
     try {
-      return readFileSync(this.#path(what), 'utf8')
+      return readFileSync(this.#path(what))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0)
       throw error
     }
   }

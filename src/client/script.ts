@@ -4,9 +4,9 @@
  * that fails, unless --keep-going is given.
  */
 
-import { createInterface } from 'node:readline'
 import { split } from 'shlex'
 import type { Role } from '../contract/operations.ts'
+import { decodeLine, readLines } from '../process/text.ts'
 import { carryOut } from './call.ts'
 import { Commands, type Options } from './commands.ts'
 import { Context } from './context.ts'
@@ -18,14 +18,13 @@ export async function runScript(role: Role, options: Options): Promise<number> {
     readPassword: () => Promise.reject(new UsageError(['a password in a script needs --password-file <file>'])),
   })
   process.once('SIGINT', () => context.interrupt() || process.exit(EXIT.interrupted))
-  const script = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   let isOver = false
   const builtins = createBuiltins(context, options, () => {
     isOver = true
   })
   let exitCode = 0
   context.lineNumber = 0
-  for await (const input of script) {
+  for await (const input of readLines(process.stdin)) {
     context.lineNumber += 1
     const failure = await carryOutInput(context, input, options.json, builtins)
     exitCode = failure?.code === 'interrupted' ? EXIT.interrupted : exitCode || (failure?.exitCode ?? 0)
@@ -69,14 +68,14 @@ export function createBuiltins(context: Context, { json, timeout }: Options, lea
 /** Resolves to the failure, which has been printed; to undefined also for help, comments and empty input. */
 export async function carryOutInput(
   context: Context,
-  input: string,
+  input: string | Buffer,
   json: boolean,
   builtins: Builtins,
 ): Promise<Failure | undefined> {
   const { commands, screen } = context
   let words: string[] = []
   try {
-    words = splitInput(input, commands.role)
+    words = splitInput(decodeInput(input), commands.role)
     const [first] = words
     if (first === undefined) return undefined
     const builtin = builtins.get(first)
@@ -90,6 +89,13 @@ export async function carryOutInput(
     context.printFailure(failure, json || words.includes('--json') ? encodeFailure : undefined)
     return failure
   }
+}
+
+/** What was typed on a terminal is text already; `Keyboard` marks what is none. Throws `UsageError`. */
+function decodeInput(input: string | Buffer): string {
+  if (typeof input !== 'string') return decodeLine(input, 'the input')
+  if (!input.isWellFormed()) throw new UsageError(['the input is not UTF-8'])
+  return input
 }
 
 /** The words of an input; a whole command line, with the program and the role, is understood too. */

@@ -5,9 +5,9 @@
  */
 
 import type { Role } from '../contract/operations.ts'
+import { findNearest } from '../process/command-line.ts'
 import { progress } from '../process/progress.ts'
 import { VERSION } from '../process/start.ts'
-import { findNearest } from './argv.ts'
 import { BUILTINS, Commands, type Options } from './commands.ts'
 import { findCandidates } from './completion.ts'
 import { CallRefused } from './connection.ts'

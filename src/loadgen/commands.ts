@@ -2,17 +2,28 @@
 
 import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { type CAC, cac } from 'cac'
+import { listChoices } from '../contract/complaints.ts'
+import {
+  type Argv,
+  addHint,
+  type CommandSyntax,
+  findNearest,
+  HELP_OPTION,
+  parseArgv,
+  UsageError,
+  VERSION_OPTION,
+} from '../process/command-line.ts'
+import { loadEnvironment, readArguments } from '../process/environment.ts'
+import { formatHelp, type HelpRow } from '../process/help.ts'
 import { progress } from '../process/progress.ts'
-import { asTyped, CLONE, endWhenOutputIsLost, fail, loadDotEnv, SetUpError, VERSION } from '../process/start.ts'
+import { asTyped, CLONE, endWhenOutputIsLost, fail, formatVersion, SetUpError, VERSION } from '../process/start.ts'
 import { onStop } from '../process/stop.ts'
-import { readSettings } from '../server/settings.ts'
+import { readSettings, VARIABLES } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
 import {
   checkOptions,
-  checkPart,
   describeOptions,
-  type Options,
+  findPart,
   PART_NAMES,
   type PartName,
   REPORT_OPTIONS,
@@ -29,62 +40,126 @@ import { renderRuns } from './reports/runs.ts'
 import { accountsFor, isMarketScenario } from './scenarios.ts'
 import type { ProfileName } from './study.ts'
 
+const SOUK_LOAD = asTyped('souk-load')
+
+interface LoadCommand extends CommandSyntax {
+  about: string
+  examples: readonly string[]
+  /** Its arguments and what they mean, for help. */
+  argRows: readonly HelpRow[]
+  /** Rejects with `UsageError`. */
+  start(argv: Argv<LoadCommand>): Promise<void>
+}
+
+const COMMANDS: readonly LoadCommand[] = [
+  {
+    word: 'run',
+    about: 'Carry out one scenario and print its figures',
+    examples: [
+      `${SOUK_LOAD} run --scenario search_items --clients 100 --seconds 5`,
+      `${SOUK_LOAD} run --target threads --scenario flash-sale --clients 200`,
+    ],
+    args: [],
+    argRows: [],
+    options: describeOptions(RUN_OPTIONS),
+    start: ({ options, problems }) => run(checkOptions(RUN_OPTIONS, options, problems)),
+  },
+  {
+    word: 'study',
+    about: 'Measure all systems and write a record and its report',
+    examples: [`${SOUK_LOAD} study`, `${SOUK_LOAD} study market --full`],
+    args: ['[part]'],
+    argRows: [['part', `${PART_NAMES.join(' or ')} (replication)`]],
+    options: describeOptions(STUDY_OPTIONS),
+    start: ({ args, options, problems }) => {
+      const part = findPart(args[0])
+      const unknown = part === undefined ? [`unknown part "${args[0]}": ${PART_NAMES.join(' or ')}`] : []
+      return study(part as PartName, checkOptions(STUDY_OPTIONS, options, [...problems, ...unknown]))
+    },
+  },
+  {
+    word: 'report',
+    about: 'Write the report of a record, or of the newest record of each part',
+    examples: [`${SOUK_LOAD} report`, `${SOUK_LOAD} report results/study-20261122-101502.json`],
+    args: ['[file]'],
+    argRows: [['file', 'a record of a study (the newest ones)']],
+    options: describeOptions(REPORT_OPTIONS),
+    start: async ({ args, options, problems }) =>
+      report(args[0], checkOptions(REPORT_OPTIONS, options, problems).results),
+  },
+]
+const OPTIONS = [HELP_OPTION, VERSION_OPTION]
+
 const interrupted = new AbortController()
 
 export async function main(): Promise<void> {
-  loadDotEnv()
   try {
-    await runCommandLine()
+    loadEnvironment(VARIABLES)
+    const words = readArguments()
+    await runCommandLine(words[0] === 'help' ? [...words.slice(1), '--help'] : words)
   } catch (error) {
     if (interrupted.signal.aborted) fail(['interrupted: nothing was written'], 130)
+    if (error instanceof UsageError) fail(error.message.split('\n'), 2, error.hint)
     if (error instanceof SetUpError) fail(error.problems, 2)
     throw error
   }
 }
 
-function runCommandLine(): Promise<void> | undefined {
-  const program = createProgram()
+async function runCommandLine(words: readonly string[]): Promise<void> {
+  const argv = parseArgv({ commands: COMMANDS, options: OPTIONS }, words)
+  const { command, unknown, asksFor, problems } = argv
+  if (asksFor === 'help' || words.length === 0)
+    return print(command === undefined ? formatOverview() : formatCommandHelp(command))
+  if (asksFor === 'version') return print(formatVersion('souk-load'))
+  const names = COMMANDS.map(({ word }) => word)
+  if (unknown !== undefined) {
+    const nearest = findNearest(unknown, names)
+    throw new UsageError([...problems, `there is no command "${unknown}"`], `${SOUK_LOAD} ${nearest ?? '--help'}`)
+  }
+  if (command === undefined) {
+    const missing = [`a command is missing: ${listChoices(names)}`]
+    throw new UsageError(problems.length > 0 ? problems : missing, `${SOUK_LOAD} --help`)
+  }
   try {
-    program.parse(process.argv, { run: false })
-    if (program.options.help || program.options.version) return void endWhenOutputIsLost()
-    if (program.matchedCommand !== undefined) return program.runMatchedCommand()
-    const [command] = program.args
-    if (command === undefined) program.outputHelp()
-    const problem = command === undefined ? 'a command is missing' : `unknown command "${command}"`
-    return fail([`${problem}: run, study or report`], 2)
+    await command.start(argv)
   } catch (error) {
-    return fail([(error as Error).message], 2)
+    throw addHint(error, `${SOUK_LOAD} ${command.word} --help`)
   }
 }
 
-function createProgram(): CAC {
-  const program = cac('souk-load')
-  const command = (usage: string, about: string, options: Options) => {
-    const created = program.command(usage, about)
-    for (const option of describeOptions(options)) created.option(option.typed, option.about)
-    return created
-  }
-  command('run', 'Carry out one scenario and print its figures', RUN_OPTIONS)
-    .example('souk-load run --scenario search_items --clients 100 --seconds 5')
-    .example('souk-load run --target threads --scenario flash-sale --clients 200 --seconds 3')
-    .action((typed) => run(checkOptions(RUN_OPTIONS, typed)))
-  const parts = `${PART_NAMES.join(' or ')} (replication)`
-  command('study [part]', `Measure all systems and write a record and its report; part: ${parts}`, STUDY_OPTIONS)
-    .example('souk-load study market --full')
-    .action((part, typed) => study(checkPart(part), checkOptions(STUDY_OPTIONS, typed)))
-  command('report [file]', 'Write the report of a record, or of the newest record of each part', REPORT_OPTIONS).action(
-    (file, typed) => report(file, checkOptions(REPORT_OPTIONS, typed).results),
-  )
-  program.help().version(VERSION)
-  return program
+function formatOverview(): string {
+  return formatHelp({
+    title: `souk-load ${VERSION}, the load tester: it measures a marketplace on databases of its own.`,
+    examples: COMMANDS.flatMap(({ examples }) => examples.slice(0, 1)),
+    usage: `${SOUK_LOAD} <command> [options]`,
+    commands: COMMANDS.map(({ word, args, about }) => [[word, ...args].join(' '), about]),
+    options: OPTIONS.map(({ usage, about }) => [usage, about]),
+  })
+}
+
+function formatCommandHelp({ word, args, argRows, about, examples, options }: LoadCommand): string {
+  return formatHelp({
+    title: `${about}.`,
+    examples,
+    usage: [SOUK_LOAD, word, ...args, '[options]'].join(' '),
+    args: argRows,
+    options: [...options, HELP_OPTION].map(({ usage, about }) => [usage, about]),
+  })
+}
+
+function print(text: string): void {
+  endWhenOutputIsLost()
+  process.stdout.write(`${text}\n`)
 }
 
 async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
   const { target, scenario, clients, calls, seconds, runs, pipeline, pool, stock, seed } = options
-  if (calls !== undefined && seconds !== undefined) fail(['--calls and --seconds exclude each other'], 2)
+  const problems: string[] = []
+  if (calls !== undefined && seconds !== undefined) problems.push('--calls and --seconds exclude each other')
   if (pipeline > 1 && isMarketScenario(scenario)) {
-    fail([`--pipeline: the clients of ${scenario} act on each reply, so they make one call at a time`], 2)
+    problems.push(`--pipeline: the clients of ${scenario} act on each reply, so they make one call at a time`)
   }
+  if (problems.length > 0) throw new UsageError(problems)
   const until = seconds === undefined ? { calls: calls ?? 1_000 } : { seconds }
   const accounts = accountsFor([{ scenario, clients }])
   const environment = openEnvironment()
@@ -130,13 +205,21 @@ function usualResults(profile: ProfileName): string {
 
 function report(file: string | undefined, results: string): void {
   const paths = file === undefined ? newestRecords(results) : [file]
-  if (paths.length === 0) fail([`no record in ${results}: make one with "${asTyped('souk-load')} study"`], 2)
+  if (paths.length === 0) throw new UsageError([`no record in ${results}; make one`], `${SOUK_LOAD} study`)
   for (const path of paths) {
-    const record = loadRecord(path)
+    const record = readRecord(path)
     const target = join(results, isMarket(record) ? 'market.md' : 'README.md')
     const text = isMarket(record) ? renderMarket(record, basename(path)) : renderReplication(record, basename(path))
     writeWhole(target, text)
     process.stdout.write(`${path}\n${target}\n`)
+  }
+}
+
+function readRecord(path: string): ReturnType<typeof loadRecord> {
+  try {
+    return loadRecord(path)
+  } catch (error) {
+    throw new UsageError([`${path} is no record of a study: ${(error as Error).message}`])
   }
 }
 
@@ -146,7 +229,7 @@ function report(file: string | undefined, results: string): void {
  */
 function openEnvironment(): Pick<BenchOptions, 'home' | 'given' | 'signal' | 'progress'> {
   const settings = readSettings({}, process.env)
-  if (Array.isArray(settings)) fail(settings, 2)
+  if (Array.isArray(settings)) throw new UsageError(settings, 'souk-server --help')
   return { home: join(settings.home, 'study'), given: settings, signal: onInterrupt(), progress }
 }
 

@@ -1,6 +1,6 @@
 /**
- * How souk's programs start: their version, their `.env`, how one starts another,
- * how one ends on a problem, or because its output is lost.
+ * How souk's programs start: their version, how one starts another, how one ends
+ * on a problem, or because its output is lost.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -30,15 +30,6 @@ export class SetUpError extends Error {
   }
 }
 
-/** Reads `.env` in the working folder into the environment. Variables that are set already win. */
-export function loadDotEnv(): void {
-  try {
-    if (existsSync('.env')) process.loadEnvFile('.env')
-  } catch (error) {
-    fail([`cannot read .env: ${(error as Error).message}`], 2)
-  }
-}
-
 /** Node's arguments to run a program of souk, named without extension; compiled or not, like this process. */
 export function programArguments(name: string, ...rest: string[]): string[] {
   return [...process.execArgv, fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF)), ...rest]
@@ -49,10 +40,16 @@ export function asTyped(program: 'souk' | 'souk-server' | 'souk-load'): string {
   return process.env.npm_command === 'exec' ? `npx ${program}` : program
 }
 
-/** Prints the problems, one on each line, and ends the process. */
-export function fail(problems: readonly string[], exitCode: number): never {
+/** What --version prints. */
+export function formatVersion(program: string): string {
+  return `${program}/${VERSION} ${process.platform}-${process.arch} node-${process.version}`
+}
+
+/** Prints the problems, one on each line, the last with the hint, and ends the process. */
+export function fail(problems: readonly string[], exitCode: number, hint?: string): never {
   progress.end()
-  for (const problem of problems) writeLine(process.stderr, `souk: ${problem}`)
+  const last = `${problems.at(-1)}${hint === undefined ? '' : `: ${hint}`}`
+  for (const problem of [...problems.slice(0, -1), last]) writeLine(process.stderr, `souk: ${problem}`)
   process.exit(exitCode)
 }
 

@@ -1,6 +1,6 @@
 /**
- * The limits on what clients may ask of a server: one table of names, defaults
- * and help texts, which settings, help and listener read. A client that goes
+ * The limits on what clients may ask of a server: one table of names, defaults,
+ * bounds and help texts, which settings, help and listener read. A client that goes
  * beyond a limit is refused, not read for a while, or disconnected.
  */
 
@@ -8,21 +8,38 @@ import type { DescribedLimit } from '../contract/openrpc.ts'
 
 interface Limit {
   default: number
-  /** The lowest value that makes sense. */
+  /** The lowest and the highest value that make sense. */
   least: number
+  most: number
   about: string
 }
 
+const MIB = 1_024 * 1_024
+const HOUR_MS = 3_600_000
+
 export const LIMITS = {
-  lineBytes: { default: 64 * 1024, least: 1_024, about: 'longest line (bytes)' },
+  /** A begun line is held in memory. */
+  lineBytes: { default: 64 * 1024, least: 1_024, most: 16 * MIB, about: 'longest line (bytes)' },
   /** In weight: a long listing counts as many requests. */
-  inFlight: { default: 256, least: 1, about: 'requests in flight on a connection' },
-  unsentBytes: { default: 4 * 1024 * 1024, least: 1, about: 'bytes of replies that a client may leave unread' },
-  connections: { default: 20_000, least: 1, about: 'connections to a server' },
-  unfinishedLineMs: { default: 10_000, least: 1, about: 'longest time until a begun line is complete' },
-  idleMs: { default: 600_000, least: 1, about: 'longest time without a request' },
-  stuckMs: { default: 30_000, least: 1, about: 'longest time without reading a reply' },
-  requestMs: { default: 5_000, least: 1, about: 'longest time until a request is answered' },
+  inFlight: { default: 256, least: 1, most: 100_000, about: 'requests in flight on a connection' },
+  unsentBytes: {
+    default: 4 * MIB,
+    least: 1,
+    most: 1_024 * MIB,
+    about: 'bytes of replies that a client may leave unread',
+  },
+  /** No system opens more files. */
+  connections: { default: 20_000, least: 1, most: 1_000_000, about: 'connections to a server' },
+  unfinishedLineMs: {
+    default: 10_000,
+    least: 1,
+    most: HOUR_MS,
+    about: 'longest time until a begun line is complete (ms)',
+  },
+  idleMs: { default: 600_000, least: 1, most: 24 * HOUR_MS, about: 'longest time without a request (ms)' },
+  stuckMs: { default: 30_000, least: 1, most: HOUR_MS, about: 'longest time without reading a reply (ms)' },
+  /** Nobody waits longer, and a stopping server would have to. */
+  requestMs: { default: 5_000, least: 1, most: 600_000, about: 'longest time until a request is answered (ms)' },
 } as const satisfies Record<string, Limit>
 
 export type LimitName = keyof typeof LIMITS

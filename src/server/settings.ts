@@ -10,37 +10,43 @@ import { z } from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import type { DatabaseName } from '../db/schema.ts'
 import { databaseUrlProblem, maskPassword } from '../db/url.ts'
+import '../contract/complaints.ts'
+import { defineOption } from '../process/command-line.ts'
 import { CLONE } from '../process/start.ts'
+import { describeValue, FOLDER, HOST, wholeNumber } from '../process/values.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Limits } from './limits.ts'
 import { SESSION_LIFE } from './market/sessions.ts'
 
-const port = z.coerce.number().int().min(0).max(65_535)
-const atLeast = (least: number) => z.coerce.number().int().min(least)
+const port = wholeNumber(0, 65_535)
+const DAY_S = 86_400
 const databaseUrl = z
   .string()
   .superRefine((text, context) => {
     const message = databaseUrlProblem(text)
     if (message !== undefined) context.addIssue({ code: 'custom', message })
   })
+  .meta({ value: 'url' })
   .optional()
 
 /** Flag and environment variable follow from the name: sellerPort is --seller-port and SOUK_SELLER_PORT. */
 const settings = z.object({
-  host: z.coerce.string().min(1).default(DEFAULT_HOST).describe('address to listen on'),
+  host: HOST.default(DEFAULT_HOST).describe('address to listen on'),
   sellerPort: port.default(DEFAULT_PORTS.seller).describe('port of the seller server, 0 for any'),
   buyerPort: port.default(DEFAULT_PORTS.buyer).describe('port of the buyer server, 0 for any'),
-  home: z.coerce.string().min(1).default(defaultHome()).describe('folder of the private database'),
+  home: FOLDER.default(defaultHome()).describe('folder of the private database'),
   customerDbUrl: databaseUrl.describe('customer database, instead of the private one'),
   productDbUrl: databaseUrl.describe('product database, instead of the private one'),
-  dbConnections: atLeast(1)
-    .max(200)
+  dbConnections: wholeNumber(1, 200)
     .default(8)
     .describe('connections of each pool; a server has four pools for each database'),
-  queue: z.enum(['on', 'off']).default('on').describe('gather requests into batches'),
-  sessionIdleS: atLeast(1).default(SESSION_LIFE.idleS).describe('seconds without a call that end a session'),
-  sessionAbsoluteS: atLeast(1).default(SESSION_LIFE.absoluteS).describe('seconds after login that end a session'),
-  sessionMemoryMs: atLeast(0)
-    .max(1_000)
+  queue: z.enum(['on', 'off']).meta({ value: 'on|off' }).default('on').describe('gather requests into batches'),
+  sessionIdleS: wholeNumber(1, 365 * DAY_S)
+    .default(SESSION_LIFE.idleS)
+    .describe('seconds without a call that end a session'),
+  sessionAbsoluteS: wholeNumber(1, 365 * DAY_S)
+    .default(SESSION_LIFE.absoluteS)
+    .describe('seconds after login that end a session'),
+  sessionMemoryMs: wholeNumber(0, 1_000)
     .default(SESSION_LIFE.memoryMs)
     .describe('how long a session check is cached (ms)'),
   ...limitSettings(),
@@ -57,10 +63,10 @@ function limitSetting<N extends LimitName>(name: N): LimitSetting<N> {
 
 function limitSettings() {
   const entries = LIMIT_NAMES.map((name) => {
-    const { least, about, default: value } = LIMITS[name]
-    return [limitSetting(name), atLeast(least).default(value).describe(about)]
+    const { least, most, about, default: value } = LIMITS[name]
+    return [limitSetting(name), wholeNumber(least, most).default(value).describe(about)]
   })
-  return Object.fromEntries(entries) as { [N in LimitName as LimitSetting<N>]: z.ZodDefault<z.ZodCoercedNumber> }
+  return Object.fromEntries(entries) as { [N in LimitName as LimitSetting<N>]: z.ZodDefault<typeof port> }
 }
 
 /** The limits as they are set. */
@@ -68,27 +74,38 @@ export function limitsFrom(settings: Settings): Limits {
   return Object.fromEntries(LIMIT_NAMES.map((name) => [name, settings[limitSetting(name)]])) as Limits
 }
 
-/** Every setting: name, flag, environment variable, help text, default. */
-export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => ({
-  name,
-  flag: name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
-  variable: `SOUK_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
-  about: schema.description ?? '',
-  fallback: schema.safeParse(undefined).data,
-}))
+/** Every setting: name, flag, environment variable, and its option on the command line. */
+export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => {
+  const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+  const variable = `SOUK_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+  const { value, bounds } = describeValue(schema)
+  const about = `${schema.description}${bounds === undefined ? '' : `: ${bounds}`}`
+  const source = [variable, schema.safeParse(undefined).data].filter((part) => part !== undefined).join(', ')
+  return { name, flag, variable, option: defineOption(`--${flag} <${value}>`, `${about} (${source})`) }
+})
 
-/** Returns the settings, or the problems with them. `flags` are those of the command line, by setting name. */
-export function readSettings(flags: Record<string, unknown>, environment: NodeJS.ProcessEnv): Settings | string[] {
-  const given: Record<string, unknown> = {}
+/** The variables that souk's programs read: the settings, and the session of a user of the command line. */
+export const VARIABLES = [...SETTINGS.map(({ variable }) => variable), 'SOUK_SESSION']
+
+/** The words of the command line, by setting name. */
+export type Flags = Readonly<Record<string, string | undefined>>
+
+/** Returns the settings, or the problems with them. An empty variable counts as not set. */
+export function readSettings(flags: Flags, environment: NodeJS.ProcessEnv): Settings | string[] {
+  const given: Record<string, string | undefined> = {}
   for (const { name, variable } of SETTINGS) given[name] = flags[name] ?? (environment[variable] || undefined)
   const checked = settings.safeParse(given)
   if (!checked.success)
     return checked.error.issues.map((issue) => `${nameSource(issue.path[0], flags)}: ${issue.message}`)
-  const { customerDbUrl, productDbUrl } = checked.data
+  const { customerDbUrl, productDbUrl, sessionIdleS, sessionAbsoluteS } = checked.data
   if ((customerDbUrl === undefined) !== (productDbUrl === undefined)) {
     return ['SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL: set both or neither']
   }
-  return checked.data
+  if (given.sessionIdleS !== undefined && sessionIdleS > sessionAbsoluteS) {
+    const absolute = nameSource('sessionAbsoluteS', flags)
+    return [`${nameSource('sessionIdleS', flags)}: must be at most ${absolute}, which is ${sessionAbsoluteS}`]
+  }
+  return { ...checked.data, sessionIdleS: Math.min(sessionIdleS, sessionAbsoluteS) }
 }
 
 /** The settings as environment variables, for another process. */
@@ -114,15 +131,19 @@ export interface DatabaseSources extends Record<DatabaseName, string> {
   home: string
 }
 
-export function databaseSources(flags: Record<string, unknown>): DatabaseSources {
+export function databaseSources(flags: Flags): DatabaseSources {
   const source = (name: keyof Settings) => nameSource(name, flags)
   return { customer: source('customerDbUrl'), product: source('productDbUrl'), home: source('home') }
 }
 
 /** The flag or the variable that gave a setting. */
-function nameSource(name: PropertyKey | undefined, flags: Record<string, unknown>): string {
+function nameSource(name: PropertyKey | undefined, flags: Flags): string {
   const setting = SETTINGS.find((candidate) => candidate.name === name)
-  return setting === undefined ? String(name) : String(name) in flags ? `--${setting.flag}` : setting.variable
+  return setting === undefined
+    ? String(name)
+    : flags[setting.name] !== undefined
+      ? `--${setting.flag}`
+      : setting.variable
 }
 
 function defaultHome(): string {

@@ -585,3 +585,47 @@ describe('a list with several pages', () => {
     assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)
   })
 })
+
+describe('bytes typed at a terminal', () => {
+  /** Begins a login on a clear screen. */
+  async function beginLogin(shell: Terminal): Promise<void> {
+    shell.press('ctrl-l')
+    await shell.shows(/^buyer>$/)
+    enter(shell, 'login eve')
+    await shell.shows(/^buyer> login eve\nPassword:$/)
+  }
+
+  it('that are not UTF-8 are refused, and a separator of lines or paragraphs is not the Enter key', async () => {
+    const shell = ann.open(['buyer'])
+    await shell.shows(/buyer>$/)
+    shell.type(Buffer.from('item caf\xe9', 'latin1'))
+    shell.press('enter')
+    await shell.shows(/^souk: the input is not UTF-8\nbuyer>$/m)
+    const password = 'hunter\u2028secret\u{1F600}\u{10000}'
+    enter(shell, 'signup eve Eve')
+    for (const prompt of [/New password:$/, /Repeat password:$/]) {
+      await shell.shows(prompt)
+      enter(shell, password)
+    }
+    await shell.shows(/^buyer \d+\nbuyer>$/m)
+    for (const wrong of [password.replace('\u2028', '\u2029'), password.replace('\u2028', '')]) {
+      await beginLogin(shell)
+      enter(shell, wrong)
+      await shell.shows(/^souk: wrong user name or password\nbuyer>$/m)
+    }
+    await beginLogin(shell)
+    shell.type(Buffer.from('hunter\xe2secret', 'latin1'))
+    shell.press('enter')
+    await shell.shows(/^souk: the password is not UTF-8\nbuyer>$/m)
+    await beginLogin(shell)
+    for (const byte of Buffer.from(password)) shell.type(Buffer.of(byte))
+    shell.press('enter')
+    await shell.shows(/eve@buyer>$/)
+
+    const alone = ann.open(['buyer', 'login', 'eve'])
+    await alone.shows(/^Password:$/)
+    enter(alone, password)
+    await alone.shows(/logged in as eve/)
+    assert.equal(await alone.ended, 0)
+  })
+})

@@ -45,7 +45,7 @@ export interface Terminal {
   readonly ended: Promise<number>
   /** The program's whole output, uninterpreted. */
   readonly raw: string
-  type(text: string): void
+  type(text: string | Buffer): void
   press(...keys: Key[]): void
   /** The present screen, without trailing blanks and without empty rows at the bottom. */
   screen(): string
@@ -115,7 +115,7 @@ export function openTerminal(options: TerminalOptions): Terminal {
     get raw() {
       return Buffer.concat(written).toString()
     },
-    type: (text) => program.write(text),
+    type: (text) => program.write(text as string), // which takes bytes too
     press: (...keys) => program.write(keys.map(encodeKey).join('')),
     screen,
     shows,
