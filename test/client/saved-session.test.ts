@@ -158,6 +158,40 @@ describe('a password', () => {
     }
   })
 
+  it('is the same whatever an editor puts around it, and another with other bytes', async () => {
+    ann = new SoukUser([shop.buyers])
+    const file = join(ann.home, 'secret')
+    const password = ' hünter\u2028se cret\u{FEFF} '
+    const login = async (content: string | Buffer): Promise<string> => {
+      writeFileSync(file, content)
+      const [byFile, byInput] = await Promise.all([
+        ann.souk('buyer login ann --password-file secret'),
+        ann.souk('buyer login ann', { input: content }),
+      ])
+      const said = byFile.stderr.replace('--password-file: line 1 of secret', 'standard input')
+      assert.deepEqual(
+        { exitCode: byInput.exitCode, stderr: byInput.stderr },
+        { exitCode: byFile.exitCode, stderr: said },
+      )
+      return said
+    }
+    await ann.result('buyer signup ann Ann', { input: password })
+    for (const end of ['', '\n', '\r\n', '\r', '\r\nmore\n', '\n\n']) {
+      for (const mark of ['', '\u{FEFF}'])
+        assert.equal(await login(mark + password + end), '', JSON.stringify(mark + end))
+    }
+    for (const wrong of [password.trim(), password.replace('\u2028', '\n'), ` ${password}`, `${password} `])
+      assert.notEqual(await login(wrong), '', wrong)
+    assert.equal(await login(Buffer.from(password, 'latin1')), 'souk: standard input is not UTF-8\n')
+    assert.equal(
+      await login(Buffer.from(`\u{FEFF}${password}`, 'utf16le')),
+      'souk: standard input is UTF-16: save it as UTF-8\n',
+    )
+    writeFileSync(file, Buffer.from(`${PASSWORD}\n\xe9`, 'latin1'))
+    const second = await runFailing('buyer login ann --password-file secret', 2)
+    assert.equal(second, 'souk: --password-file: line 2 of secret is not UTF-8\n')
+  })
+
   it('on standard input is taken as soon as its line is there, though the writer is slow and never ends', async () => {
     ann = new SoukUser([shop.buyers])
     const signingUp = ann.open('buyer signup slow Slow')

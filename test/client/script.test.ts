@@ -50,9 +50,12 @@ describe('a script', () => {
       `search 3 "la mp" 'x' -- --y`,
       'cart',
     ]
-    for (const ending of ['\n', '\r\n']) {
-      for (const last of ['', ending]) {
-        const { exitCode, stdout, stderr } = await bob.souk('buyer', { input: lines.join(ending) + last })
+    for (const ending of ['\n', '\r\n', '\r']) {
+      for (const [mark, last] of [
+        ['', ''],
+        ['\u{FEFF}', ending],
+      ] as const) {
+        const { exitCode, stdout, stderr } = await bob.souk('buyer', { input: mark + lines.join(ending) + last })
         assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: '' })
         assert.deepEqual(stdout.split('\n'), [
           'the cart is empty',
@@ -106,6 +109,32 @@ describe('a script', () => {
       'souk: line 8: there is no command "souk": --help',
       '',
     ])
+  })
+
+  it('is cut into lines at line ends only, not at other separators', async () => {
+    const separators = ['\u2028', '\u2029', '\u0085', '\v', '\f', '\u001c']
+    const lines = separators.flatMap((separator) => [`# a${separator}clear`, `search 3 a${separator}clear`])
+    const { exitCode, stdout, stderr } = await runScript(lines, '--keep-going')
+    assert.deepEqual({ exitCode, stdout }, { exitCode: 2, stdout: 'nothing found\n'.repeat(2) })
+    const refused = [6, 8, 10, 12].map((line) => `souk: line ${line}: keyword: must have 1 to 8 characters, no control`)
+    for (const [index, line] of stderr.trimEnd().split('\n').entries())
+      assert.ok(line.startsWith(refused[index] ?? '!'), line)
+  })
+
+  it('with bytes that are not UTF-8 is refused at that line, and carries out nothing of it', async () => {
+    const lines = Buffer.from(`clear\nadd ${item} 1 # caf\xe9\nclear\n`, 'latin1')
+    const refusal = 'souk: line 2: the input is not UTF-8\n'
+    for (const [options, stdout] of [
+      ['', 'the cart is empty\n'],
+      ['--keep-going', 'the cart is empty\n'.repeat(2)],
+    ] as const) {
+      assert.deepEqual(await bob.souk(`buyer ${options}`, { input: lines }), { exitCode: 2, stdout, stderr: refusal })
+    }
+    const { stdout } = await bob.souk('buyer --json', { input: lines })
+    const error = { line: 2, code: 'usage', message: 'the input is not UTF-8' }
+    assert.deepEqual(JSON.parse(stdout.split('\n')[1] ?? ''), { error })
+    const utf16 = await bob.souk('buyer', { input: Buffer.from('\u{FEFF}clear\n', 'utf16le') })
+    assert.equal(utf16.stderr, 'souk: line 1: the input is UTF-16: save it as UTF-8\n')
   })
 
   it('stops at a line that is no command, with exit code 2', async () => {

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -310,6 +310,14 @@ describe('the history', () => {
     shell.type('ping\rping\rexit\r')
     assert.equal(await shell.ended, 0)
     assert.equal(shell.raw.match(/the history is not kept: ENOTDIR/g)?.length, 1)
+  })
+
+  it('in a file that is not UTF-8 is not read, which the shell says', async () => {
+    const folder = join(ann.state, 'souk')
+    mkdirSync(folder)
+    writeFileSync(join(folder, `history-buyer-127.0.0.1-${buyer.port}`), Buffer.from('ping\nitem caf\xe9\n', 'latin1'))
+    const shell = ann.open(['buyer'], 200)
+    await shell.shows(/^souk: the history is not kept: line 2 of \S+ is not UTF-8\n[\s\S]*buyer>$/)
   })
 
   it('never contains a password, however it was typed', async () => {

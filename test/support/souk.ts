@@ -18,7 +18,7 @@ export const PROGRAM = fileURLToPath(new URL('../../dist/souk.js', import.meta.u
 
 export interface SoukOptions {
   /** The whole standard input. */
-  input?: string
+  input?: string | Buffer
   /** Added to the user's environment; undefined removes a variable. */
   env?: Readonly<Record<string, string | undefined>>
 }
