@@ -68,7 +68,8 @@ describe('an option', () => {
     }
     assert.equal(parse('find', '--no-color').options.flag('no-color'), true)
     assert.equal(parse('find').options.flag('no-color'), false)
-    assert.deepEqual(parse('find', '--word', 'a', '--word=b').options.words('word'), ['a', 'b'])
+    const { options, problems } = parse('find', '--word', 'a', '--word=b')
+    assert.deepEqual([options.words('word'), problems], [['a', 'b'], []])
   })
 
   it('that is unknown, misplaced, repeated, or has a value too few or too many, is named; all at once', () => {
@@ -83,6 +84,7 @@ describe('an option', () => {
         'there is no option --color; there is --no-color',
         '--port is given more than once',
       ],
+      'sell a --zzz b c': ['there is no option --zzz'],
       'sell a b c --zzz d e': ['there is no option --zzz', '"c" is one word too many'],
     }
     for (const [typed, expected] of Object.entries(problems))

@@ -2,32 +2,25 @@
 
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { cac } from 'cac'
-import { z } from 'zod'
-import { fail } from '../../src/process/start.ts'
+import { wholeNumber } from '../../src/process/values.ts'
+import { readOptions } from '../support/options.ts'
 
 const FILES = ['races', 'unknown-outcomes', 'server-kills'].map((name) =>
   fileURLToPath(new URL(`./${name}.test.ts`, import.meta.url)),
 )
 
-const options = z.object({
-  rounds: z.coerce.number().int().min(1).default(10),
-  seed: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .default(() => Date.now() % 1_000_000),
-})
+const OPTIONS = {
+  rounds: { value: 'n', about: 'how many times as long as in npm test', schema: wholeNumber(1, 100_000).default(10) },
+  seed: {
+    value: 'n',
+    about: 'seed of all random choices (a new one each time)',
+    schema: wholeNumber(0, 2 ** 32 - 1).optional(),
+  },
+}
 
 function main(): void {
-  const program = cac('npm run chaos --')
-  program
-    .option('--rounds <n>', 'how many times as long as in npm test (10)')
-    .option('--seed <n>', 'seed of all random choices (a new one each time)')
-  const checked = options.safeParse(program.help().parse().options)
-  if (program.options.help) return
-  if (!checked.success) fail([z.prettifyError(checked.error)], 2)
-  const { rounds, seed } = checked.data
+  const title = 'Runs the tests of races, cuts and kills for long.'
+  const { rounds, seed = Date.now() % 1_000_000 } = readOptions('npm run chaos --', title, OPTIONS)
   process.stdout.write(`seed ${seed}\n`)
   const flags = [`--import=${import.meta.resolve('tsx')}`, '--test', '--test-concurrency=1', '--test-reporter=spec']
   const tests = spawn(process.execPath, [...flags, ...FILES], {

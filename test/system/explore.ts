@@ -1,31 +1,26 @@
 /** Runs the model test with any number of operations and any seed: npm run model -- --operations 1000000 --seed 42 */
 
-import { cac } from 'cac'
 import { z } from 'zod'
 import { fail } from '../../src/process/start.ts'
+import { wholeNumber } from '../../src/process/values.ts'
 import { explore } from '../support/model.ts'
+import { readOptions } from '../support/options.ts'
 
 const PROGRESS_EVERY_MS = 5_000
 
-const options = z.object({
-  operations: z.coerce.number().int().min(1).default(100_000),
-  seed: z.coerce
-    .number()
-    .int()
-    .default(() => Date.now() % 1_000_000_000),
-  verbose: z.boolean().default(false),
-})
+const OPTIONS = {
+  operations: { value: 'n', about: 'least number of operations', schema: wholeNumber(1, 10 ** 12).default(100_000) },
+  seed: {
+    value: 'n',
+    about: 'seed of the first sequence; later ones have the following seeds (a new one each time)',
+    schema: wholeNumber(0, 2 ** 31 - 1).optional(),
+  },
+  verbose: { about: 'print how often each operation got each kind of answer', schema: z.boolean().default(false) },
+}
 
 async function main(): Promise<void> {
-  const program = cac('npm run model --')
-  program
-    .option('--operations <n>', 'least number of operations (100000)')
-    .option('--seed <n>', 'seed of the first sequence; later ones have the following seeds (a new one each time)')
-    .option('--verbose', 'print how often each operation got each kind of answer')
-  const checked = options.safeParse(program.help().parse().options)
-  if (program.options.help) return
-  if (!checked.success) fail([z.prettifyError(checked.error)], 2)
-  const { operations, seed, verbose } = checked.data
+  const title = 'Runs the model test with any number of operations.'
+  const { operations, seed = Date.now() % 1_000_000_000, verbose } = readOptions('npm run model --', title, OPTIONS)
 
   const interrupted = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort())
