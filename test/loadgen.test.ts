@@ -54,6 +54,7 @@ describe('souk-load', () => {
       ['run 5', '"5" is one word too many: souk-load run --help'],
       ['run --runs', '--runs needs a value: souk-load run --help'],
       ['run --calls 1 --seconds 1', '--calls and --seconds exclude each other: souk-load run --help'],
+      ['study --full --profile tiny', '--full and --profile exclude each other: souk-load study --help'],
       ['report --results 0123', 'no record in 0123; make one: souk-load study'],
       ['report --results=1e3', 'no record in 1e3; make one: souk-load study'],
     ]

@@ -89,13 +89,13 @@ export function connectionOptions(ports: readonly OptionSyntax[]): OptionSyntax[
   return [
     defineOption('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)'),
     ...ports,
-    defineOption('--timeout <seconds>', 'time limit of a command (15)'),
+    defineOption('--timeout <seconds>', 'time limit of a command, an hour at most (15)'),
     defineOption('--no-color', 'print no colours, as with NO_COLOR'),
   ]
 }
 
 export function portOption(name: string, role: Role): OptionSyntax {
-  const about = `port of the ${role} server (SOUK_${role.toUpperCase()}_PORT, ${DEFAULT_PORTS[role]})`
+  const about = `port of the ${role} server: 1 to 65535 (SOUK_${role.toUpperCase()}_PORT, ${DEFAULT_PORTS[role]})`
   return defineOption(`--${name} <port>`, about)
 }
 

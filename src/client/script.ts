@@ -6,9 +6,10 @@
 
 import { split } from 'shlex'
 import type { Role } from '../contract/operations.ts'
+import { parseArgv } from '../process/command-line.ts'
 import { decodeLine, readLines } from '../process/text.ts'
 import { carryOut } from './call.ts'
-import { Commands, type Options } from './commands.ts'
+import { Commands, JSON_OPTION, type Options } from './commands.ts'
 import { Context } from './context.ts'
 import { EXIT, encodeFailure, type Failure, UsageError } from './failures.ts'
 
@@ -36,11 +37,16 @@ export async function runScript(role: Role, options: Options): Promise<number> {
   return exitCode
 }
 
-/** By name; each gets the words after it, and may return a failure, which has been printed. */
-export type Builtins = ReadonlyMap<string, (rest: readonly string[]) => Promise<Failure | undefined> | undefined>
+/**
+ * By name; each gets the words after it, and whether JSON is wanted. It may return a failure, which has been printed.
+ */
+export type Builtins = ReadonlyMap<
+  string,
+  (rest: readonly string[], json: boolean) => Promise<Failure | undefined> | undefined
+>
 
 /** `leave` is called for exit and quit. */
-export function createBuiltins(context: Context, { json, timeout }: Options, leave: () => void): Builtins {
+export function createBuiltins(context: Context, { timeout }: Options, leave: () => void): Builtins {
   const { commands, screen, address } = context
   const help = ([word]: readonly string[]) => {
     const isKnown = word === undefined || commands.find(word) !== undefined
@@ -48,11 +54,12 @@ export function createBuiltins(context: Context, { json, timeout }: Options, lea
     if (parsed.kind === 'information') screen.print(parsed.text)
     return undefined
   }
-  const more = () => {
-    if (context.nextPage === undefined) throw new UsageError(['no list with a next page was shown'])
-    return carryOut(context, context.nextPage)
+  const more = (_: readonly string[], json: boolean) => {
+    const { nextPage } = context
+    if (nextPage === undefined) throw new UsageError(['no list with a next page was shown'])
+    return carryOut(context, { ...nextPage, options: { ...nextPage.options, json } })
   }
-  const status = async () => {
+  const status = async (_: readonly string[], json: boolean) => {
     const { showStatus } = await import('./status.ts')
     const ports = { [commands.role]: String(address.port) }
     await context.waitFor(showStatus(screen, { json, host: address.host, ports, timeout }))
@@ -79,7 +86,10 @@ export async function carryOutInput(
     const [first] = words
     if (first === undefined) return undefined
     const builtin = builtins.get(first)
-    if (builtin !== undefined) return await builtin(words.slice(1))
+    if (builtin !== undefined) {
+      const given = checkBuiltin(first, words.slice(1))
+      return await builtin(given.args, json || given.json)
+    }
     const parsed = commands.parse(words)
     if (parsed.kind === 'information') screen.print(parsed.text)
     if (parsed.kind !== 'command') return undefined
@@ -89,6 +99,14 @@ export async function carryOutInput(
     context.printFailure(failure, json || words.includes('--json') ? encodeFailure : undefined)
     return failure
   }
+}
+
+/** The words after a built-in command. Throws `UsageError`. */
+function checkBuiltin(name: string, rest: readonly string[]): { args: readonly string[]; json: boolean } {
+  const args = name === 'help' ? ['[command]'] : []
+  const { args: given, options, problems } = parseArgv({ commands: [], args, options: [JSON_OPTION] }, rest)
+  if (problems.length > 0) throw new UsageError(problems, 'help')
+  return { args: given, json: options.flag('json') }
 }
 
 /** What was typed on a terminal is text already; `Keyboard` marks what is none. Throws `UsageError`. */

@@ -182,6 +182,7 @@ async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
 
 async function study(part: PartName, options: Values<typeof STUDY_OPTIONS>): Promise<void> {
   const { full, profile: given, seed } = options
+  if (full && given !== undefined) throw new UsageError(['--full and --profile exclude each other'])
   const profile = given ?? (full ? 'full' : 'quick')
   const results = options.results ?? usualResults(profile)
   const words = [

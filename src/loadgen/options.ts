@@ -70,7 +70,7 @@ export const STUDY_OPTIONS = {
   },
   profile: {
     value: 'name',
-    about: `one of ${PROFILE_NAMES.join(', ')} (quick; with --full: full)`,
+    about: `one of ${PROFILE_NAMES.join(', ')} (quick)`,
     schema: z.enum(PROFILE_NAMES).optional(),
   },
   seed: SEED,

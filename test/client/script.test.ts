@@ -137,6 +137,20 @@ describe('a script', () => {
     assert.equal(utf16.stderr, 'souk: line 1: the input is UTF-16: save it as UTF-8\n')
   })
 
+  it('knows help and status, and refuses what they do not take', async () => {
+    const { exitCode, stdout, stderr } = await runScript(
+      ['status --json', 'status now', 'help a b', 'exit 5'],
+      '--keep-going',
+    )
+    assert.deepEqual([exitCode, Object.keys(JSON.parse(stdout))], [2, ['servers']])
+    assert.deepEqual(stderr.split('\n'), [
+      'souk: line 2: "now" is one word too many: help',
+      'souk: line 3: "b" is one word too many: help',
+      'souk: line 4: "5" is one word too many: help',
+      '',
+    ])
+  })
+
   it('stops at a line that is no command, with exit code 2', async () => {
     for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
       const { exitCode, stdout, stderr } = await runScript(['', line, 'clear'])
