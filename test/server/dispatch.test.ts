@@ -410,7 +410,7 @@ describe('the server', () => {
     assert.equal(refusal.data.code, 'idempotency_mismatch')
   })
 
-  it('refuses impossible cart operations with not_in_cart, cart_empty, out_of_stock, limit_exceeded or not_purchased', async () => {
+  it('refuses impossible cart operations with not_in_cart, cart_empty, price_changed, out_of_stock, limit_exceeded or not_purchased', async () => {
     const fields = anItem({ category: 81, quantity: 1_000_000 })
     const registered = await send(
       encodeRequest({ id: 1, method: 'register_item_for_sale', params: { session, ...fields } }),
@@ -426,6 +426,7 @@ describe('the server', () => {
     const most = { session: buyersSession, item_id, quantity: 10_000 }
     await send(encodeRequest({ id: 1, method: 'add_item_to_cart', params: most }), buyers)
     assert.equal(await sendForCode('add_item_to_cart', { item_id, quantity: 1 }), 'limit_exceeded')
+    assert.equal(await sendForCode('make_purchase', { total_cents: 1 }), 'price_changed')
     const soldOut = { session, item_id, change: -1_000_000 }
     await send(encodeRequest({ id: 1, method: 'update_units_for_sale', params: soldOut }))
     assert.equal(await sendForCode('make_purchase'), 'out_of_stock')
