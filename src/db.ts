@@ -28,7 +28,7 @@
 import { type Connection, createPool, type Pool, type PoolConnection } from 'mariadb'
 import { type Refusal, Refused, timedOut } from './contract/refusals.ts'
 import { DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
-import { DeadlinePassed, interpretError, isStatementTimeout } from './db/errors.ts'
+import { DeadlinePassed, interpretError, isOfConnection, isStatementTimeout } from './db/errors.ts'
 import { foldEqualKeys, forgetOldKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
 import type { Lane, Statement } from './db/lane.ts'
 import type { Decision, Plan, RowId } from './db/plan.ts'
@@ -57,6 +57,8 @@ export interface DatabaseOptions {
   url: string
   /** Connections of each pool. */
   connections: number
+  /** Called when a connection fails. */
+  onTrouble?: () => void
 }
 
 const RETRY_FIRST_MS = 5
@@ -68,8 +70,10 @@ export class Database {
   readonly #writing: Pool
   readonly #blocking: Pool
   readonly #watching: Pool
+  readonly #onTrouble: () => void
 
-  constructor({ url, connections }: DatabaseOptions) {
+  constructor({ url, connections, onTrouble = () => {} }: DatabaseOptions) {
+    this.#onTrouble = onTrouble
     const options = { ...connectionOptions(url), ...DRIVER_OPTIONS, connectionLimit: connections }
     this.#reading = createPool({ ...options, initSql: READING_SESSION })
     this.#writing = createPool({ ...options, initSql: WRITING_SESSION })
@@ -77,14 +81,14 @@ export class Database {
     this.#watching = createPool({ ...options, initSql: WRITING_SESSION, minimumIdle: 0 })
     // The pool replaces lost connections, and pending queries reject. Without a listener the error would end the process.
     for (const pool of this.#pools) {
-      pool.on('connection', (connection: Connection) => connection.on('error', () => {}))
-      pool.on('error' as 'connection', () => {})
+      pool.on('connection', (connection: Connection) => connection.on('error', onTrouble))
+      pool.on('error' as 'connection', onTrouble)
     }
   }
 
   /** Reads, again if an attempt failed in passing. Rejects with `Refused` `timeout`, or with the statement's error. */
   read<T>(ask: (lane: Lane) => Promise<T>, deadlineMs: number): Promise<T> {
-    return retried(this.#reading, deadlineMs, (connection) => ask(createLane(connection, true)))
+    return this.#retried(this.#reading, deadlineMs, (connection) => ask(createLane(connection, true)))
   }
 
   /**
@@ -105,8 +109,8 @@ export class Database {
         await connection.rollback()
       }
     }
-    if (await retried(this.#blocking, deadlineMs, takeTurn)) return
-    while (!(await retried(this.#watching, deadlineMs, takeTurn)));
+    if (await this.#retried(this.#blocking, deadlineMs, takeTurn)) return
+    while (!(await this.#retried(this.#watching, deadlineMs, takeTurn)));
   }
 
   /**
@@ -191,7 +195,7 @@ export class Database {
     const pool = locking === 'block' ? this.#blocking : this.#writing
     const progress = { commitSent: false }
     try {
-      const decisions = await onLane(pool, deadlineMs, (connection) =>
+      const decisions = await this.#onLane(pool, deadlineMs, (connection) =>
         transact(connection, createLane(connection, skipsHeldRows), calls, decide, progress),
       )
       return { ended: 'committed', decisions }
@@ -241,24 +245,33 @@ export class Database {
     return this.change([forgetOldKeys()], deadlineMs)
   }
 
+  /** Repeats `work`, which must change nothing, until it succeeds, faults, or is out of time. */
+  async #retried<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await this.#onLane(pool, deadlineMs, work)
+      } catch (error) {
+        if (interpretError(error) === 'fault') throw error
+        if (!(await pause(attempt, deadlineMs))) throw new Refused(timedOut('none'))
+      }
+    }
+  }
+
+  async #onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
+    try {
+      return await onLane(pool, deadlineMs, work)
+    } catch (error) {
+      if (isOfConnection(error)) this.#onTrouble()
+      throw error
+    }
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled(this.#pools.map((pool) => pool.end()))
   }
 
   get #pools(): readonly Pool[] {
     return [this.#reading, this.#writing, this.#blocking, this.#watching]
-  }
-}
-
-/** Repeats `work`, which must change nothing, until it succeeds, faults, or is out of time. */
-async function retried<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnection) => Promise<T>): Promise<T> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await onLane(pool, deadlineMs, work)
-    } catch (error) {
-      if (interpretError(error) === 'fault') throw error
-      if (!(await pause(attempt, deadlineMs))) throw new Refused(timedOut('none'))
-    }
   }
 }
 

@@ -19,14 +19,17 @@ export class DeadlinePassed extends Error {}
 const DUPLICATE_KEY = 1062
 const STATEMENT_TIMEOUT = 1969
 /** Error numbers of server and driver, and error codes of the operating system. */
-const UNDONE = new Set<string | number>([
+const UNDONE = new Set([
   1020, // record changed since it was read
   1205, // lock wait timeout
   1213, // deadlock
   1317, // statement interrupted
   STATEMENT_TIMEOUT,
-  1040, // too many connections
   1047, // node not ready (Galera)
+])
+/** The same, because there is no connection. */
+const UNCONNECTED = new Set<string | number>([
+  1040, // too many connections
   1203, // too many connections of this user
   // Of the driver, when there was no connection to send on:
   45012, // ER_CONNECTION_TIMEOUT
@@ -58,8 +61,14 @@ export function interpretError(error: unknown): Meaning {
   const { errno = 0, code = '' } = error as Partial<SqlError>
   const number = Math.abs(errno)
   if (number === DUPLICATE_KEY) return 'taken'
-  if (UNDONE.has(number) || UNDONE.has(code ?? '')) return 'undone'
+  if (UNDONE.has(number) || UNCONNECTED.has(number) || UNCONNECTED.has(code ?? '')) return 'undone'
   return LOST.has(number) || LOST.has(code ?? '') ? 'lost' : 'fault'
+}
+
+/** Whether the error says that there is no connection, or none any more: the database itself may be lost. */
+export function isOfConnection(error: unknown): boolean {
+  const { errno = 0, code } = error as Partial<SqlError>
+  return interpretError(error) === 'lost' || UNCONNECTED.has(Math.abs(errno)) || UNCONNECTED.has(code ?? '')
 }
 
 export function isStatementTimeout(error: unknown): boolean {

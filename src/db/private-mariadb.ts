@@ -63,10 +63,11 @@ const PROGRAMS = {
 }
 
 const CAUSES: readonly (readonly [pattern: RegExp, words: string])[] = [
-  [/ENOSPC|No space left|Errcode: 28/, 'is on a full disk'],
-  [/EACCES|EPERM|EROFS|ENOENT|Permission denied|Read-only|Errcode: (13|30)\b/, "can't be written"],
-  [/EEXIST|ENOTDIR|Not a directory/, 'is no folder'],
-  [/ENAMETOOLONG/, 'is too long'],
+  [/ENOSPC|No space left|Errcode: 28|error 28\b/, 'the disk is full'],
+  [/EACCES|EPERM|EROFS|ENOENT|Permission denied|Read-only|Errcode: (13|30)\b/, 'nothing can be written there'],
+  [/EEXIST|ENOTDIR|Not a directory/, 'not a folder'],
+  [/ENAMETOOLONG/, 'the path is too long'],
+  [/socket file path is too long/, 'the path of its socket is too long'],
   [/Can't lock|Unable to lock/i, 'another database server uses its folder'],
   [/redo log.*(format|version)|Unsupported|newer version/i, 'its data comes from another version of MariaDB'],
 ]
@@ -88,8 +89,8 @@ export async function inHome<T>(setting: string, work: () => T | Promise<T>): Pr
   try {
     return await work()
   } catch (error) {
-    const { syscall, path = 'the folder' } = error as NodeJS.ErrnoException
-    if (syscall !== undefined) throw new SetUpError(`${setting}: ${path} ${explain((error as Error).message)}`)
+    const { syscall, path, message } = error as NodeJS.ErrnoException
+    if (syscall !== undefined) throw new SetUpError([setting, path, explain(message)].filter(Boolean).join(': '))
     throw error instanceof HomeProblem ? new SetUpError(`${setting}: ${error.message}`) : error
   }
 }

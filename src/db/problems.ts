@@ -8,13 +8,12 @@ import { connectionOptions } from './url.ts'
 
 /** What an error of server, driver or operating system means; undefined for an error that is none of these. */
 export function explainError(error: unknown, url: string): string | undefined {
-  const { errno, code, message = '', sqlMessage } = error as Partial<SqlError>
+  const { code, message = '', sqlMessage } = error as Partial<SqlError>
   if (typeof code !== 'string') return undefined
   const text = sqlMessage ?? message
   const { host = '', port, socketPath, user, password, database } = connectionOptions(url)
   const place = socketPath === undefined ? `${host}:${port}` : 'its socket'
   if (FULL_DISK.test(text)) return 'the disk of the database is full'
-  if (errno === INSECURE_TRANSPORT) return 'the database wants TLS: add ssl=true'
   const meaning = MEANINGS.find(([codes]) => codes.includes(code))?.[1]
   const asked = { host, place, user, database, hasPassword: password !== '', text }
   return meaning?.(asked) ?? `the database can't be used: ${text.split('\n')[0]}`
@@ -32,7 +31,6 @@ interface Asked {
 }
 
 const FULL_DISK = /No space left|\b(errno:|error) 28\b/i
-const INSECURE_TRANSPORT = 3_159
 /** Codes of server, driver, Node and operating system, with their meaning. */
 const MEANINGS: readonly (readonly [codes: readonly string[], meaning: (asked: Asked) => string])[] = [
   [['ECONNREFUSED'], ({ place }) => `connection refused: nothing listens on ${place}`],

@@ -6,8 +6,11 @@
 
 import { describeRole } from '../contract/openrpc.ts'
 import type { Role } from '../contract/operations.ts'
+import { Refused } from '../contract/refusals.ts'
+import { watchOutages } from '../db/outages.ts'
 import { prepareDatabases } from '../db/prepare.ts'
 import { findRunning, inHome } from '../db/private-mariadb.ts'
+import type { DatabaseName } from '../db/schema.ts'
 import { Database } from '../db.ts'
 import { progress, writeLine } from '../process/progress.ts'
 import { asTyped, SetUpError, VERSION } from '../process/start.ts'
@@ -44,9 +47,16 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
   const { urls, settingNames } = await findDatabases(settings, sources)
   progress.begin('checking tables')
   await prepareDatabases(settingNames, urls)
-  const customer = new Database({ url: urls.customer, connections: settings.dbConnections })
-  const product = new Database({ url: urls.product, connections: settings.dbConnections })
-  const ids = new Database({ url: urls.product, connections: 1 })
+  const log = (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`)
+  const watches = {
+    customer: watchOutages('customer database', urls.customer, log),
+    product: watchOutages('product database', urls.product, log),
+  }
+  const connect = (name: DatabaseName, connections: number) =>
+    new Database({ url: urls[name], connections, onTrouble: watches[name].suspect })
+  const customer = connect('customer', settings.dbConnections)
+  const product = connect('product', settings.dbConnections)
+  const ids = connect('product', 1)
   const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
   const life = {
     idleS: settings.sessionIdleS,
@@ -61,7 +71,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     document: describeRole(role, { version: VERSION, limits: describeLimits(limits, life) }),
     gathering,
     requestMs: settings.limitRequestMs,
-    log: (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`),
+    log,
   }
   const answer =
     role === 'seller'
@@ -74,7 +84,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     port,
     limits,
     answer,
-    log: common.log,
+    log,
   }).catch((error: NodeJS.ErrnoException) => {
     throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${explainError(error)}`)
   })
@@ -83,8 +93,9 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
   process.send?.({ port: listener.port })
   const sweep = setInterval(() => {
     const deadlineMs = performance.now() + SWEEP_MS
-    product.forgetOldKeys(deadlineMs).catch(common.log) // the next sweep tries again
-    forgetOldCarts(product, settings.sessionAbsoluteS, deadlineMs).catch(common.log)
+    const logFault = (error: unknown) => error instanceof Refused || log(error) // the next sweep tries again
+    product.forgetOldKeys(deadlineMs).catch(logFault)
+    forgetOldCarts(product, settings.sessionAbsoluteS, deadlineMs).catch(logFault)
   }, SWEEP_MS)
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer
@@ -92,6 +103,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     reportStopping(listener)
     await listener.drain(GRACE_MS)
     await sessions.drained()
+    for (const watch of Object.values(watches)) watch.stop()
     await Promise.all([customer, product, ids].map((database) => database.close()))
     process.exit(0)
   })

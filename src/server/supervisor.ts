@@ -18,6 +18,7 @@ import { fitConnections } from './open-files.ts'
 import { asEnvironment, type DatabaseSources, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
+const LONGEST_RESTART_MS = 10_000
 const LONGEST_STOP_MS = 11_000
 
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
@@ -79,15 +80,18 @@ export async function runMarketplace(wanted: Settings, sources: DatabaseSources)
   }
 
   async function restartDatabase(): Promise<void> {
-    while (!stopping) {
-      say('database ended; starting it again')
-      await sleep(RESTART_MS)
+    say('database ended; starting it again')
+    let said = ''
+    for (let attempt = 0; !stopping; attempt += 1) {
+      await sleep(pauseMs(attempt))
       try {
         if (!stopping) await keepDatabase()
         if (!stopping) progress.end()
         return
       } catch (error) {
-        say((error as Error).message)
+        const { message } = error as Error
+        if (message !== said) say(message)
+        said = message
       }
     }
   }
@@ -117,9 +121,9 @@ export async function runMarketplace(wanted: Settings, sources: DatabaseSources)
   }
 
   async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
-    while (!stopping) {
-      say(`${role} server ended; starting it again`)
-      await sleep(RESTART_MS)
+    say(`${role} server ended; starting it again`)
+    for (let attempt = 0; !stopping; attempt += 1) {
+      await sleep(pauseMs(attempt))
       try {
         if (!stopping) return await keepServer(role, urls)
       } catch {} // the server said why; try again
@@ -141,6 +145,11 @@ export async function runMarketplace(wanted: Settings, sources: DatabaseSources)
     for (const problem of problemsIn(error)) writeLine(process.stderr, `souk: ${problem}`)
     await stop(error instanceof SetUpError ? 2 : 1)
   }
+}
+
+/** Doubles, since what prevents a start may last. */
+function pauseMs(attempt: number): number {
+  return Math.min(LONGEST_RESTART_MS, RESTART_MS * 2 ** attempt)
 }
 
 function problemsIn(error: unknown): readonly string[] {
