@@ -38,8 +38,12 @@ export const WRITING_SESSION = [
 ]
 
 /** Does `work` on a connection of its own, which it then closes. */
-export async function withConnection<T>(url: string, work: (connection: Connection) => Promise<T>): Promise<T> {
-  const connection = await createConnection({ ...connectionOptions(url), bigIntAsNumber: true, connectTimeout: 5_000 })
+export async function withConnection<T>(
+  url: string,
+  work: (connection: Connection) => Promise<T>,
+  connectTimeout = 5_000,
+): Promise<T> {
+  const connection = await createConnection({ ...connectionOptions(url), bigIntAsNumber: true, connectTimeout })
   connection.on('error', () => {}) // the pending query rejects with it too
   try {
     return await work(connection)

@@ -9,6 +9,7 @@ import { withConnection } from './connect.ts'
 import { explainError } from './problems.ts'
 
 const BETWEEN_LOOKS_MS = 1_000
+const LONGEST_LOOK_MS = 2_000
 /** One could fall into the moment in which a database goes down. */
 const GOOD_LOOKS = 2
 
@@ -58,7 +59,7 @@ export function watchOutages(what: string, url: string, log: (text: string) => v
 
 async function findProblem(url: string): Promise<string | undefined> {
   try {
-    await withConnection(url, async () => {})
+    await withConnection(url, async () => {}, LONGEST_LOOK_MS)
     return undefined
   } catch (error) {
     return explainError(error, url) ?? String(error)

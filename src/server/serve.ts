@@ -48,12 +48,15 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
   progress.begin('checking tables')
   await prepareDatabases(settingNames, urls)
   const log = (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`)
-  const watches = {
-    customer: watchOutages('customer database', urls.customer, log),
-    product: watchOutages('product database', urls.product, log),
+  const watches = [
+    watchOutages('customer database', urls.customer, log),
+    watchOutages('product database', urls.product, log),
+  ]
+  // Trouble with one is a reason to look at both: calls may never reach the other.
+  const onTrouble = () => {
+    for (const watch of watches) watch.suspect()
   }
-  const connect = (name: DatabaseName, connections: number) =>
-    new Database({ url: urls[name], connections, onTrouble: watches[name].suspect })
+  const connect = (name: DatabaseName, connections: number) => new Database({ url: urls[name], connections, onTrouble })
   const customer = connect('customer', settings.dbConnections)
   const product = connect('product', settings.dbConnections)
   const ids = connect('product', 1)
@@ -103,7 +106,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     reportStopping(listener)
     await listener.drain(GRACE_MS)
     await sessions.drained()
-    for (const watch of Object.values(watches)) watch.stop()
+    for (const watch of watches) watch.stop()
     await Promise.all([customer, product, ids].map((database) => database.close()))
     process.exit(0)
   })
