@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS session (
   ends_at    BIGINT UNSIGNED NOT NULL, -- however much it is used
   expires_at BIGINT UNSIGNED NOT NULL, -- if it is not used again
   PRIMARY KEY (token_hash),            -- every call
-  KEY by_expiry (expires_at)           -- sweeping
+  KEY by_expiry (expires_at),          -- sweeping
+  KEY by_account (account_id)          -- change_password
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 -- database: product

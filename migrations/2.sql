@@ -1,6 +1,7 @@
 -- Version 1, the tables of souk 0.1.0, becomes version 2: items know their
 -- sellers' names, and purchase lines their items' and sellers'. The names of
 -- sellers are in the other database: src/db/migrations.ts fills them in.
+-- Sessions are found by account.
 
 -- database: customer
 
@@ -10,6 +11,8 @@ CREATE TABLE IF NOT EXISTS schema_version (
   applied_at BIGINT UNSIGNED NOT NULL,
   PRIMARY KEY (part, version)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+ALTER TABLE session ADD KEY IF NOT EXISTS by_account (account_id);
 
 -- database: product
 

@@ -11,7 +11,7 @@ import { Context } from './client/context.ts'
 import { EXIT, encodeFailure, toUsageFailure, UsageError } from './client/failures.ts'
 import { Screen } from './client/output.ts'
 import { completeWords, runProgram } from './client/programs.ts'
-import { confirm, isAttended, readPassword } from './client/prompt.ts'
+import { confirm, isAttended, readPasswords } from './client/prompt.ts'
 import { ROLES, type Role } from './contract/operations.ts'
 import { loadEnvironment, readArguments } from './process/environment.ts'
 import { endWhenOutputIsLost } from './process/start.ts'
@@ -63,7 +63,7 @@ async function actAs(role: Role, words: readonly string[]): Promise<number> {
 }
 
 async function carryOutAlone(commands: Commands<Role>, command: Command<Role>): Promise<number> {
-  const context = new Context(commands, command.options, { readPassword, ...(isAttended() ? { confirm } : {}) })
+  const context = new Context(commands, command.options, { readPasswords, ...(isAttended() ? { confirm } : {}) })
   process.once('SIGINT', () => context.interrupt() || process.exit(EXIT.interrupted))
   const failure = await carryOut(context, command)
   context.close()

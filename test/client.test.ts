@@ -1,6 +1,8 @@
 /** souk with one command per process: a whole session of a seller and of a buyer, as people see it and as JSON. */
 
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { z } from 'zod'
 import { Commands } from '../src/client/commands.ts'
@@ -172,6 +174,7 @@ describe('a session', () => {
         'sales',
         'categories',
         'rating',
+        'passwd --password-file passwords',
         'whoami',
         'ping',
         'logout',
@@ -191,11 +194,13 @@ describe('a session', () => {
         'purchases',
         'vote 1 down',
         'rating 1',
+        'passwd --password-file passwords',
         'whoami',
         'ping',
         'logout',
       ],
     }
+    writeFileSync(join(ann.home, 'passwords'), `${PASSWORD}\n${PASSWORD}\n`)
     for (const role of ROLES) {
       const documents = (await ann.result(`${role} --json`, { input: inputs[role].join('\n') })).trim().split('\n')
       const commands = new Commands<Role>(role, { inShell: false })

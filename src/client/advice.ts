@@ -197,7 +197,8 @@ function explainPrices(details: Details, { commands, params }: Attempt): Advice 
   }
 }
 
-function hintToCheck({ commands, operation, params }: Attempt): string | undefined {
+function hintToCheck({ commands, operation, params, login }: Attempt): string | undefined {
+  if (operation === 'change_password') return login // with either password
   const words = operation && SHOWN_BY[operation]
   return words && commands.hint(words.replace('<username>', String(params.username)))
 }

@@ -11,7 +11,7 @@ import type { Context } from './context.ts'
 import { type Failure, NotLoggedIn } from './failures.ts'
 import { ResultPrinter } from './output.ts'
 import { type AnyResult, findPhrase } from './phrases.ts'
-import { readPasswordFile } from './prompt.ts'
+import { readPasswordFile, type WantedPasswords } from './prompt.ts'
 import { callAtAgreedTotal, noteTotal, withShownTotal } from './purchase.ts'
 
 /** Resolves to the failure, which has been printed, or to undefined. Rejects with errors that are bugs in this program. */
@@ -33,17 +33,20 @@ export async function carryOut(context: Context, typed: Command<Role>): Promise<
   }
 }
 
-/** The session or the password, whichever the operation needs. */
+/** The session and the passwords that the operation needs. */
 async function readCredentials(context: Context, { operation, options }: Command<Role>): Promise<object> {
   const shape = shapeOf(context, operation)
-  if ('password' in shape) {
-    if (options.passwordFile !== undefined) return { password: readPasswordFile(options.passwordFile) }
-    return { password: await context.readPassword(operation === 'create_account') }
-  }
-  if (!('session' in shape)) return {}
   const known = context.saved.session
-  if (known === undefined) throw new NotLoggedIn('you are not logged in')
-  return { session: known.session }
+  if ('session' in shape && known === undefined) throw new NotLoggedIn('you are not logged in')
+  const session = 'session' in shape ? { session: known?.session } : {}
+  if (!('password' in shape)) return session
+  const wanted: WantedPasswords =
+    'new_password' in shape ? ['current', 'new'] : operation === 'create_account' ? ['new'] : ['current']
+  const [password, new_password] =
+    options.passwordFile === undefined
+      ? await context.readPasswords(wanted)
+      : readPasswordFile(options.passwordFile, wanted)
+  return new_password === undefined ? { ...session, password } : { ...session, password, new_password }
 }
 
 /** The parameters of an operation, by name. */

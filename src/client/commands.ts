@@ -27,6 +27,7 @@ import {
   type Field,
   formatArgument,
   formatOption,
+  NEVER_TYPED,
   parseValue,
   toFields,
 } from './fields.ts'
@@ -41,7 +42,7 @@ export type Parsed<R extends Role> =
 export interface Command<R extends Role> {
   kind: 'command'
   operation: Name<R>
-  /** As the contract has them, but without session and password. */
+  /** As the contract has them, but without session and passwords. */
   params: Readonly<Record<string, unknown>>
   options: Options
 }
@@ -218,7 +219,11 @@ function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, par
   const takesPassword = 'password' in params.shape
   if ('cursor' in params.shape) options.push(defineOption('--all', 'every page, printed as it comes'))
   if (takesPassword) {
-    options.push(defineOption('--password-file <file>', 'read the password from the first line of this file'))
+    const lines =
+      'new_password' in params.shape
+        ? 'the current password from the first line of this file, the new one from the second'
+        : 'the password from the first line of this file'
+    options.push(defineOption('--password-file <file>', `read ${lines}`))
   }
   return {
     operation,
@@ -295,7 +300,7 @@ function checkParams(
   hint: (words: string) => string,
 ): Record<string, unknown> {
   const schema = operationsByName(role).get(operation)?.params
-  const hidden = ['session', 'password'].filter((name) => schema !== undefined && name in schema.shape)
+  const hidden = NEVER_TYPED.filter((name) => schema !== undefined && name in schema.shape)
   const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
   const checked = schema?.omit(omitted).safeParse(params)
   if (checked?.success && earlierProblems.length === 0) return checked.data as Record<string, unknown>

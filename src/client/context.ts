@@ -11,12 +11,13 @@ import { explain } from './advice.ts'
 import type { Command, Commands, Options } from './commands.ts'
 import { type Failure, Interrupted } from './failures.ts'
 import { Screen } from './output.ts'
+import type { WantedPasswords } from './prompt.ts'
 import { RetryingClient } from './retrying-client.ts'
 import { SavedSession } from './saved-session.ts'
 
 export interface Collaborators {
-  /** The password of an account, or one for a new account. Rejects with `Interrupted` or `UsageError`. */
-  readPassword(isNew: boolean): Promise<string>
+  /** The wanted passwords, in order. Rejects with `Interrupted` or `UsageError`. */
+  readPasswords(wanted: WantedPasswords): Promise<string[]>
   /** Asks a person whether to go on. Absent if nobody can be asked. Rejects with `Interrupted`. */
   confirm?(question: string): Promise<boolean>
   /** Writes a note, which is not part of the results. */
@@ -54,8 +55,8 @@ export class Context {
     return this.#client
   }
 
-  readPassword(isNew: boolean): Promise<string> {
-    return this.#collaborators.readPassword(isNew)
+  readPasswords(wanted: WantedPasswords): Promise<string[]> {
+    return this.#collaborators.readPasswords(wanted)
   }
 
   /** Undefined if nobody can be asked. */

@@ -29,7 +29,7 @@ export interface Field {
  * Parameters that are never arguments: they are asked for, remembered, or made for each call. Every user of the machine
  * can read the arguments of a program.
  */
-const NEVER_TYPED: readonly string[] = ['session', 'idempotency_key', 'password']
+export const NEVER_TYPED: readonly string[] = ['session', 'idempotency_key', 'password', 'new_password']
 
 export function toFields(params: z.ZodObject): Field[] {
   const typed = Object.entries(params.shape).filter(([name]) => !NEVER_TYPED.includes(name))

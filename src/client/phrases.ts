@@ -60,7 +60,7 @@ const CREATE_ACCOUNT = {
   examples: ['create-account ann "Ann Lee"'],
 } as const
 
-const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'list_categories' | 'ping'> = {
+const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'change_password' | 'whoami' | 'list_categories' | 'ping'> = {
   login: {
     positional: ['username'],
     examples: ['login ann', 'login ann --password-file ~/.souk-password'],
@@ -71,6 +71,11 @@ const FOR_BOTH: Phrases<Role, 'login' | 'logout' | 'whoami' | 'list_categories' 
   logout: {
     examples: ['logout'],
     say: () => ['logged out'],
+  },
+  change_password: {
+    alias: 'passwd',
+    examples: ['change-password', 'change-password --password-file ~/.souk-passwords'],
+    say: () => ['the password is changed; all other sessions have ended'],
   },
   whoami: {
     examples: ['whoami'],

@@ -208,27 +208,31 @@ export class Prompter {
   }
 }
 
-/** The password in the first line of a file. Throws `UsageError` if there is none. */
-export function readPasswordFile(file: string): string {
+/** The passwords that a command needs: the account's, one to be set, or both, to change it. */
+export type WantedPasswords = readonly ['current' | 'new'] | readonly ['current', 'new']
+
+/** The passwords in the first lines of a file, one in each. Throws `UsageError` if one is missing. */
+export function readPasswordFile(file: string, wanted: WantedPasswords): string[] {
   try {
-    const [password = ''] = splitLines(decodeText(readFileSync(file), file))
-    return requireText(password, `${file} is empty`)
+    const lines = splitLines(decodeText(readFileSync(file), file))
+    return requireAll(lines, wanted, [`${file} is empty`, `${file} has no second line`])
   } catch (error) {
     throw new UsageError([`--password-file: ${(error as Error).message}`])
   }
 }
 
 /**
- * Asks for a password on the terminal, or takes the first line of standard input if that is no terminal. Rejects with
+ * Asks for passwords on the terminal, or takes the first lines of standard input if that is no terminal. Rejects with
  * `Interrupted`; and with `UsageError` if nobody can be asked, or a new password is not repeated.
  */
-export async function readPassword(isNew: boolean): Promise<string> {
+export async function readPasswords(wanted: WantedPasswords): Promise<string[]> {
   const missing = 'the password is missing: give --password-file <file>, or standard input'
-  if (!process.stdin.isTTY) return requireText(await readFirstLine(), missing)
+  const missingNew = 'the new password is missing: give it in the second line'
+  if (!process.stdin.isTTY) return requireAll(await readFirstLines(wanted.length), wanted, [missing, missingNew])
   if (process.env.CI) throw new UsageError([missing])
   const prompter = new Prompter({ output: process.stderr })
   try {
-    return await askPassword(prompter, isNew)
+    return await askPasswords(prompter, wanted)
   } finally {
     prompter.close()
   }
@@ -249,23 +253,36 @@ export async function confirm(question: string): Promise<boolean> {
   }
 }
 
-/** Asks for a password, for a new one twice. Rejects like `readPassword`. */
-export async function askPassword(prompter: Prompter, isNew: boolean): Promise<string> {
-  const password = await prompter.askHidden(isNew ? 'New password: ' : 'Password: ')
-  if (!password.isWellFormed()) throw new UsageError(['the password is not UTF-8'])
-  if (isNew && (await prompter.askHidden('Repeat password: ')) !== password)
-    throw new UsageError(['the passwords differ'])
-  return password
+/** Asks for passwords, for a new one twice. Rejects like `readPasswords`. */
+export async function askPasswords(prompter: Prompter, wanted: WantedPasswords): Promise<string[]> {
+  const passwords: string[] = []
+  for (const which of wanted) {
+    const current = wanted.length > 1 ? 'Current password: ' : 'Password: '
+    const password = await prompter.askHidden(which === 'new' ? 'New password: ' : current)
+    if (!password.isWellFormed()) throw new UsageError(['the password is not UTF-8'])
+    if (which === 'new' && (await prompter.askHidden('Repeat password: ')) !== password) {
+      throw new UsageError(['the passwords differ'])
+    }
+    passwords.push(password)
+  }
+  return passwords
 }
 
-/** The first line of standard input, as soon as it arrives; empty if there is none. Rejects with `UsageError`. */
-async function readFirstLine(): Promise<string> {
-  const { value: line = Buffer.alloc(0) } = await readLines(process.stdin).next()
+/** The first lines of standard input, as soon as they arrive; fewer if there are no more. Rejects with `UsageError`. */
+async function readFirstLines(count: number): Promise<string[]> {
+  const first: string[] = []
+  for await (const line of readLines(process.stdin)) {
+    first.push(decodeLine(line, count === 1 ? 'standard input' : `line ${first.length + 1} of standard input`))
+    if (first.length === count) break
+  }
   process.stdin.destroy() // its writer may keep it open for long
-  return decodeLine(line, 'standard input')
+  return first
 }
 
-function requireText(text: string, problem: string): string {
-  if (text === '') throw new UsageError([problem])
-  return text
+/** As many lines as passwords are wanted. Throws `UsageError`: the problem of the first that is empty or absent. */
+function requireAll(lines: readonly string[], wanted: WantedPasswords, problems: readonly string[]): string[] {
+  const passwords = wanted.map((_, index) => lines[index] ?? '')
+  const missing = passwords.indexOf('')
+  if (missing >= 0) throw new UsageError([problems[missing] ?? ''])
+  return passwords
 }

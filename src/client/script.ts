@@ -16,7 +16,7 @@ import { EXIT, encodeFailure, type Failure, UsageError } from './failures.ts'
 /** Resolves to the exit code, which is that of the first command that failed. Throws `UsageError`. */
 export async function runScript(role: Role, options: Options): Promise<number> {
   const context = new Context(new Commands(role, { inShell: true }), options, {
-    readPassword: () => Promise.reject(new UsageError(['a password in a script needs --password-file <file>'])),
+    readPasswords: () => Promise.reject(new UsageError(['a password in a script needs --password-file <file>'])),
   })
   process.once('SIGINT', () => context.interrupt() || process.exit(EXIT.interrupted))
   let isOver = false

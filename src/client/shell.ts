@@ -14,7 +14,7 @@ import { CallRefused } from './connection.ts'
 import { Context } from './context.ts'
 import type { Failure } from './failures.ts'
 import { formatDuration } from './phrases.ts'
-import { askPassword, Prompter } from './prompt.ts'
+import { askPasswords, Prompter } from './prompt.ts'
 import { carryOutInput, createBuiltins } from './script.ts'
 
 /** How long before the end of a session the shell warns; for a short session, a third of its length. */
@@ -73,7 +73,7 @@ class Shell {
   /** Throws `UsageError`. */
   constructor(role: Role, options: Options) {
     this.context = new Context(new Commands(role, { inShell: true }), options, {
-      readPassword: (isNew) => askPassword(this.prompter, isNew),
+      readPasswords: (wanted) => askPasswords(this.prompter, wanted),
       confirm: (question) => this.prompter.confirm(question),
       note: (text) => this.#note(text),
       onCall: (params) => {

@@ -103,6 +103,10 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
     result: { seller_name: 'Ann Lee', thumbs_up: 1, thumbs_down: 0, items_sold: 2 },
   },
   'buyer.clear_cart': { params: bobsSession, result: { ok: true } },
+  'buyer.change_password': {
+    params: { ...bobsSession, password: bob.password, new_password: 'staple battery' },
+    result: { ok: true },
+  },
   'buyer.logout': { params: bobsSession, result: { ok: true } },
   'seller.get_seller_rating': {
     params: annsSession,
@@ -115,6 +119,10 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
       sales_cents: 15_800,
       sales: [{ ...line, purchase_id: 1, purchased_at: 1_796_083_200, total_cents: 15_800 }],
     },
+  },
+  'seller.change_password': {
+    params: { ...annsSession, password: ann.password, new_password: 'horse correct' },
+    result: { ok: true },
   },
   'seller.logout': { params: annsSession, result: { ok: true } },
 }

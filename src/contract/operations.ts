@@ -129,6 +129,12 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       result: ok,
       refusals: [],
     },
+    change_password: {
+      about: 'Change the password, and end all other sessions of the account',
+      params: z.strictObject({ session, password, new_password: password }),
+      result: ok,
+      refusals: ['wrong_password'],
+    },
     whoami: {
       about: 'Show whose session this is, and when it ends if it is not used',
       params: z.strictObject({ session }),

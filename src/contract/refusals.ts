@@ -117,6 +117,11 @@ export const REFUSALS = {
     meaning: 'the server is stopping; the call was not carried out',
     remedy: 'Connect again, to any server of the role, and send it again.',
   },
+  wrong_password: {
+    number: -32014,
+    meaning: 'the current password, given to change it, is wrong; the session goes on',
+    remedy: 'Ask for the current password again.',
+  },
 } as const satisfies Record<string, RefusalKind>
 
 export type ErrorCode = keyof typeof REFUSALS

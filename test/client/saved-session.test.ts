@@ -192,6 +192,29 @@ describe('a password', () => {
     assert.equal(second, 'souk: --password-file: line 2 of secret is not UTF-8\n')
   })
 
+  it('is changed with two lines: the current one, then the new one', async () => {
+    ann = new SoukUser([shop.buyers])
+    await ann.join('buyer', 'changer')
+    const problem = 'souk: the new password is missing: give it in the second line\n'
+    assert.equal(await runFailing('buyer change-password', 2, { input: `${PASSWORD}\n` }), problem)
+    writeFileSync(join(ann.home, 'one'), `${PASSWORD}\n`)
+    const noSecond = 'souk: --password-file: one has no second line\n'
+    assert.equal(await runFailing('buyer change-password --password-file one', 2), noSecond)
+    const wrong = { input: `${PASSWORD}9\n${PASSWORD}2\n` }
+    assert.equal(await runFailing('buyer change-password', 1, wrong), 'souk: wrong password\n')
+    await ann.result('buyer whoami') // a wrong password does not end the session here
+
+    const done = 'the password is changed; all other sessions have ended\n'
+    const input = `${PASSWORD}\n${PASSWORD}2\nand more\n`
+    assert.equal(await ann.result('buyer change-password', { input }), done)
+    writeFileSync(join(ann.home, 'both'), `${PASSWORD}2\r\n${PASSWORD}3\r\n`)
+    assert.equal(await ann.result('buyer passwd --password-file both'), done)
+    await ann.result('buyer login changer', { input: `${PASSWORD}3\n` })
+    await ann.result('buyer logout')
+    const stderr = await runFailing('buyer change-password --password-file both', 3)
+    assert.match(stderr, /^souk: you are not logged in: /)
+  })
+
   it('on standard input is taken as soon as its line is there, though the writer is slow and never ends', async () => {
     ann = new SoukUser([shop.buyers])
     const signingUp = ann.open('buyer signup slow Slow')

@@ -49,7 +49,7 @@ function createPerson(): Person {
     state,
     open(words, columns = 80) {
       const started = { command: process.execPath, args: [SOUK, ...words], cwd: marketplace.home, env }
-      const terminal = openTerminal({ ...started, columns, rows: 40 })
+      const terminal = openTerminal({ ...started, columns, rows: 60 })
       opened.push(terminal)
       return terminal
     },
@@ -123,7 +123,7 @@ describe('a person in the shell', () => {
     await shell.shows(/^Password:$/m)
     enter(shell, PASSWORD)
     await shell.shows(/^logged in as ann;.*\nann@buyer>$/m)
-    assert.match(await run(shell, 'search 3'), /^nothing found$/)
+    assert.match(await run(shell, 'search 3'), /^nothing found\nsee what is on sale: list-categories$/)
 
     const second = ann.open(['buyer'])
     await second.shows(/\nann@buyer>$/)
@@ -151,6 +151,26 @@ describe('a person in the shell', () => {
     await shell.shows(/Password:$/)
     enter(shell, `${PASSWORD}!`)
     await shell.shows(/Password:\nsouk: .*\ndiffers@buyer>$/)
+    assert.doesNotMatch(shell.raw, /hunter2/)
+  })
+
+  it('changes the password: asked for the current one, and for the new one twice', async () => {
+    const shell = await openLoggedIn(ann, 'buyer', 'changer')
+    const answer = async (...answers: [prompt: RegExp, typed: string][]) => {
+      enter(shell, 'change-password')
+      for (const [prompt, typed] of answers) {
+        await shell.shows(prompt)
+        enter(shell, typed)
+      }
+    }
+    const [current, next, again] = [/\nCurrent password:$/, /\nNew password:$/, /\nRepeat password:$/]
+    await answer([current, PASSWORD], [next, `${PASSWORD}2`], [again, `${PASSWORD}3`])
+    await shell.shows(/^souk: the passwords differ\nchanger@buyer>$/m)
+    await answer([current, `${PASSWORD}9`], [next, `${PASSWORD}2`], [again, `${PASSWORD}2`])
+    await shell.shows(/^souk: wrong password\nchanger@buyer>$/m)
+    await answer([current, PASSWORD], [next, `${PASSWORD}2`], [again, `${PASSWORD}2`])
+    await shell.shows(/^the password is changed; all other sessions have ended\nchanger@buyer>$/m)
+    assert.match(await run(shell, 'cart'), /^the cart is empty$/)
     assert.doesNotMatch(shell.raw, /hunter2/)
   })
 
@@ -584,7 +604,7 @@ describe('a list with several pages', () => {
       await run(shell, `register ${name} --category 3 --price 1 --quantity 1 --condition new`)
     assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)
     assert.match(await run(shell, 'items --limit 1'), /Table[\s\S]*\nthere is more: type more$/)
-    assert.match(await run(shell, 'rating'), /^0 up/) // a command that shows no list does not end it
+    assert.match(await run(shell, 'rating'), /0 up/) // a command that shows no list does not end it
     assert.match(await run(shell, 'more'), /Chair[\s\S]*\nthere is more: type more$/)
     assert.doesNotMatch(await run(shell, 'more'), /there is more/)
     assert.match(await run(shell, 'more'), /^souk: no list with a next page was shown$/)

@@ -158,6 +158,17 @@ export class Reference {
         this.sessions.delete(session)
         return DONE
       },
+      change_password: (
+        { session, password, new_password: wanted }: { session: string; password: string; new_password: string },
+        { account }: Session,
+      ) => {
+        if (account.password !== password && account.password !== wanted) return refused('wrong_password')
+        account.password = wanted
+        for (const [token, other] of this.sessions) {
+          if (other.account === account && token !== session) this.sessions.delete(token)
+        }
+        return DONE
+      },
       whoami: (_: object, { account: { id, username, name } }: Session) => ({
         ok: { id, username, name, expires_in_s: IDLE_S },
       }),

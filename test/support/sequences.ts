@@ -36,7 +36,7 @@ const key = maybe(
 )
 const name = fc.constantFrom('Lamp', 'Cafe\u0301', "'; --", '灯')
 const username = fc.constantFrom(...FIRST_USERS, ...FIRST_USERS, 'new')
-const password = weighted([PASSWORD, 3], ['wrong horse', 2])
+const password = weighted([PASSWORD, 3], ['wrong horse', 2], ['other horse', 1])
 /** Values that no field of any operation allows. */
 const NEVER_VALID = [null, {}, -0.5, '']
 
@@ -54,6 +54,7 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
     create_account: { weight: 2, params: { username, password, name }, refusals: ['username_taken'] },
     login: { weight: 2, params: { username, password }, refusals: ['unauthenticated'] },
     logout: { weight: 3, params: {} },
+    change_password: { weight: 2, params: { password, new_password: password }, refusals: ['wrong_password'] },
     whoami: { weight: 4, params: {} },
     list_categories: { weight: 20, params: { limit } },
     ping: { weight: 4, params: {} },
@@ -87,6 +88,7 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
     create_account: { weight: 2, params: { username, password, name }, refusals: ['username_taken'] },
     login: { weight: 2, params: { username, password }, refusals: ['unauthenticated'] },
     logout: { weight: 3, params: {} },
+    change_password: { weight: 2, params: { password, new_password: password }, refusals: ['wrong_password'] },
     whoami: { weight: 4, params: {} },
     list_categories: { weight: 20, params: { limit } },
     ping: { weight: 4, params: {} },

@@ -1,12 +1,14 @@
-/** Accounts: opening one, logging in and out, showing whose session it is. */
+/** Accounts: opening one, logging in and out, changing the password, showing whose session it is. */
 
 import type { Role } from '../../contract/operations.ts'
+import type { Answer, Refusal } from '../../contract/refusals.ts'
 import { type Lane, placeholders } from '../../db/lane.ts'
+import type { Plan } from '../../db/plan.ts'
 import type { Database } from '../../db.ts'
 import { createQueue } from '../batch-queue.ts'
 import type { AnyHandler } from './handler.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
-import type { Sessions } from './sessions.ts'
+import type { Account, Sessions } from './sessions.ts'
 
 interface Credentials {
   username: string
@@ -21,6 +23,8 @@ interface StoredAccount {
 }
 
 const GATHERED = { cap: 200, inFlight: 2 } as const
+/** Not `unauthenticated`, which says that there is no session. */
+const WRONG_PASSWORD: Refusal = { code: 'wrong_password', message: 'wrong password' }
 
 /** The operations that both roles have. `created(id)` is the result of create_account: seller_id or buyer_id. */
 export function accounts<Created extends object>(
@@ -59,13 +63,17 @@ export function accounts<Created extends object>(
       if (!right || account === undefined) {
         return { refused: { code: 'unauthenticated', message: 'wrong user name or password' } }
       }
-      if (isOutdated(account.hash)) {
-        const hash = await hashPassword(password, deadlineMs)
-        const sql = `UPDATE ${role} SET password = ? WHERE id = ?`
-        await customer.change([{ sql, values: [hash, account.id] }], deadlineMs)
-      }
-      return { ok: await sessions.open(account.id, deadlineMs) }
+      const hash = isOutdated(account.hash) ? await rehash(account, password, deadlineMs) : account.hash
+      return { ok: await sessions.open(account.id, hash, deadlineMs) }
     },
+  }
+
+  /** Stores a hash with today's parameters, unless the password has changed meanwhile. */
+  async function rehash(account: StoredAccount, password: string, deadlineMs: number): Promise<string> {
+    const hash = await hashPassword(password, deadlineMs)
+    const sql = `UPDATE ${role} SET password = ? WHERE id = ? AND password = ?`
+    await customer.change([{ sql, values: [hash, account.id, account.hash] }], deadlineMs)
+    return hash
   }
 
   const logout: AnyHandler<{ session: string }, { ok: true }> = {
@@ -73,6 +81,47 @@ export function accounts<Created extends object>(
       await sessions.close(session, deadlineMs)
       return { ok: { ok: true } }
     },
+  }
+
+  /** A call that is sent again finds the new password set, and succeeds too. */
+  const changePassword: AnyHandler<{ password: string; new_password: string }, { ok: true }> = {
+    async answer({ account, params: { password, new_password } }, deadlineMs) {
+      for (;;) {
+        const read = (lane: Lane) => readAccounts('id', ({ id }) => id, lane, role, [account.id])
+        const [stored] = await customer.read(read, deadlineMs)
+        if (stored === undefined) throw new Error('a session without an account')
+        const isRight = await verifyPassword(password, stored.hash, deadlineMs)
+        if (!isRight && !(await verifyPassword(new_password, stored.hash, deadlineMs))) {
+          return { refused: WRONG_PASSWORD }
+        }
+        const hash = isRight ? await hashPassword(new_password, deadlineMs) : stored.hash
+        const replaced = await replaceHash(account, stored.hash, hash, deadlineMs)
+        if ('refused' in replaced) return replaced
+        if (replaced.ok) return { ok: { ok: true } }
+      }
+    },
+  }
+
+  /** Stores another hash and ends the account's other sessions. Not ok if the stored hash is not `before` any more. */
+  async function replaceHash(
+    account: Account,
+    before: string,
+    hash: string,
+    deadlineMs: number,
+  ): Promise<Answer<boolean>> {
+    const decide = async (lane: Lane): Promise<Plan<boolean>> => {
+      const [row] = await lane.rows<[string]>(`SELECT password FROM ${role} WHERE id = ? FOR UPDATE`, [account.id])
+      if (row?.[0] !== before) return { decisions: [{ ok: false }], writes: [] }
+      const update = { sql: `UPDATE ${role} SET password = ? WHERE id = ?`, values: [hash, account.id] }
+      return { decisions: [{ ok: true }], writes: [update, sessions.endOthers(account)] }
+    }
+    try {
+      const [result] = await customer.write([{}], decide, deadlineMs)
+      if (result === undefined || !('ok' in result || 'refused' in result)) throw new Error('no decision')
+      return result
+    } finally {
+      sessions.forgetOthers(account) // also if the outcome is unknown: the table knows
+    }
   }
 
   const whoami: AnyHandler<object, { id: number; username: string; name: string; expires_in_s: number }> = {
@@ -88,7 +137,7 @@ export function accounts<Created extends object>(
     },
   }
 
-  return { create_account: createAccount, login, logout, whoami }
+  return { create_account: createAccount, login, logout, change_password: changePassword, whoami }
 }
 
 /** The account of each key, in order; undefined where there is none. */

@@ -5,7 +5,8 @@
  *
  * A server may remember a session for a second, counted from when its check was
  * sent, so a busy client costs no look-up per call. Logout leaves a tombstone
- * for that long, so that a check in flight can't revive the session. Each use
+ * for that long, so that a check in flight can't revive the session; a change
+ * of the password leaves one for all other sessions of the account. Each use
  * prolongs a session. That is written at most every 15 seconds, off the reply
  * path; the expiry in the row allows for the delay.
  */
@@ -39,10 +40,10 @@ export interface SessionLife {
 
 export const SESSION_LIFE: Readonly<SessionLife> = { idleS: 300, absoluteS: 43_200, memoryMs: 1_000 }
 
+const INSERT = 'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at)'
+
 /** Values: token hash, role, account, seconds until the absolute end, seconds until the expiry. */
-export const INSERT_SESSION =
-  'INSERT INTO session (token_hash, role, account_id, ends_at, expires_at) ' +
-  'VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)'
+export const INSERT_SESSION = `${INSERT} VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)`
 
 const TOUCH_S = 15
 const SWEEP_MS = 10_000
@@ -66,6 +67,8 @@ export class Sessions {
   readonly #life: SessionLife
   readonly #remembered = new Map<string, Checked>()
   readonly #endedMs = new Map<string, number>()
+  /** By account: when all its sessions but one were ended. */
+  readonly #othersEnded = new Map<number, { keptHash: string; endedMs: number }>()
   readonly #checks: Queue<string, Checked | undefined>
   readonly #changes: Queue<Statement, undefined>
   readonly #sweep: NodeJS.Timeout
@@ -84,13 +87,23 @@ export class Sessions {
     this.#sweep = setInterval(() => this.#sweepOut(), SWEEP_MS).unref()
   }
 
-  /** Begins a session. Resolves to its token. */
-  async open(accountId: number, deadlineMs: number): Promise<{ session: string; expires_in_s: number }> {
+  /**
+   * Begins a session. Resolves to its token. If the account has another password hash by now, the session has ended
+   * already: the lock on the account puts logins and changes of the password into an order.
+   */
+  async open(
+    accountId: number,
+    passwordHash: string,
+    deadlineMs: number,
+  ): Promise<{ session: string; expires_in_s: number }> {
     const session = randomBytes(32).toString('base64url')
     const { idleS, absoluteS } = this.#life
+    const expiresS = Math.min(absoluteS, idleS + TOUCH_S)
     const statement = {
-      sql: INSERT_SESSION,
-      values: [hashToken(session), this.#role, accountId, absoluteS, Math.min(absoluteS, idleS + TOUCH_S)],
+      sql:
+        `${INSERT} SELECT ?, ?, id, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ? FROM ${this.#role} ` +
+        'WHERE id = ? AND password = ? LOCK IN SHARE MODE',
+      values: [hashToken(session), this.#role, absoluteS, expiresS, accountId, passwordHash],
     }
     await this.#changes.ask(statement, deadlineMs)
     return { session, expires_in_s: Math.min(absoluteS, idleS) }
@@ -99,8 +112,12 @@ export class Sessions {
   /** The account of a session, at once if it is remembered; undefined if there is no such session. */
   check(token: string, deadlineMs: number): Account | undefined | Promise<Account | undefined> {
     const found = this.#remembered.get(token)
-    if (found !== undefined && performance.now() - found.askedMs < this.#life.memoryMs) return found.account
-    return this.#checks.ask(token, deadlineMs).then((fresh) => (this.#endedMs.has(token) ? undefined : fresh?.account))
+    const isFresh = found !== undefined && performance.now() - found.askedMs < this.#life.memoryMs
+    if (isFresh && !this.#isOverridden(found)) return found.account
+    return this.#checks.ask(token, deadlineMs).then((checked) => {
+      if (checked === undefined || this.#endedMs.has(token)) return undefined
+      return this.#isOverridden(checked) ? this.check(token, deadlineMs) : checked.account
+    })
   }
 
   /** Seconds until the account's session ends, if it is not used again. */
@@ -119,6 +136,17 @@ export class Sessions {
       this.#endedMs.delete(token) // the session may live on: the table knows
       throw error
     }
+  }
+
+  /** Deletes all other sessions of the account. `forgetOthers` must follow. */
+  endOthers({ id, sessionHash }: Account): Statement {
+    const sql = 'DELETE FROM session WHERE role = ? AND account_id = ? AND token_hash <> ?'
+    return { sql, values: [this.#role, id, sessionHash] }
+  }
+
+  /** Trusts no check of the account's other sessions that was sent before now. */
+  forgetOthers({ id, sessionHash }: Account): void {
+    this.#othersEnded.set(id, { keptHash: sessionHash, endedMs: performance.now() })
   }
 
   /** Resolves when nothing is being written any more. */
@@ -152,6 +180,12 @@ export class Sessions {
     })
   }
 
+  /** Whether the check was sent before the session was ended from another one. */
+  #isOverridden({ account, askedMs }: Checked): boolean {
+    const ended = this.#othersEnded.get(account.id)
+    return ended !== undefined && ended.keptHash !== account.sessionHash && askedMs <= ended.endedMs
+  }
+
   #prolong(hash: string): void {
     const sql = 'UPDATE session SET expires_at = LEAST(ends_at, UNIX_TIMESTAMP() + ?) WHERE token_hash = ?'
     this.#changeInBackground({ sql, values: [this.#life.idleS + TOUCH_S, hash] })
@@ -161,6 +195,7 @@ export class Sessions {
     const longAgoMs = performance.now() - this.#life.memoryMs
     for (const [token, found] of this.#remembered) if (found.askedMs < longAgoMs) this.#remembered.delete(token)
     for (const [token, endedMs] of this.#endedMs) if (endedMs < longAgoMs) this.#endedMs.delete(token)
+    for (const [id, { endedMs }] of this.#othersEnded) if (endedMs < longAgoMs) this.#othersEnded.delete(id)
     this.#changeInBackground({
       sql: `DELETE FROM session WHERE expires_at <= UNIX_TIMESTAMP() LIMIT ${SWEEP_ROWS}`,
       values: [],

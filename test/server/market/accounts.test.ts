@@ -108,6 +108,122 @@ describe('login', () => {
   })
 })
 
+describe('change_password', () => {
+  const change = (caller: Caller<'seller'>, session: string, password: string, new_password: string) =>
+    caller.call('change_password', { session, password, new_password })
+  const isRefused = async (caller: Caller<'seller'>, session: string) =>
+    (await caller.call('whoami', { session }).catch((error) => error.code)) === 'unauthenticated'
+
+  it('replaces the password, and ends all other sessions of the account: here at once, elsewhere within a second', async () => {
+    const dan = await openAccount(seller)
+    const others = [await seller.call('login', credentials(dan)), await elsewhere.call('login', credentials(dan))]
+    for (const { session } of others) {
+      for (const caller of [seller, elsewhere]) await caller.call('whoami', { session })
+    }
+    const stranger = await openAccount(buyer)
+    assert.deepEqual(await change(seller, dan.session, dan.password, 'another horse'), { ok: true })
+    const changedMs = performance.now()
+    for (const { session } of others) assert.ok(await isRefused(seller, session))
+    for (const { session } of others) {
+      await until('the other server refuses the session', async () => {
+        const begunMs = performance.now()
+        if (await isRefused(elsewhere, session)) return true
+        assert.ok(begunMs - changedMs <= 1_000, 'a session was accepted after its time in the cache')
+        return false
+      })
+    }
+    for (const caller of [seller, elsewhere]) await caller.call('whoami', { session: dan.session })
+    await seller.call('whoami', { session: ann.session })
+    await buyer.call('whoami', { session: stranger.session })
+    assert.equal((await seller.refusal('login', credentials(dan))).code, 'unauthenticated')
+    const { session } = await seller.call('login', { ...credentials(dan), password: 'another horse' })
+    await seller.call('whoami', { session })
+  })
+
+  it('ends the sessions of its own role only, whatever the numbers of the accounts', async () => {
+    const dan = await openAccount(seller)
+    const eve = await openAccount(buyer)
+    await marketplace.sql('customer', 'UPDATE session SET account_id = ? WHERE token_hash = ?', [
+      dan.id,
+      hashToken(eve.session),
+    ])
+    await marketplace.sql('customer', "INSERT IGNORE INTO buyer VALUES (?, 'of.that.number', 'Eve', '')", [dan.id])
+    await change(seller, dan.session, dan.password, 'another horse')
+    assert.equal((await buyer.call('whoami', { session: eve.session })).id, dan.id)
+  })
+
+  it('refuses a wrong password, and changes nothing', async () => {
+    const dan = await openAccount(seller)
+    const other = await seller.call('login', credentials(dan))
+    const before = await readPassword(dan)
+    const params = { session: dan.session, password: 'wrong horse', new_password: 'another horse' }
+    assert.equal((await seller.refusal('change_password', params)).code, 'wrong_password')
+    assert.equal(await readPassword(dan), before)
+    for (const { session } of [dan, other]) await seller.call('whoami', { session })
+  })
+
+  it('succeeds again when it is sent again', async () => {
+    const dan = await openAccount(seller)
+    await change(seller, dan.session, dan.password, 'another horse')
+    assert.deepEqual(await change(elsewhere, dan.session, dan.password, 'another horse'), { ok: true })
+    await seller.call('login', { ...credentials(dan), password: 'another horse' })
+  })
+
+  it('succeeds for one of two calls at the same time; the other has a wrong password', async () => {
+    const dan = await openAccount(seller)
+    const passwords = ['another horse', 'third horse']
+    const answers = await Promise.all(
+      passwords.map((password, index) =>
+        change(index === 0 ? seller : elsewhere, dan.session, dan.password, password).catch((error) => error.code),
+      ),
+    )
+    const won = answers.findIndex((answer) => typeof answer === 'object')
+    assert.equal(answers[1 - won], 'wrong_password')
+    await seller.call('login', { ...credentials(dan), password: passwords[won] ?? '' })
+    const lost = { ...credentials(dan), password: passwords[1 - won] ?? '' }
+    assert.equal((await seller.refusal('login', lost)).code, 'unauthenticated')
+  })
+
+  it('ends also a session that a login with the old password opens meanwhile', async () => {
+    const dan = await openAccount(seller)
+    const lateLogin = await withConnection(marketplace.urls.customer, async (holder) => {
+      await holder.beginTransaction()
+      await holder.query('SELECT 1 FROM seller WHERE id = ? FOR UPDATE', [dan.id])
+      const changed = change(seller, dan.session, dan.password, 'another horse')
+      await until('the change waits for the account', async () => {
+        const processes = await marketplace.sql<{ Info: string | null }>('customer', 'SHOW PROCESSLIST')
+        return processes.some(({ Info }) => Info?.includes('SELECT password FROM seller') === true)
+      })
+      const login = elsewhere.call('login', credentials(dan))
+      await new Promise((resolve) => setTimeout(resolve, 20)) // it has read the old hash, and is checking the password
+      await holder.rollback()
+      await changed
+      return login.catch(() => undefined)
+    })
+    assert.ok(lateLogin === undefined || (await isRefused(elsewhere, lateLogin.session)))
+  })
+
+  it('is not undone by a login that hashes the old password again', async () => {
+    const dan = await openAccount(seller)
+    const salt = Buffer.from('c2FsdHNhbHRzYWx0c2FsdA', 'base64url')
+    const hash = scryptSync(dan.password, salt, 32, { N: 1024, r: 8, p: 1 }).toString('base64url')
+    const weaker = `scrypt$10$8$1$${salt.toString('base64url')}$${hash}`
+    await marketplace.sql('customer', 'UPDATE seller SET password = ? WHERE id = ?', [weaker, dan.id])
+    const login = seller.call('login', credentials(dan))
+    await new Promise((resolve) => setTimeout(resolve, 50)) // it has read the weaker hash, and makes another
+    await marketplace.sql('customer', "UPDATE seller SET password = 'changed' WHERE id = ?", [dan.id])
+    await login.catch(() => undefined)
+    assert.equal(await readPassword(dan), 'changed')
+  })
+
+  it('needs a session, and a new password of the right form', async () => {
+    const params = { password: ann.password, new_password: 'another horse' }
+    assert.equal((await seller.refusal('change_password', { ...params, session: 'nobody' })).code, 'unauthenticated')
+    const short = { ...params, session: ann.session, new_password: 'short' }
+    assert.equal((await seller.refusal('change_password', short)).code, 'invalid_params')
+  })
+})
+
 describe('a session', () => {
   it('identifies its account on every server of the role', async () => {
     for (const caller of [seller, elsewhere]) {
