@@ -51,6 +51,7 @@ const SHOWN_BY: { readonly [N in AnyName]?: string } = {
   register_item_for_sale: 'display-items-for-sale',
   change_item_price: 'display-items-for-sale',
   update_units_for_sale: 'display-items-for-sale',
+  edit_item: 'display-items-for-sale',
   add_item_to_cart: 'display-cart',
   remove_item_from_cart: 'display-cart',
   clear_cart: 'display-cart',

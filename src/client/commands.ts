@@ -4,7 +4,7 @@
  * words into a call that the contract allows, or throws `UsageError`.
  */
 
-import type { ZodObject } from 'zod'
+import * as z from 'zod'
 import { DEFAULT_PORTS } from '../contract/addresses.ts'
 import { type Name, operationsByName, ROLES, type Role } from '../contract/operations.ts'
 import {
@@ -208,7 +208,7 @@ export class Commands<R extends Role> {
   }
 }
 
-function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, params: ZodObject): CommandEntry<R> {
+function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, params: z.ZodObject): CommandEntry<R> {
   const { alias, positional: order = [], examples } = findPhrase(role, operation)
   const fields = toFields(params)
   const positional = order.map((wanted) => fields.find(({ name }) => name === wanted) as Field)
@@ -284,10 +284,17 @@ function toParams<R extends Role>(
     add(field, args.slice(index, field.list ? undefined : index + 1))
   }
   for (const field of named) {
-    if (field.kind !== 'flag') add(field, given.words(field.label))
+    if (isCleared(field, given)) params[field.name] = []
+    else if (field.kind !== 'flag') add(field, given.words(field.label))
     else if (given.flag(field.label)) params[field.name] = true
   }
   return checkParams(role, operation, params, [...positional, ...named], earlierProblems, hint)
+}
+
+/** An empty word alone is how an optional list is given without any word. */
+function isCleared({ list, required, label }: Field, given: GivenOptions): boolean {
+  const words = given.words(label)
+  return list && !required && words.length === 1 && words[0] === ''
 }
 
 /** The parameters in normal form. Throws `UsageError` with everything that is wrong, and with the earlier problems. */
@@ -301,8 +308,8 @@ function checkParams(
 ): Record<string, unknown> {
   const schema = operationsByName(role).get(operation)?.params
   const hidden = NEVER_TYPED.filter((name) => schema !== undefined && name in schema.shape)
-  const omitted = Object.fromEntries(hidden.map((name) => [name, true])) as Record<never, true>
-  const checked = schema?.omit(omitted).safeParse(params)
+  const absent = Object.fromEntries(hidden.map((name) => [name, z.never().optional()]))
+  const checked = schema?.safeExtend(absent).safeParse(params)
   if (checked?.success && earlierProblems.length === 0) return checked.data as Record<string, unknown>
   const issues = checked?.error?.issues ?? []
   const problems = issues.flatMap(({ path, message }) => {

@@ -110,7 +110,8 @@ export function describeField({ about, expected }: Field): string {
 
 export function describeOption(field: Field): string {
   const what = field.choices.length > 0 ? field.about : describeField(field)
-  return `${what}${field.list ? '; may be given several times' : ''}${field.required && !field.list ? ' (required)' : ''}`
+  if (field.list) return `${what}; may be given several times${field.required ? '' : ', or once as "" for none'}`
+  return `${what}${field.required ? ' (required)' : ''}`
 }
 
 /** The value of a word; a word that is no value of the field stays as it is, and the contract refuses it. */

@@ -135,6 +135,12 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       examples: ['update-units-for-sale 1 10', 'update-units-for-sale 1 -3'],
       say: ({ quantity }, { item_id }) => [`item ${item_id}: ${quantity} on sale`],
     },
+    edit_item: {
+      alias: 'edit',
+      positional: ['item_id'],
+      examples: ['edit-item 1 --name "Nikon F3 HP" --condition used', 'edit-item 1 --keyword film --keyword 35mm'],
+      say: (item) => formatItem(item),
+    },
     display_items_for_sale: {
       alias: 'items',
       examples: ['display-items-for-sale', 'display-items-for-sale --include-sold-out --all'],
@@ -185,17 +191,7 @@ const PHRASES: { readonly [R in Role]: Phrases<R> } = {
       alias: 'item',
       positional: ['item_id'],
       examples: ['get-item 1'],
-      say: (item) => [
-        `item       ${item.item_id}`,
-        `name       ${item.name}`,
-        `price      ${formatAmount(item.price_cents)}`,
-        `on sale    ${item.quantity}`,
-        `condition  ${item.condition}`,
-        `category   ${item.category}`,
-        `keywords   ${item.keywords.join(' ')}`,
-        `votes      ${formatVotes(item)}`,
-        `seller     ${formatSeller(item)}`,
-      ],
+      say: (item) => formatItem(item),
     },
     add_item_to_cart: {
       alias: 'add',
@@ -281,6 +277,20 @@ function tableOr<E>(
   toRow: (entry: E) => string[],
 ): Part {
   return entries.length === 0 ? empty : { columns, rows: entries.map(toRow) }
+}
+
+function formatItem(item: Item): string[] {
+  return [
+    `item       ${item.item_id}`,
+    `name       ${item.name}`,
+    `price      ${formatAmount(item.price_cents)}`,
+    `on sale    ${item.quantity}`,
+    `condition  ${item.condition}`,
+    `category   ${item.category}`,
+    `keywords   ${item.keywords.join(' ')}`,
+    `votes      ${formatVotes(item)}`,
+    `seller     ${formatSeller(item)}`,
+  ]
 }
 
 function formatDetails(item: Item): string[] {

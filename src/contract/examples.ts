@@ -44,7 +44,7 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
       name: 'Lens 50 mm',
       category: 3,
       keywords: ['lens', 'camera'],
-      condition: 'used',
+      condition: 'new',
       price_cents: 8_900,
       quantity: 10,
     },
@@ -54,6 +54,10 @@ export const EXAMPLES: ExamplesOf<'seller'> & ExamplesOf<'buyer'> = {
   'seller.update_units_for_sale': {
     params: { ...annsSession, idempotency_key: 'broken-1', item_id: 1, change: -2 },
     result: { quantity: 8 },
+  },
+  'seller.edit_item': {
+    params: { ...annsSession, item_id: 1, condition: 'used' },
+    result: { ...lens, condition: 'used', price_cents: 7_900, quantity: 8, ...unrated },
   },
   'seller.display_items_for_sale': {
     params: { ...annsSession, limit: 100 },

@@ -28,6 +28,7 @@ const id = z.int().min(1)
 const itemId = id.describe('number of the item')
 const count = z.int().min(0)
 const name = text(32)
+const itemName = name.describe('name of the item')
 const category = z.int().min(0).max(65_535).describe('number of the category')
 const condition = z.enum(['new', 'used']).describe('condition of the item')
 const price = z.int().min(0).max(MOST_PRICE).describe('price of one unit')
@@ -175,7 +176,7 @@ export const operations = {
       about: 'Put an item on sale',
       params: z.strictObject({
         ...keyed,
-        name: name.describe('name of the item'),
+        name: itemName,
         category,
         keywords,
         condition,
@@ -198,6 +199,24 @@ export const operations = {
       result: units,
       keyed: 'account',
       refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
+    },
+    edit_item: {
+      about: 'Change the name, category, keywords or condition of one of your items; what is not given stays',
+      params: z
+        .strictObject({
+          session,
+          item_id: itemId,
+          name: itemName.optional(),
+          category: category.optional(),
+          keywords: keywords.optional(),
+          condition: condition.optional(),
+        })
+        .refine(({ session: _, item_id: __, ...changes }) => Object.keys(changes).length > 0, {
+          path: ['(fields)'],
+          message: 'give a name, category, keywords or condition',
+        }),
+      result: item,
+      refusals: ['not_found'],
     },
     display_items_for_sale: {
       about: 'List your items, newest first',

@@ -363,7 +363,7 @@ function isRightPage({ category, keywords }: Search, items: readonly Item[]): bo
   )
 }
 
-/** Compares what nobody can change of an item. */
+/** Compares what nobody changes of an item here. */
 function isSameItem(item: Item, other: Item): boolean {
   return (
     item.item_id === other.item_id &&

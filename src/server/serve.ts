@@ -22,6 +22,7 @@ import { accounts } from './market/accounts.ts'
 import { buyerCarts, forgetOldCarts } from './market/carts.ts'
 import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
 import { categories } from './market/categories.ts'
+import { sellerEdits } from './market/edits.ts'
 import type { Handlers } from './market/handler.ts'
 import { health } from './market/health.ts'
 import { IdBlocks } from './market/ids.ts'
@@ -136,6 +137,7 @@ function sellerHandlers(databases: Databases, ids: Database, sessions: Sessions)
     ...sellerRatings,
     ...sellerCatalogue(new IdBlocks(ids, 'item')),
     ...sellerStock,
+    ...sellerEdits,
     ...sellerSales,
   }
 }

@@ -142,6 +142,16 @@ describe('a word', () => {
     assert.match(refuse('buyer', ['item', '']).problems.join(), /^item-id: must be a whole number/)
   })
 
+  it('that is empty clears the keywords of an item, and must stand alone for that', () => {
+    for (const keyword of [['--keyword', ''], ['--keyword=']]) {
+      assert.deepEqual(parseParams('seller', ['edit', '1', ...keyword]), { item_id: 1, keywords: [] })
+    }
+    assert.deepEqual(parseParams('seller', ['edit', '1', '--name', 'Lamp']), { item_id: 1, name: 'Lamp' })
+    const both = refuse('seller', ['edit', '1', '--keyword', '', '--keyword', 'film'])
+    assert.match(both.problems.join(), /^keyword: must have 1/)
+    assert.deepEqual(refuse('seller', ['edit', '1']).problems, ['give a name, category, keywords or condition'])
+  })
+
   it('that stands for a number must have only digits', () => {
     for (const word of ['1e1', '0x1', '1.0', '1,0', '٣', ' 1', '1 ', 'true', '99999999999999999'])
       assert.deepEqual(refuse('buyer', ['item', word]).problems, ['item-id: must be a whole number from 1'], word)

@@ -126,7 +126,7 @@ describe('a refusal', () => {
   })
 
   it('hints at where to look for items, and for purchases', async () => {
-    const item = await registerItem()
+    const item = await registerItem({ category: 3, keywords: ['lens'] })
     await checkHint('buyer item 999999', 4, 'souk: no such item; look for one: souk buyer search-items 3 camera lens')
     await checkHint(
       `buyer vote ${item} up`,
@@ -136,7 +136,9 @@ describe('a refusal', () => {
     assert.equal((await runFailingAsJson(`buyer vote ${item} up`, 5)).code, 'not_purchased')
     assert.deepEqual(await runFailingAsJson('buyer rating 999999', 4), { code: 'not_found', message: 'no such seller' })
     const env = { SOUK_SESSION: seller.session }
-    assert.match(await runFailing('seller price 999999 1', 4, { env }), /: souk seller display-items-for-sale\n$/)
+    for (const typed of ['seller price 999999 1', 'seller edit 999999 --name Lamp']) {
+      assert.match(await runFailing(typed, 4, { env }), /: souk seller display-items-for-sale\n$/)
+    }
     const units = `souk seller update-units-for-sale ${item} -3`
     const short = await runFailing(`seller units ${item} -4`, 5, { env })
     assert.equal(short, `souk: item ${item} has 3 on sale, you asked to remove 4: ${units}\n`)

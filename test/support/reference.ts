@@ -206,6 +206,16 @@ export class Reference {
       return DONE
     },
 
+    edit_item: ({ item_id, name, category, keywords, condition }, { account }) => {
+      const item = this.items.get(item_id)
+      if (item?.seller_id !== account.id) return refused('not_found')
+      item.name = name ?? item.name
+      item.category = category ?? item.category
+      item.keywords = keywords ?? item.keywords
+      item.condition = condition ?? item.condition
+      return { ok: this.#itemWithVotes(item_id) }
+    },
+
     update_units_for_sale: ({ item_id, change }, { account }) => {
       const item = this.items.get(item_id)
       if (item?.seller_id !== account.id) return refused('not_found')

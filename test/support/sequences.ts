@@ -81,6 +81,17 @@ const CALLS: { [R in Role]: Record<Name<R>, CallOptions> } = {
       },
       refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
     },
+    edit_item: {
+      weight: 40,
+      params: {
+        item_id: itemId,
+        name: maybe(name, 1),
+        category: maybe(category, 1),
+        keywords: maybe(words(4), 1),
+        condition: fc.constantFrom('new', 'used'),
+      },
+      refusals: ['not_found'],
+    },
     display_items_for_sale: { weight: 40, params: { limit, include_sold_out: maybe(fc.boolean(), 2) } },
     get_seller_sales: { weight: 40, params: { limit } },
   },

@@ -17,7 +17,7 @@ import { ITEM_COLUMNS, type ItemRow, postItems, toItem, unpostItems } from './it
 const ITEM = { name: 'item', key: 'id', columns: ITEM_COLUMNS }
 /** One batch at a time: a second one would find the items of the first locked. */
 const ONE_BATCH = { writes: 'product', cap: 200, inFlight: 1 } as const
-const NO_SUCH_ITEM: Refusal = { code: 'not_found', message: 'you have no such item' }
+export const NO_SUCH_ITEM: Refusal = { code: 'not_found', message: 'you have no such item' }
 
 export const sellerStock: Handlers<'seller', 'change_item_price' | 'update_units_for_sale'> = {
   change_item_price: {
