@@ -402,6 +402,12 @@ describe('the server', () => {
     )
   })
 
+  it('refuses to change a password with wrong_password if the current one is wrong', async () => {
+    const params = { session, password: 'wrong horse', new_password: 'another horse' }
+    const refusal = await sendRefused(encodeRequest({ id: 1, method: 'change_password', params }))
+    assert.equal(refusal.data.code, 'wrong_password')
+  })
+
   it('refuses other parameters under a used key with idempotency_mismatch', async () => {
     const item = { session, idempotency_key: 'once', ...anItem() }
     await send(encodeRequest({ id: 1, method: 'register_item_for_sale', params: item }))
