@@ -14,6 +14,7 @@ import { Screen } from './output.ts'
 import type { WantedPasswords } from './prompt.ts'
 import { RetryingClient } from './retrying-client.ts'
 import { SavedSession } from './saved-session.ts'
+import { printable } from './terminal-text.ts'
 
 export interface Collaborators {
   /** The wanted passwords, in order. Rejects with `Interrupted` or `UsageError`. */
@@ -65,8 +66,8 @@ export class Context {
   }
 
   note(text: string): void {
-    if (this.#collaborators.note === undefined) progress.note(text)
-    else this.#collaborators.note(text)
+    if (this.#collaborators.note === undefined) progress.note(printable(text))
+    else this.#collaborators.note(printable(text))
   }
 
   /** Makes a call, and tells the observers. Rejects like `waitFor`. */
@@ -120,7 +121,7 @@ export class Context {
   printFailure(failure: Failure, encode: ((failure: Failure) => string) | undefined): void {
     const place = this.lineNumber === undefined ? '' : `line ${this.lineNumber}: `
     if (encode === undefined) this.screen.noteFailure(failure, place)
-    else this.screen.print(encode(failure))
+    else this.screen.print(printable(encode(failure)))
   }
 
   close(): void {

@@ -10,23 +10,21 @@ import { styleText } from 'node:util'
 import type { Name, Role } from '../contract/operations.ts'
 import { encodeFailure, type Failure } from './failures.ts'
 import { type AnyResult, findPhrase } from './phrases.ts'
-import { printable, Table } from './table.ts'
+import { type Column, Table } from './table.ts'
+import { keepDirection, printable } from './terminal-text.ts'
 
 type Style = Parameters<typeof styleText>[0]
 
 /** The two streams of the program, and whether they have colours. */
 export class Screen {
   readonly #colors: { output: boolean; notes: boolean }
+  readonly #isDumb: boolean
 
   /** If `wanted` is false, nothing has colours. */
   constructor(wanted: boolean, environment: NodeJS.ProcessEnv) {
     const hasColors = (stream: NodeJS.WriteStream) => wanted && isColorful(stream, environment)
     this.#colors = { output: hasColors(process.stdout), notes: hasColors(process.stderr) }
-  }
-
-  /** The width of the terminal; undefined without one, when text may be of any width. */
-  get columns(): number | undefined {
-    return process.stdout.isTTY ? process.stdout.columns || 80 : undefined
+    this.#isDumb = environment.TERM === 'dumb'
   }
 
   /** Adds to the result. */
@@ -39,13 +37,23 @@ export class Screen {
     this.write(`${text}\n`)
   }
 
+  /** Adds a line to the result. Others may have written parts of it. */
+  printLine(text: string): void {
+    this.print(toLine(text, process.stdout))
+  }
+
+  /** A table as wide as the terminal; without one, of any width. */
+  createTable(columns: readonly Column[]): Table {
+    return new Table(columns, process.stdout.isTTY ? process.stdout.columns || 80 : undefined, !this.#isDumb)
+  }
+
   printTable(table: Table, rows: readonly (readonly string[])[]): void {
     for (const text of table.format(rows, (heading) => this.heading(heading))) this.print(text)
   }
 
-  /** Writes a note, which is not part of the result. */
+  /** Writes a note, which is not part of the result. Others may have written parts of it. */
   note(text: string): void {
-    process.stderr.write(`${text}\n`)
+    process.stderr.write(`${toLine(text, process.stderr)}\n`)
   }
 
   /** Notes what to type next, and why. */
@@ -55,10 +63,11 @@ export class Screen {
 
   /** Notes what went wrong and what to type next; `place` says where it went wrong. */
   noteFailure({ message, hint }: Failure, place = ''): void {
-    const problems = message.split('\n').map(printable)
-    const last = `${problems.at(-1)}${hint === undefined ? '' : `: ${this.#styleNote('cyan', hint)}`}`
-    for (const problem of [...problems.slice(0, -1), last]) {
-      this.note(`${this.#styleNote('red', 'souk:')} ${place}${problem}`)
+    const problems = message.split('\n').map((problem) => toLine(problem, process.stderr))
+    const next = hint === undefined ? '' : `: ${this.#styleNote('cyan', printable(hint))}`
+    for (const [index, problem] of problems.entries()) {
+      const end = index === problems.length - 1 ? next : ''
+      process.stderr.write(`${this.#styleNote('red', 'souk:')} ${place}${problem}${end}\n`)
     }
   }
 
@@ -74,6 +83,10 @@ export class Screen {
   #styleNote(style: Style, text: string): string {
     return this.#colors.notes ? styleText(style, text, { validateStream: false }) : text
   }
+}
+
+function toLine(text: string, stream: NodeJS.WriteStream): string {
+  return stream.isTTY ? keepDirection(printable(text)) : printable(text)
 }
 
 function isColorful(stream: NodeJS.WriteStream, { FORCE_COLOR, NO_COLOR, TERM }: NodeJS.ProcessEnv): boolean {
@@ -108,7 +121,7 @@ export class ResultPrinter {
   print(result: AnyResult): void {
     const { session: _, ...open } = result // a session is a secret
     if (this.#json) {
-      this.#screen.print(JSON.stringify(open))
+      this.#screen.print(printable(JSON.stringify(open)))
       return
     }
     this.#printParts(result)
@@ -118,7 +131,7 @@ export class ResultPrinter {
   addPage(page: AnyResult): void {
     const [name, list] = findList(page)
     if (this.#json)
-      this.#screen.write(this.#pages === 0 ? encodeFirst(page, name, list) : encodeNext(list, this.entries))
+      this.#screen.write(printable(this.#pages === 0 ? encodeFirst(page, name, list) : encodeNext(list, this.entries)))
     else if (this.#pages === 0 || list.length > 0) this.#printParts(page)
     this.#pages += 1
     this.entries += list.length
@@ -138,9 +151,9 @@ export class ResultPrinter {
     const { role, operation, params } = this.#source
     for (const part of findPhrase(role, operation).say(result, params)) {
       if (typeof part === 'string') {
-        if (this.#pages === 0) this.#screen.print(printable(part)) // it is about the whole list
+        if (this.#pages === 0) this.#screen.printLine(part) // it is about the whole list
       } else {
-        this.#table ??= new Table(part.columns, this.#screen.columns)
+        this.#table ??= this.#screen.createTable(part.columns)
         this.#screen.printTable(this.#table, part.rows)
       }
     }

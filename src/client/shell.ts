@@ -16,6 +16,7 @@ import type { Failure } from './failures.ts'
 import { formatDuration } from './phrases.ts'
 import { askPasswords, Prompter } from './prompt.ts'
 import { carryOutInput, createBuiltins } from './script.ts'
+import { printable } from './terminal-text.ts'
 
 /** How long before the end of a session the shell warns; for a short session, a third of its length. */
 const WARNING_S = 60
@@ -51,7 +52,7 @@ async function greet({ context, watch }: Shell): Promise<Failure | undefined> {
   try {
     const { version } = await context.showWaiting(context.call('ping', {}))
     const other = version === VERSION ? '' : `, which is souk ${version}`
-    screen.print(`souk ${VERSION}, as a ${commands.role} at ${address.host}:${address.port}${other}`)
+    screen.printLine(`souk ${VERSION}, as a ${commands.role} at ${address.host}:${address.port}${other}`)
     screen.print('help lists the commands, Tab completes them, exit leaves')
     await watch.check()
     return undefined
@@ -97,7 +98,7 @@ class Shell {
   get prompt(): string {
     const { commands, screen } = this.context
     const { username } = this.watch
-    return screen.heading(username === undefined ? `${commands.role}> ` : `${username}@${commands.role}> `)
+    return screen.heading(username === undefined ? `${commands.role}> ` : `${printable(username)}@${commands.role}> `)
   }
 
   /**

@@ -8,7 +8,7 @@ import { EXIT } from './failures.ts'
 import type { Screen } from './output.ts'
 import { formatHealth, formatLocalTime } from './phrases.ts'
 import { SavedSession } from './saved-session.ts'
-import { Table } from './table.ts'
+import { printable } from './terminal-text.ts'
 
 export interface StatusOptions {
   json: boolean
@@ -54,8 +54,8 @@ export async function showStatus(screen: Screen, options: StatusOptions): Promis
     return { role, ...readAddress(role, typed, process.env, `--${role}-port`) }
   })
   const servers = await whileWaiting(progress, 'asking the servers', Promise.all(addresses.map(examine)))
-  if (options.json) screen.print(JSON.stringify({ servers }))
-  else screen.printTable(new Table(COLUMNS, screen.columns), servers.map(toRow))
+  if (options.json) screen.print(printable(JSON.stringify({ servers })))
+  else screen.printTable(screen.createTable(COLUMNS), servers.map(toRow))
   return servers.every(isHealthy) ? 0 : EXIT.unreachable
 }
 

@@ -2,10 +2,11 @@
  * Tables that fit a terminal. Columns are as wide as their cells. If that is
  * too wide, the columns that may shrink do, the widest first; if it is still
  * too wide, each row becomes several lines, one for each cell. Without a
- * terminal, no cell is cut.
+ * terminal, no cell is cut. Terminals differ in how wide they draw what is not
+ * ASCII, so the cursor is set to the column behind it.
  */
 
-import measure from 'fast-string-truncated-width'
+import { cut, isPlain, keepDirection, measureWidth, printable } from './terminal-text.ts'
 
 export interface Column {
   title: string
@@ -17,22 +18,21 @@ export interface Column {
 
 const GAP = '  '
 const LEAST_WIDTH = 8
-const ELLIPSIS = '…'
-/** Created when it is first needed: that takes as long as loading half of souk. */
-let segmenter: Intl.Segmenter | undefined
 
 /** The first rows decide how wide the columns are; later pages stand in the same columns. */
 export class Table {
   readonly #columns: readonly Column[]
   readonly #terminalWidth: number | undefined
+  readonly #movesCursor: boolean
   /** Undefined before the first rows, and when each row is several lines. */
   #widths: readonly number[] | undefined
   #hasBegun = false
 
-  /** `terminalWidth` is undefined without a terminal. */
-  constructor(columns: readonly Column[], terminalWidth: number | undefined) {
+  /** `terminalWidth` is undefined without a terminal; `movesCursor`: the terminal can. */
+  constructor(columns: readonly Column[], terminalWidth: number | undefined, movesCursor = false) {
     this.#columns = columns
     this.#terminalWidth = terminalWidth
+    this.#movesCursor = movesCursor && terminalWidth !== undefined
   }
 
   /** The rows as lines of text, after the heading if they are the first; `styleHeading` may add colours to it. */
@@ -52,7 +52,7 @@ export class Table {
   /** The width of each column; undefined if they do not fit. */
   #fit(rows: readonly (readonly string[])[]): number[] | undefined {
     const widths = this.#columns.map(({ title }, index) =>
-      Math.max(measure(title).width, ...rows.map((row) => measure(row[index] ?? '').width)),
+      Math.max(title.length, ...rows.map((row) => measureWidth(row[index] ?? ''))),
     )
     if (this.#terminalWidth === undefined) return widths
     const total = () => widths.reduce((sum, width) => sum + width, (widths.length - 1) * GAP.length)
@@ -68,13 +68,23 @@ export class Table {
   }
 
   #formatRow(cells: readonly string[]): string {
-    const shown = cells.map((cell, index) => {
+    let line = ''
+    let column = 1
+    for (const [index, cell] of cells.entries()) {
       const width = this.#widths?.[index] ?? 0
       const text = this.#terminalWidth === undefined ? cell : cut(cell, width)
-      const blanks = ' '.repeat(Math.max(0, width - measure(text).width))
-      return this.#columns[index]?.right ? blanks + text : text + blanks
-    })
-    return shown.join(GAP).trimEnd()
+      const blanks = ' '.repeat(Math.max(0, width - measureWidth(text)))
+      line += this.#columns[index]?.right ? blanks + this.#turn(text) : this.#turn(text) + blanks
+      line += GAP
+      column += width + GAP.length
+      const isLast = index === cells.length - 1
+      if (this.#movesCursor && !isLast && !isPlain(text)) line += `\x1b[${column}G`
+    }
+    return line.trimEnd()
+  }
+
+  #turn(text: string): string {
+    return this.#terminalWidth === undefined ? text : keepDirection(text)
   }
 
   /** A row as lines: one for each cell that is not empty, then an empty one. */
@@ -82,25 +92,6 @@ export class Table {
     const longest = Math.max(...this.#columns.map(({ title }) => title.length))
     const lines = this.#columns.map(({ title }, index) => `${title.padEnd(longest)}  ${cells[index] ?? ''}`)
     const shown = lines.filter((_, index) => cells[index] !== '')
-    return [...shown.map((line) => cut(line, this.#terminalWidth ?? line.length)), '']
+    return [...shown.map((line) => this.#turn(cut(line, this.#terminalWidth ?? line.length))), '']
   }
-}
-
-/** Replaces control characters: text that others have written must not steer the terminal. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '?')
-}
-
-/** Cuts text to a width, at the end of a whole character, as people count characters. */
-function cut(text: string, width: number): string {
-  if (measure(text).width <= width) return text
-  segmenter ??= new Intl.Segmenter()
-  let left = width - measure(ELLIPSIS).width
-  let shown = ''
-  for (const { segment } of segmenter.segment(text)) {
-    left -= measure(segment).width
-    if (left < 0) break
-    shown += segment
-  }
-  return shown + ELLIPSIS
 }

@@ -169,6 +169,10 @@ describe('a folded word', () => {
       for (const other of others) assert.equal(fold(other), fold(first), `${other} and ${first}`)
   })
 
+  it('has no letter in two forms, whichever library made it', () => {
+    assert.equal(fold('ΟΔΟΣ'), 'οδοσ')
+  })
+
   it('keeps different words apart', () => {
     const different = ['cafe', 'café', 'film', 'ｆｉｌｍ', 'カメラ', 'かめら', 'и', 'й', 'o', 'ö', 'oe', 'か', 'が']
     assert.equal(new Set(different.map(fold)).size, different.length)

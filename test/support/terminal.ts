@@ -132,6 +132,22 @@ export function openTerminal(options: TerminalOptions): Terminal {
   }
 }
 
+/** The rows of a terminal on which the lines were drawn. A wide character takes two places. */
+export async function drawOn(lines: readonly string[], columns: number): Promise<string[]> {
+  const emulator = new xterm.Terminal({ cols: columns, rows: lines.length + 1, allowProposedApi: true })
+  await new Promise<void>((resolve) => emulator.write(lines.map((line) => `${line}\r\n`).join(''), resolve))
+  const rows = lines.map((_, row) => {
+    const line = emulator.buffer.active.getLine(row)
+    const cells = Array.from({ length: columns }, (_, column) => line?.getCell(column))
+    return cells
+      .map((cell) => (cell?.getChars() || ' ').slice(0, 1))
+      .join('')
+      .trimEnd()
+  })
+  emulator.dispose()
+  return rows
+}
+
 function encodeKey(key: Key): string {
   if (key in KEYS) return KEYS[key as keyof typeof KEYS]
   return String.fromCharCode(key.charCodeAt('ctrl-'.length) & 0x1f)
