@@ -9,40 +9,34 @@ import { documentIn, SoukUser } from '../support/souk.ts'
 import { openTerminal } from '../support/terminal.ts'
 
 const BAD = '\x1b[2J\x1b]0;title\x07\r\x7f\x9b31m\u202e\u2066\u2028\t'
+/** In the shape of the contract: another one is refused. */
 const ITEM = {
-  item_id: BAD,
-  seller_id: BAD,
+  item_id: 1,
+  seller_id: 1,
+  seller_name: BAD,
   name: BAD,
-  category: BAD,
+  category: 3,
   keywords: [BAD],
   condition: BAD,
   price_cents: 1,
-  quantity: BAD,
-  thumbs_up: BAD,
-  thumbs_down: BAD,
+  quantity: 1,
+  thumbs_up: 0,
+  thumbs_down: 0,
 }
-/** A result for every operation, whichever is asked. */
-const RESULT = {
-  session: 'secret',
-  version: BAD,
-  username: BAD,
-  id: BAD,
-  buyer_id: BAD,
-  name: BAD,
-  expires_in_s: 300,
-  items_purchased: BAD,
-  quantity: BAD,
-  purchase_id: BAD,
-  thumbs_up: BAD,
-  total_cents: 1,
-}
-const PURCHASE = { purchase_id: BAD, purchased_at: 0, total_cents: 1, lines: [{ ...ITEM, available: BAD }] }
+const PURCHASE = { purchase_id: 1, purchased_at: 0, total_cents: 1, lines: [{ ...ITEM, available: 1 }] }
 const RESULTS: Record<string, object> = {
+  ping: { ok: true, version: BAD, databases: { customer: true, product: true } },
+  whoami: { id: 1, username: BAD, name: BAD, expires_in_s: 300 },
   search_items: { items: [ITEM], next_cursor: BAD },
   get_item: ITEM,
   display_cart: PURCHASE,
+  add_item_to_cart: { quantity: 1 },
   make_purchase: PURCHASE,
-  get_buyer_purchases: { items_purchased: BAD, purchases: [PURCHASE], next_cursor: BAD },
+  get_buyer_purchases: { items_purchased: 1, purchases: [PURCHASE], next_cursor: BAD },
+  provide_feedback: { ok: true },
+  get_seller_rating: { seller_name: BAD, thumbs_up: 1, thumbs_down: 0, items_sold: 1 },
+  create_account: { buyer_id: 1 },
+  login: { session: BAD, expires_in_s: 300 },
 }
 const REFUSAL = { code: -32602, message: BAD, data: { code: 'invalid_params', fields: { [BAD]: BAD }, [BAD]: BAD } }
 
@@ -67,7 +61,7 @@ after(async () => {
   server?.close()
 })
 
-const answerResults = ({ method }: { method: string }) => ({ result: RESULTS[method] ?? RESULT })
+const answerResults = ({ method }: { method: string }) => ({ result: RESULTS[method] })
 const COMMANDS = [
   'ping',
   'whoami',
