@@ -47,7 +47,7 @@ describe('souk-load', () => {
 
   test('refuses what it does not know, and a missing record, with a hint, exit 2', () => {
     const cases: [string, string][] = [
-      ['', 'a command is missing: run, study or report: souk-load --help'],
+      ['--', 'a command is missing: run, study or report: souk-load --help'],
       ['stud', 'there is no command "stud": souk-load study'],
       ['study markt', 'unknown part "markt": replication or market: souk-load study --help'],
       ['study --ful', 'there is no option --ful; there is --full: souk-load study --help'],

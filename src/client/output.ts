@@ -58,7 +58,7 @@ export class Screen {
 
   /** Notes what to type next, and why. */
   noteHint(reason: string, hint: string): void {
-    this.note(`${reason}: ${this.#styleNote('cyan', hint)}`)
+    process.stderr.write(`${toLine(reason, process.stderr)}: ${this.#styleNote('cyan', printable(hint))}\n`)
   }
 
   /** Notes what went wrong and what to type next; `place` says where it went wrong. */
