@@ -66,7 +66,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     if (isShown) return
     isShown = true
     process.once('exit', clear)
-    for (const signal of ENDING_SIGNALS) process.once(signal, clearAndEnd)
+    for (const signal of ENDING_SIGNALS) process.prependOnceListener(signal, clearAndEnd) // others may be gone once called
   }
 
   function hide(): void {
