@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { join } from 'node:path'
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
 import type { Name } from '../contract/operations.ts'
+import { decodeText } from '../process/text.ts'
 import type { SALES, SHARES } from './behaviours.ts'
 import type { OperationName } from './calls.ts'
 import type { CATALOGUE, SEARCH } from './catalogue.ts'
@@ -142,7 +143,7 @@ export function saveRecord(folder: string, record: ReplicationRecord | MarketRec
 }
 
 export function loadRecord(path: string): ReplicationRecord | MarketRecord {
-  const record = JSON.parse(readFileSync(path, 'utf8'))
+  const record = JSON.parse(decodeText(readFileSync(path), path))
   if (record.format !== FORMAT) throw new Error(`${path} is not a study of format ${FORMAT}`)
   return { ...record, warmUps: record.warmUps.map(withScenario), cells: record.cells.map(withScenario) }
 }

@@ -12,7 +12,7 @@ const LINE_END = /\r\n|\n|\r/
 const NEWLINE = 0x0a
 const CARRIAGE_RETURN = 0x0d
 /** What some editors put at the start. */
-const MARK = Buffer.from('\u{FEFF}')
+const MARK = Buffer.of(0xef, 0xbb, 0xbf)
 const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)]
 
 /** The text of a file, without the mark at its start. Throws `UsageError`, which names `place` and the line. */
