@@ -220,7 +220,8 @@ function readRecord(path: string): ReturnType<typeof loadRecord> {
   try {
     return loadRecord(path)
   } catch (error) {
-    throw new UsageError([`${path} is no record of a study: ${(error as Error).message}`])
+    const reason = error instanceof TypeError ? 'parts are missing' : (error as Error).message
+    throw new UsageError([`${path} is no record of a study: ${reason}`])
   }
 }
 
