@@ -38,7 +38,7 @@ export const LIMITS = {
   },
   idleMs: { default: 600_000, least: 1, most: 24 * HOUR_MS, about: 'longest time without a request (ms)' },
   stuckMs: { default: 30_000, least: 1, most: HOUR_MS, about: 'longest time without reading a reply (ms)' },
-  /** Nobody waits longer, and a stopping server would have to. */
+  /** No client waits longer. */
   requestMs: { default: 5_000, least: 1, most: 600_000, about: 'longest time until a request is answered (ms)' },
 } as const satisfies Record<string, Limit>
 
