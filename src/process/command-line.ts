@@ -176,8 +176,9 @@ function findSurplus(args: readonly string[], expected: readonly string[]): stri
   return args.slice(expected.length, expected.length + 1).map((word) => `"${word}" is one word too many`)
 }
 
-/** The word that was most likely meant; undefined if none is near. */
-export function findNearest(typed: string, words: readonly string[]): string | undefined {
+/** The word that was most likely meant, all in lower case; undefined if none is near. */
+export function findNearest(input: string, words: readonly string[]): string | undefined {
+  const typed = input.toLowerCase()
   const near = words.filter((word) => {
     return (typed !== '' && word.startsWith(typed)) || distance(typed, word) <= Math.max(2, Math.floor(word.length / 3))
   })

@@ -186,6 +186,8 @@ describe('an amount of money', () => {
 describe('a usage error', () => {
   it('for an unknown command suggests the nearest command, or the help', () => {
     const nearest = {
+      PING: 'ping',
+      'Search-Items': 'search-items',
       serch: 'search',
       'get-itm': 'get-item',
       purchase: 'purchases',
