@@ -61,7 +61,7 @@ function renderOperation(name: string, operation: Operation): string {
   const rows = Object.entries(properties).map(([field, schema]) => {
     return [`\`${field}\``, required.includes(field) ? '' : 'optional', describeParam(schema)]
   })
-  const key = operation.keyed ? ' Takes a key.' : ''
+  const key = operation.keyed ? ` Takes a key, of the ${operation.keyed}.` : ''
   const refusals = operation.refusals.length > 0 ? `; refusals: ${codes(operation.refusals)}` : ''
   return [
     `#### ${name}`,

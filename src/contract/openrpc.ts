@@ -69,7 +69,7 @@ function describeOperation(role: Role, name: string, operation: Operation): obje
         result: { name: 'result', value: example.result },
       },
     ],
-    'x-souk-keyed': operation.keyed ?? false,
+    'x-souk-keyed': operation.keyed ?? false, // what the key belongs to
     'x-souk-session': !operation.open,
   }
 }
