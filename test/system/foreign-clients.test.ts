@@ -112,6 +112,18 @@ describe('jayson', () => {
       return result
     })
   })
+
+  it('sends an array of requests, and finds every reply in the array that comes back', async () => {
+    const client = jayson.Client.tcp({ port: shop.buyers.port, host: '127.0.0.1' })
+    const requests = itemIds.map((item_id) => {
+      return client.request('get_item', { session: bob.session, item_id }, undefined, false)
+    })
+    const replies: { id: string; result: { name: string } }[] = await client.request(requests as never)
+    assert.deepEqual(
+      replies.map(({ id, result }) => [id, result.name]),
+      requests.map(({ id }, index) => [id, NAMES[index]]),
+    )
+  })
 })
 
 describe('json-rpc-2.0', () => {
