@@ -116,7 +116,9 @@ describe('a script', () => {
     const lines = separators.flatMap((separator) => [`# a${separator}clear`, `search 3 a${separator}clear`])
     const { exitCode, stdout, stderr } = await runScript(lines, '--keep-going')
     assert.deepEqual({ exitCode, stdout }, { exitCode: 2, stdout: '' })
-    const refused = [2, 4, 6, 8, 10, 12].map((line) => `souk: line ${line}: keyword: must have 1 to 8 characters, no control`)
+    const refused = [2, 4, 6, 8, 10, 12].map(
+      (line) => `souk: line ${line}: keyword: must have 1 to 8 characters, no control`,
+    )
     for (const [index, line] of stderr.trimEnd().split('\n').entries())
       assert.ok(line.startsWith(refused[index] ?? '!'), line)
   })

@@ -17,6 +17,7 @@ const DOCUMENTS = [
   'CHANGELOG.md',
   'docs/architecture.md',
   'docs/client.md',
+  'docs/operating.md',
   'docs/protocol.md',
 ]
 

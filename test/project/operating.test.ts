@@ -1,0 +1,131 @@
+/**
+ * What operators are given fits the programs: the settings in docs/operating.md
+ * are those of souk-server, and the Dockerfile, compose.yaml and the systemd unit
+ * name files, settings, programs, ports and times that are right.
+ */
+
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { DEFAULT_PORTS } from '../../src/contract/addresses.ts'
+import { ROLES } from '../../src/contract/operations.ts'
+import { ERROR_NUMBERS } from '../../src/contract/refusals.ts'
+import { SETTINGS } from '../../src/server/settings.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const LONGEST_STOP_S = 11
+
+const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+const VARIABLES = SETTINGS.map(({ variable }) => variable)
+const PACKAGE = JSON.parse(read('package.json'))
+
+describe('docs/operating.md', () => {
+  const document = read('docs/operating.md')
+
+  test('has every setting, in order and with its default, and no other', () => {
+    const options = { cwd: '/', env: { PATH: process.env.PATH }, encoding: 'utf8' } as const
+    const args = [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/server.ts'), '--show-settings']
+    const effective = spawnSync(process.execPath, args, options).stdout.trim().split('\n')
+    const rows = [...document.matchAll(/^\| `(SOUK_\w+)` \| (?:`([^`]+)`)? ?\|/gm)]
+    assert.deepEqual(
+      rows.map(([, name]) => name),
+      effective.map((line) => line.split('=')[0]),
+    )
+    for (const [, name, value] of rows) if (value !== undefined) assert.ok(effective.includes(`${name}=${value}`), name)
+    for (const name of document.match(/\bSOUK_\w+/g) ?? []) assert.ok(VARIABLES.includes(name), name)
+  })
+
+  test('names only errors that clients get', () => {
+    const codes = [...document.matchAll(/is answered `(\w+)`/g)].map(([, code = '']) => code)
+    assert.ok(codes.length > 0)
+    for (const code of codes) assert.ok(code in ERROR_NUMBERS, code)
+  })
+})
+
+describe('the Dockerfile', () => {
+  const lines = read('Dockerfile').replaceAll('\\\n', '').split('\n')
+  const after = (word: string) =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1))
+  const copied = after('COPY').map((line) => line.split(' '))
+
+  test('copies files that exist and that .dockerignore lets through', () => {
+    const allowed =
+      read('.dockerignore')
+        .match(/^!(.+)$/gm)
+        ?.map((line) => line.slice(1)) ?? []
+    const sources = copied.filter(([first]) => first !== '--from=build').flatMap((words) => words.slice(0, -1))
+    assert.ok(sources.length > 5)
+    for (const source of sources) {
+      assert.ok(source.includes('*') || existsSync(join(ROOT, source)), source)
+      assert.ok(allowed.includes(source), source)
+    }
+  })
+
+  test('brings everything that the package has, except the baseline', () => {
+    const lastStage = copied.slice(copied.findIndex(([first]) => first === '--from=build') - 1).flat()
+    for (const file of PACKAGE.files.filter((one: string) => !one.startsWith('baseline'))) {
+      assert.ok(
+        lastStage.some((one) => one === file || one === `/souk/${file}`),
+        file,
+      )
+    }
+  })
+
+  test('runs scripts that exist, a role, on a Node that souk supports, as no root', () => {
+    for (const [, script = ''] of read('Dockerfile').matchAll(/npm run (\w+)/g)) assert.ok(script in PACKAGE.scripts)
+    assert.deepEqual(JSON.parse(after('ENTRYPOINT')[0] as string), ['node', PACKAGE.bin['souk-server']])
+    assert.ok(ROLES.includes(JSON.parse(after('CMD')[0] as string)[0]))
+    for (const image of after('FROM')) assert.match(image, /^node:(20|22|24)-bookworm-slim/)
+    assert.deepEqual([after('USER'), after('EXPOSE')], [['node'], [Object.values(DEFAULT_PORTS).join(' ')]])
+  })
+})
+
+describe('compose.yaml', () => {
+  const text = read('compose.yaml')
+  const { services } = parse(text, { merge: true })
+
+  test('runs a server of each role, on its usual port and with time to stop', () => {
+    for (const role of ROLES) {
+      const { command, ports, stop_grace_period: grace, environment } = services[role]
+      assert.deepEqual(command, [role])
+      const port = `\${SOUK_${role.toUpperCase()}_PORT:-${DEFAULT_PORTS[role]}}`
+      assert.deepEqual(ports, [`127.0.0.1:${port}:${port}`])
+      assert.ok(Number.parseInt(grace, 10) > LONGEST_STOP_S)
+      for (const name of Object.keys(environment)) assert.ok(VARIABLES.includes(name), name)
+    }
+  })
+
+  test('connects them to its own databases', () => {
+    for (const name of ['customer', 'product']) {
+      const url: string = services.seller.environment[`SOUK_${name.toUpperCase()}_DB_URL`]
+      const { MARIADB_USER: user, MARIADB_DATABASE: database } = services[`${name}-database`].environment
+      assert.ok(url.includes(`mariadb://${user}:\${MARIADB_PASSWORD}@${name}-database/${database}}`), url)
+    }
+  })
+
+  test('takes from .env only settings and the password of the database, which is in no file', () => {
+    for (const [, name = ''] of text.matchAll(/\$\{(\w+)/g))
+      assert.ok([...VARIABLES, 'MARIADB_PASSWORD'].includes(name), name)
+    assert.match(read('.gitignore'), /^\.env$/m)
+  })
+})
+
+describe('the systemd unit', () => {
+  const unit = new Map(
+    read('systemd/souk@.service')
+      .split('\n')
+      .filter((line) => /^\w+=/.test(line))
+      .map((line) => line.split(/=(.*)/s) as [string, string]),
+  )
+
+  test('starts a program of the package with its role, and gives it the time to stop', () => {
+    assert.equal(unit.get('ExecStart'), '/usr/bin/env souk-server %i')
+    assert.ok('souk-server' in PACKAGE.bin)
+    assert.ok(Number(unit.get('TimeoutStopSec')) > LONGEST_STOP_S)
+    assert.ok(Number(unit.get('LimitNOFILE')) > 20_000)
+  })
+})
