@@ -55,18 +55,20 @@ function start(args: readonly string[], stdio: Stdio = ['ignore', 'pipe', 'pipe'
   return spawn(command, args, { cwd: home, env: { PATH: process.env.PATH, ...environment }, stdio })
 }
 
-/** A program whose readers leave at its first word. */
-function startUnread(args: readonly string[]): ChildProcess {
-  const child = start(args)
-  for (const stream of [child.stdout, child.stderr]) stream?.once('data', () => stream.destroy())
+/** A server in a shell. It has a notice for stderr, on the few files that it may open, and lines for stdout. */
+const startTalking = (stdio: Stdio, redirections = '') =>
+  start(['-c', `ulimit -n 1000; exec "$0" "$@" ${redirections}`, process.execPath, ...SOUK_SERVER], stdio, 'sh')
+
+/** The readers leave: one before the first word, the other after it. */
+function startUnread(): ChildProcess {
+  const child = startTalking(['ignore', 'pipe', 'pipe'])
+  child.stderr?.destroy()
+  child.stdout?.once('data', () => child.stdout?.destroy())
   return child
 }
 
-/** A program with streams that can't be written. */
-const startOnFullDisk = (args: readonly string[]) =>
-  start(args, ['ignore', openSync('/dev/full', 'w'), openSync('/dev/full', 'w')])
-const startWithClosedStreams = (args: readonly string[]) =>
-  start(['-c', 'exec "$0" "$@" <&- >&- 2>&-', process.execPath, ...args], ['ignore', 'ignore', 'ignore'], 'sh')
+const startOnFullDisk = () => startTalking(['ignore', openSync('/dev/full', 'w'), openSync('/dev/full', 'w')])
+const startWithClosedStreams = () => startTalking(['ignore', 'ignore', 'ignore'], '<&- >&- 2>&-')
 
 async function exitCodeOf(child: ChildProcess): Promise<number | null> {
   return child.exitCode ?? (await once(child, 'exit'))[0]
@@ -97,7 +99,7 @@ describe('a marketplace', () => {
   }
   for (const [how, startProgram] of Object.entries(unread)) {
     it(`whose output ${how} serves, restarts its servers, and stops cleanly`, async () => {
-      const marketplace = startProgram(SOUK_SERVER)
+      const marketplace = startProgram()
       await Promise.all([answers('seller'), answers('buyer')])
       process.kill(find(/server\.ts seller$/), 'SIGKILL') // the supervisor says so
       await answers('seller')
