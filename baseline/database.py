@@ -22,7 +22,7 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import MySQLdb
 from MySQLdb.constants import CLIENT, FIELD_TYPE
@@ -33,7 +33,7 @@ from wire import Refused
 REQUEST_S = 5  # with all its tries; also the longest that a statement may take
 LOCK_WAIT_S = 2
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.25
-BLOCK_IDS, BLOCK_LIFE_S = 10_000, 1
+MOST_IDS, BLOCK_LIFE_S, RECENT_S = 10_000, 1, 0.1
 
 TEXT_TYPES = (FIELD_TYPE.STRING, FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.BLOB)
 CONVERSIONS = {**conversions, **dict.fromkeys(TEXT_TYPES, str)}  # text, though it is compared byte by byte
@@ -66,8 +66,8 @@ class Pool:
 
     def __init__(self, url, size, writes=False):
         parts = urlsplit(url)
-        socket_path = parse_qs(parts.query).get("socketPath")
-        address = {"unix_socket": socket_path[0]} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}
+        socket_path = parameters_of(url).get("socketPath")
+        address = {"unix_socket": socket_path} if socket_path else {"host": parts.hostname, "port": parts.port or 3306}
         self.options = {
             **address,
             "user": unquote(parts.username or ""),
@@ -143,6 +143,11 @@ class Pool:
             raise
         finally:
             self.idle.put(connection)
+
+
+def parameters_of(url):
+    pairs = (pair.partition("=") for pair in urlsplit(url).query.split("&") if pair)
+    return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
 def ask(connection, sql, values):
@@ -225,21 +230,33 @@ class Transaction:
 
 
 class IdBlocks:
-    """Ids from blocks reserved in a table, where `name` is a row. A block is dropped after a second, as in souk."""
+    """Ids from blocks reserved in a table, where `name` is a row. Their size, life and leftovers are souk's: see ids.ts."""
 
     def __init__(self, writing, name):
         self.writing, self.name = writing, name
         self.lock = threading.Lock()
-        self.next = self.end = self.reserved = 0
+        self.first = self.next = self.end = self.reserved = self.taken = 0
 
     def take(self):
         with self.lock:
             now = time.monotonic()
             if self.next == self.end or now - self.reserved > BLOCK_LIFE_S:
-                [[(self.next,)], *_] = self.writing.write(
-                    ("SELECT next_id FROM id_block WHERE name = %s FOR UPDATE", self.name),
-                    ("UPDATE id_block SET next_id = next_id + %s WHERE name = %s", BLOCK_IDS, self.name),
-                )
-                self.end, self.reserved = self.next + BLOCK_IDS, now
-            self.next += 1
+                self.reserve(now)
+            self.next, self.taken = self.next + 1, now
             return self.next - 1
+
+    def reserve(self, now):
+        expected, end, left = self.expected(now), self.end, self.next
+        self.first = self.next = self.end = 0  # if this fails, those left over may be another server's
+        [[(next_id,)], *_] = self.writing.write(
+            ("SELECT next_id FROM id_block WHERE name = %s FOR UPDATE", self.name),
+            ("UPDATE id_block SET next_id = IF(next_id = %s, %s, next_id) + %s WHERE name = %s", end, left, expected, self.name),
+        )
+        self.first = self.next = left if next_id == end else next_id
+        self.end, self.reserved = self.next + expected, now
+
+    def expected(self, now):
+        if now - self.taken > RECENT_S:
+            return 1
+        in_a_second = (self.next - self.first) / max(now - self.reserved, 0.001)
+        return max(1, min(MOST_IDS, 2 * (self.end - self.first), int(in_a_second)))

@@ -36,7 +36,7 @@ import time
 import traceback
 from typing import NamedTuple
 
-from database import Key, Pool
+from database import Key, Pool, parameters_of
 from operations import SESSION_KEYED, Buyer, Seller
 from wire import (
     Refused,
@@ -223,6 +223,9 @@ def main():
     given = parser.parse_args()
     if not (given.customer_db and given.product_db and given.pool > 0):
         parser.error("--customer-db, --product-db and a pool of at least one connection are needed")
+    for url in given.customer_db, given.product_db:
+        for name in parameters_of(url).keys() - {"socketPath"}:
+            parser.error(f'the URL of a database has the parameter "{name}", and threads.py knows socketPath only (no TLS)')
     if given.cpu is not None:
         os.sched_setaffinity(0, {given.cpu})
 

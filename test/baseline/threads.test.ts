@@ -1,12 +1,17 @@
 /** threads.py gives the same answers as souk to the same calls, valid and invalid, on the same databases. */
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { ROLES, type Role } from '../../src/contract/operations.ts'
 import { fillCatalogue } from '../../src/loadgen/databases.ts'
-import { type System, startSystem } from '../../src/loadgen/systems.ts'
+import { findPython, type System, startSystem } from '../../src/loadgen/systems.ts'
 import { Caller, openAccount, type Reply, Wire } from '../support/clients.ts'
 import { startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
+
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 
 describe('threads.py', () => {
   let marketplace: TestMarketplace
@@ -206,6 +211,40 @@ describe('threads.py', () => {
       }),
     )
     assert.deepEqual(stored[1], stored[0])
+  })
+
+  test('numbers items one after the other, in turns with souk too', async () => {
+    const call = (id: number) => {
+      const params = { session: sessions.seller, name: 'Lamp', category: 9, keywords: [], condition: 'new' }
+      return JSON.stringify({
+        jsonrpc: '2.0',
+        id,
+        method: 'register_item_for_sale',
+        params: { ...params, price_cents: 1, quantity: 1 },
+      })
+    }
+    const numbers: unknown[] = []
+    for (let turn = 0; turn < 3; turn += 1) {
+      await sleep(200)
+      for (const reply of (await sendToBoth('seller', [call(turn)])).flat()) numbers.push(reply.result?.item_id)
+    }
+    const first = numbers[0] as number
+    assert.deepEqual(
+      numbers,
+      [0, 1, 2, 3, 4, 5].map((more) => first + more),
+    )
+  })
+
+  test('refuses a parameter in the URL of a database that it does not know', () => {
+    const url = 'mariadb://ann:canary@127.0.0.1:1/shop?ssl=true'
+    const { status, stderr } = spawnSync(
+      findPython().program,
+      [root('baseline/threads.py'), 'seller', '--customer-db', url, '--product-db', url],
+      { encoding: 'utf8' },
+    )
+    assert.equal(status, 2)
+    assert.match(stderr, /has the parameter "ssl"/)
+    assert.doesNotMatch(stderr, /canary|Traceback/)
   })
 
   /** The reply without the message of a refusal, whose wording may differ. */
