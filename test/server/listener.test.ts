@@ -258,6 +258,21 @@ describe('an array of requests', () => {
     wire.destroy()
   })
 
+  it('waits while another one has collected as much as may stay unread, and is not refused for it', async () => {
+    const server = await marketplace.serve('seller', { limitUnsentBytes: MIB, limitInFlight: 12 })
+    const wire = await Wire.connect(server)
+    const params = { username: 'nobody', password: 'nobody nobody' }
+    const slow = ids(6).map((id) => encodeRequest({ id, method: 'login', params }))
+    wire.send(encodeArray(slow.join('') + encodeListings(15, ITEMS)) + encodeArray(encodeListings(3, ITEMS)))
+    assert.equal((await wire.replyArray()).length, 21)
+    const second = await wire.replyArray()
+    assert.deepEqual(
+      second.map(({ result }) => (result?.items as unknown[] | undefined)?.length),
+      [ITEMS, ITEMS, ITEMS],
+    )
+    wire.destroy()
+  })
+
   it('that is not begun as a whole when the server drains is answered, with refusals for the rest', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 2 })
     const wire = await Wire.connect(server)
