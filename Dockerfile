@@ -16,6 +16,7 @@ ENV NODE_ENV=production
 ENV SOUK_HOST=0.0.0.0
 WORKDIR /souk
 COPY package.json schema.sql LICENSE ./
+COPY migrations migrations
 COPY --from=build /souk/node_modules node_modules
 COPY --from=build /souk/dist dist
 USER node

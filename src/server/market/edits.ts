@@ -9,7 +9,7 @@ import type { Item } from '../../contract/operations.ts'
 import type { Statement } from '../../db/lane.ts'
 import type { Decision } from '../../db/plan.ts'
 import type { Handlers } from './handler.ts'
-import { postItems, unpostItems } from './items.ts'
+import { repostItems } from './items.ts'
 import { lockStock, NO_SUCH_ITEM } from './stock.ts'
 
 export const sellerEdits: Handlers<'seller', 'edit_item'> = {
@@ -44,7 +44,6 @@ interface Edit {
 }
 
 function writeEdits(edits: readonly Edit[]): Statement[] {
-  const moved = edits.filter(({ before, after }) => after.quantity > 0 && isPostedElsewhere(before, after))
   return [
     {
       sql: 'UPDATE item SET name = ?, category = ?, keywords = ?, item_condition = ? WHERE id = ?',
@@ -56,11 +55,6 @@ function writeEdits(edits: readonly Edit[]): Statement[] {
         after.item_id,
       ]),
     },
-    unpostItems(moved.map(({ before }) => before)),
-    postItems(moved.map(({ after }) => after)),
+    ...repostItems(edits.filter(({ after }) => after.quantity > 0)),
   ]
-}
-
-function isPostedElsewhere(before: Readonly<Item>, after: Item): boolean {
-  return before.category !== after.category || before.keywords.join('\n') !== after.keywords.join('\n')
 }

@@ -31,6 +31,11 @@ export const ANY_KEYWORD = ''
 
 type NewItem = Omit<Item, 'thumbs_up' | 'thumbs_down'>
 type Posted = Pick<Item, 'item_id' | 'category' | 'keywords'>
+/** Category, keyword, item. */
+type Posting = [number, string, number]
+
+const INSERT_POSTING = 'INSERT INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)'
+const DELETE_POSTING = 'DELETE FROM item_keyword WHERE category = ? AND keyword = ? AND item_id = ?'
 
 export type ItemsById = ReadonlyMap<number, Item>
 
@@ -87,17 +92,31 @@ export function insertItems(items: readonly NewItem[]): Statement[] {
 
 /** Puts items under their keywords without case, where searches find them. */
 export function postItems(items: readonly Posted[]): Statement {
-  return { sql: 'INSERT INTO item_keyword (category, keyword, item_id) VALUES (?, ?, ?)', rows: toPostings(items) }
+  return { sql: INSERT_POSTING, rows: toPostings(items) }
 }
 
 /** Takes items from under their keywords. */
 export function unpostItems(items: readonly Posted[]): Statement {
-  return { sql: 'DELETE FROM item_keyword WHERE category = ? AND keyword = ? AND item_id = ?', rows: toPostings(items) }
+  return { sql: DELETE_POSTING, rows: toPostings(items) }
 }
 
-function toPostings(items: readonly Posted[]): [number, string, number][] {
+/** Moves items to other keywords. No posting is in both statements, since the driver may send the second one first. */
+export function repostItems(moves: readonly { before: Posted; after: Posted }[]): Statement[] {
+  const old = toPostings(moves.map(({ before }) => before))
+  const next = toPostings(moves.map(({ after }) => after))
+  const without = (postings: readonly Posting[], others: readonly Posting[]) => {
+    const names = new Set(others.map((posting) => JSON.stringify(posting)))
+    return postings.filter((posting) => !names.has(JSON.stringify(posting)))
+  }
+  return [
+    { sql: DELETE_POSTING, rows: without(old, next) },
+    { sql: INSERT_POSTING, rows: without(next, old) },
+  ]
+}
+
+function toPostings(items: readonly Posted[]): Posting[] {
   return items.flatMap(({ item_id, category, keywords }) => {
     const distinct = new Set([ANY_KEYWORD, ...keywords.map(fold)])
-    return [...distinct].map((keyword): [number, string, number] => [category, keyword, item_id])
+    return [...distinct].map((keyword): Posting => [category, keyword, item_id])
   })
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Arguments } from '../../../src/client/connection.ts'
+import { repostItems } from '../../../src/server/market/items.ts'
 import type { AccountSession, NamedSession } from '../../support/sessions.ts'
 import { callTogether, openShop, type RawCall, resultOrCode, type Shop, withRowsHeld } from '../../support/shop.ts'
 
@@ -61,6 +62,24 @@ describe('edit_item', () => {
     await edit(item, { keywords: [] })
     assert.deepEqual(await search(11, 'desk'), [])
     assert.deepEqual(await postings(item), [[11, '']])
+  })
+
+  it('neither deletes nor writes a posting that stays', () => {
+    const before = { item_id: 1, category: 3, keywords: ['desk', 'lamp'] }
+    const rows = (after: Partial<typeof before>) =>
+      repostItems([{ before, after: { ...before, ...after } }]).map(
+        (statement) => 'rows' in statement && statement.rows,
+      )
+    assert.deepEqual(rows({}), [[], []])
+    assert.deepEqual(rows({ keywords: ['lamp', 'old'] }), [[[3, 'desk', 1]], [[3, 'old', 1]]])
+    assert.deepEqual(rows({ category: 4, keywords: [] }), [
+      [
+        [3, '', 1],
+        [3, 'desk', 1],
+        [3, 'lamp', 1],
+      ],
+      [[4, '', 1]],
+    ])
   })
 
   it('leaves a sold-out item unfound until it is on sale again, under its new keywords', async () => {
