@@ -7,6 +7,7 @@
 import { RetryingClient } from './client/retrying-client.ts'
 import { DEFAULT_HOST, DEFAULT_PORTS } from './contract/addresses.ts'
 import type { Calls } from './contract/calls.ts'
+import { ROLES } from './contract/operations.ts'
 
 export { CallRefused as Refused, ConnectionLost } from './client/call-errors.ts'
 export type { Calls }
@@ -33,7 +34,9 @@ export interface Client<R extends keyof Calls> {
 
 type Part<Call, P extends string> = Call extends { readonly [K in P]: infer T } ? T : never
 
+/** Throws if there is no such role. */
 export function connect<R extends keyof Calls>(options: ConnectOptions<R>): Client<R> {
   const { role, host = DEFAULT_HOST, port = DEFAULT_PORTS[role] } = options
+  if (!ROLES.includes(role)) throw new TypeError(`role must be one of ${ROLES.join(', ')}`)
   return new RetryingClient<R>({ ...options, host, port }) as Client<R>
 }

@@ -51,7 +51,7 @@ describe('rpc.discover', () => {
     assert.equal(error?.data.code, 'invalid_params')
   })
 
-  it('is no larger for the server when asked very often on one connection', async () => {
+  it('answers every time, however often it is asked on one connection', async () => {
     const wire = await Wire.connect(servers.buyer)
     wire.send(Array.from({ length: 300 }, (_, id) => encodeRequest({ id, method: 'rpc.discover' })).join(''))
     const replies = await wire.replies(300)
