@@ -123,7 +123,7 @@ describe('the package', () => {
     for (const name of filesIn(join(installed, 'dist'), '.js')) {
       const path = join(installed, 'dist', name)
       const imports = readFileSync(path, 'utf8').matchAll(
-        /\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
+        /(?<!\.)\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
       )
       for (const [, imported = ''] of imports) {
         const isThere = imported.startsWith('.')
