@@ -284,7 +284,7 @@ describe('databases on two database servers', () => {
         [item_id],
       )
       const rating = await buyer.call('get_seller_rating', { session: bob.session, seller_id: ann.id })
-      assert.deepEqual(rating, { thumbs_up: 0, thumbs_down: 0, items_sold: 0 })
+      assert.deepEqual(rating, { seller_name: 'Ann', thumbs_up: 0, thumbs_down: 0, items_sold: 0 })
       const folders = await withConnection(productDbUrl, (connection) => connection.query('SELECT @@tmpdir AS folder'))
       assert.deepEqual(
         folders,

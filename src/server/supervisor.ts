@@ -80,6 +80,7 @@ export async function runMarketplace(wanted: Settings, sources: DatabaseSources)
   }
 
   async function restartDatabase(): Promise<void> {
+    if (stopping) return
     say('database ended; starting it again')
     let said = ''
     for (let attempt = 0; !stopping; attempt += 1) {
@@ -121,6 +122,7 @@ export async function runMarketplace(wanted: Settings, sources: DatabaseSources)
   }
 
   async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+    if (stopping) return
     say(`${role} server ended; starting it again`)
     for (let attempt = 0; !stopping; attempt += 1) {
       await sleep(pauseMs(attempt))

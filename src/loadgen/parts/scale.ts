@@ -15,7 +15,7 @@ import { programArguments } from '../../process/start.ts'
 import { ITEM_COLUMNS } from '../../server/market/items.ts'
 import type { Bench } from '../bench.ts'
 import { callingInTurn, createPlanners, isListing } from '../calls.ts'
-import { type CatalogueItem, catalogueItems, createSearches, ITEMS, sellerScore } from '../catalogue.ts'
+import { type CatalogueItem, catalogueItems, createSearches, ITEMS, sellerName, sellerScore } from '../catalogue.ts'
 import { createStudyDatabase, fillForReading, type Urls } from '../databases.ts'
 import {
   type Behaviour,
@@ -214,8 +214,9 @@ async function measureStalls(
 ): Promise<ScaleRecord['stalls']> {
   const souk = await bench.start('souk', { urls, watched: true })
   const rating: Behaviour<'seller'> = async (client) => {
-    const score = JSON.stringify(sellerScore(client.accountId))
-    while (client.more()) await client.call('get_seller_rating', {}, (result) => JSON.stringify(result) === score)
+    const { accountId } = client
+    const right = JSON.stringify({ seller_name: sellerName(accountId), ...sellerScore(accountId) })
+    while (client.more()) await client.call('get_seller_rating', {}, (result) => JSON.stringify(result) === right)
   }
   const size = { clients: profile.others, until: profile.until }
   const cells = [0, Math.max(...profile.listings)].map((listed) => ({
