@@ -48,7 +48,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
   const { urls, settingNames } = await findDatabases(settings, sources)
   progress.begin('checking tables')
   await prepareDatabases(settingNames, urls)
-  const log = (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${String(problem)}`)
+  const log = (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${role}: ${String(problem)}`)
   const watches = [
     watchOutages('customer database', urls.customer, log),
     watchOutages('product database', urls.product, log),

@@ -62,9 +62,9 @@ async function logOf(fail: () => Promise<unknown>, repair: () => Promise<unknown
   const lines = () => server.log.slice(before).split('\n').filter(Boolean)
   await until('its return is logged', () => lines().filter((line) => /is back/.test(line)).length === 2)
   await sleep(2_500)
-  for (const line of lines()) assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \S/)
+  for (const line of lines()) assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z seller: \S/)
   return lines()
-    .map((line) => line.slice(line.indexOf(' ') + 1))
+    .map((line) => line.split(' ').slice(2).join(' '))
     .toSorted()
 }
 

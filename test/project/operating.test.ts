@@ -48,8 +48,9 @@ describe('docs/operating.md', () => {
 
 describe('the Dockerfile', () => {
   const lines = read('Dockerfile').replaceAll('\\\n', '').split('\n')
-  const after = (word: string) =>
-    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1))
+  const lastStage = lines.slice(lines.findLastIndex((line) => line.startsWith('FROM ')))
+  const after = (word: string, some = lines) =>
+    some.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1))
   const copied = after('COPY').map((line) => line.split(' '))
 
   test('copies files that exist and that .dockerignore lets through', () => {
@@ -66,10 +67,10 @@ describe('the Dockerfile', () => {
   })
 
   test('brings everything that the package has, except the baseline', () => {
-    const lastStage = copied.slice(copied.findIndex(([first]) => first === '--from=build') - 1).flat()
+    const brought = after('COPY', lastStage).flatMap((line) => line.split(' '))
     for (const file of PACKAGE.files.filter((one: string) => !one.startsWith('baseline'))) {
       assert.ok(
-        lastStage.some((one) => one === file || one === `/souk/${file}`),
+        brought.some((one) => one === file || one === `/souk/${file}`),
         file,
       )
     }
