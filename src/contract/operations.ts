@@ -201,7 +201,7 @@ export const operations = {
       refusals: ['not_found', 'out_of_stock', 'limit_exceeded'],
     },
     edit_item: {
-      about: 'Change the name, category, keywords or condition of one of your items; what is not given stays',
+      about: 'Change the details of one of your items: name, category, keywords or condition; what is not given stays',
       params: z
         .strictObject({
           session,
