@@ -39,9 +39,9 @@ describe('the session in the README', () => {
     const [seller, buyer] = await Promise.all([marketplace.serve('seller'), marketplace.serve('buyer')])
     ports = { seller: seller.port, buyer: buyer.port }
     home = temporaryHome()
-    mkdirSync(join(home, 'bin'))
+    mkdirSync(join(home, 'node_modules', '.bin'), { recursive: true })
     chmodSync(root('dist/souk.js'), 0o755)
-    symlinkSync(root('dist/souk.js'), join(home, 'bin', 'souk'))
+    symlinkSync(root('dist/souk.js'), join(home, 'node_modules', '.bin', 'souk'))
   })
   after(async () => {
     await terminal?.close()
@@ -70,7 +70,9 @@ describe('the session in the README', () => {
       env: {
         PS1: '$ ',
         HOME: home,
-        PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+        PATH: process.env.PATH ?? '',
+        npm_config_update_notifier: 'false',
+        npm_config_offline: 'true',
         SOUK_SELLER_PORT: String(ports.seller),
         SOUK_BUYER_PORT: String(ports.buyer),
       },
