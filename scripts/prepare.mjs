@@ -66,7 +66,7 @@ function isMissing(search) {
 }
 
 function findShells() {
-  if (!['zsh', 'fish', 'nc'].every(isOnPath)) throw new Error('zsh, fish or nc not found')
+  if (!['zsh', 'fish', 'nc', 'mariadb-dump'].every(isOnPath)) throw new Error('zsh, fish, nc or mariadb-dump not found')
 }
 
 async function installSystemPackages(needs) {

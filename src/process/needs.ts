@@ -21,8 +21,8 @@ export const NEEDS = {
     packages: { 'apt-get': 'python3-mysqldb', pip: 'mysqlclient' },
   },
   shells: {
-    name: 'zsh, fish and nc',
-    packages: { 'apt-get': 'zsh fish netcat-openbsd', brew: 'zsh fish' }, // macOS brings nc
+    name: 'zsh, fish, nc and mariadb-dump',
+    packages: { 'apt-get': 'zsh fish netcat-openbsd mariadb-client', brew: 'zsh fish mariadb' }, // macOS brings nc
   },
 } as const satisfies Record<string, Need>
 
