@@ -63,6 +63,13 @@ describe('a command', () => {
     })
   }
 
+  it('is never described in the list by the first part of an enumeration', () => {
+    for (const role of ROLES) {
+      const text = new Commands<Role>(role, { inShell: false }).entries.map(({ about }) => about).join('\n')
+      assert.doesNotMatch(text, /^[^:;\n]*?, \w+(,| or | and )/m)
+    }
+  })
+
   it('takes positional words in their order, and options anywhere', () => {
     const register = { name: 'Nikon F3', category: 3, price_cents: 24_990, quantity: 2, condition: 'used' }
     const options = '--category 3 --price 249.90 --quantity 2 --condition used --keyword Camera --keyword 35mm'
