@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -37,6 +37,18 @@ describe('docs/operating.md', () => {
     )
     for (const [, name, value] of rows) if (value !== undefined) assert.ok(effective.includes(`${name}=${value}`), name)
     for (const name of document.match(/\bSOUK_\w+/g) ?? []) assert.ok(VARIABLES.includes(name), name)
+  })
+
+  test('quotes what the programs say', () => {
+    const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.ts'),
+    )
+    const source = files.map((name) => read(join('src', name))).join('\n')
+    const [, table = ''] = document.split('## What may go wrong')
+    const quotes = [...table.matchAll(/`([^`]*(?:…|starting)[^`]*)`/g)].map(([, quote = '']) => quote)
+    assert.ok(quotes.length > 6)
+    const parts = quotes.flatMap((quote) => quote.split(/[…:]/)).map((part) => part.trim())
+    for (const part of parts) assert.ok(source.includes(part), part)
   })
 
   test('names only errors that clients get', () => {
