@@ -37,5 +37,6 @@ UPDATE purchase_line JOIN item ON item.id = item_id
 
 ALTER TABLE seller_score ADD COLUMN IF NOT EXISTS sales_cents BIGINT UNSIGNED NOT NULL DEFAULT 0;
 
-UPDATE seller_score SET sales_cents = COALESCE(
-  (SELECT SUM(quantity * price_cents) FROM purchase_line WHERE purchase_line.seller_id = seller_score.seller_id), 0);
+-- No more than a number in JSON can be.
+UPDATE seller_score SET sales_cents = LEAST(9007199254740991, COALESCE(
+  (SELECT SUM(quantity * price_cents) FROM purchase_line WHERE purchase_line.seller_id = seller_score.seller_id), 0));

@@ -159,6 +159,23 @@ describe('the schema', () => {
     )
   })
 
+  it('of an older version is migrated also with items whose seller is missing, and with sales beyond any number', async () => {
+    await createFirstVersion()
+    await runAll(
+      urls.product,
+      `UPDATE item SET seller_id = 99 WHERE id = 2; DELETE FROM item WHERE id = 1;
+       INSERT INTO seller_score VALUES (99, 0, 0, 0);
+       INSERT INTO purchase_line SELECT seq, 2, 1, 4000000000, 1000000000 FROM seq_10_to_19`,
+    )
+    await applySchema(urls)
+    assert.deepEqual(await sql(urls.product, 'SELECT id, seller_id, seller_name FROM item'), [
+      { id: 2, seller_id: 99, seller_name: '' },
+    ])
+    assert.deepEqual(await sql(urls.product, 'SELECT sales_cents FROM seller_score WHERE seller_id = 99'), [
+      { sales_cents: Number.MAX_SAFE_INTEGER },
+    ])
+  })
+
   it('is migrated once, by the first of several servers that start at once', async () => {
     await createFirstVersion()
     await Promise.all(Array.from({ length: 6 }, () => applySchema(urls)))
