@@ -52,6 +52,8 @@ interface Connection {
   readonly decoder: LineDecoder
   /** Weight of the requests in flight. */
   inFlight: number
+  /** Requests begun since other connections last had a turn of the loop. */
+  begun: number
   /** The array whose requests are begun before the next line. */
   array: RequestArray | undefined
   /** Bytes of replies in arrays that are not answered as a whole. */
@@ -71,6 +73,8 @@ interface Connection {
 }
 
 const SWEEP_MS = 1_000
+/** Requests of a connection in one turn of the loop: those that are answered at once fill no limit. */
+const MOST_IN_TURN = 256
 const FAREWELL = encodeNotification('shutting_down')
 const TOO_LONG: Refusal = { code: 'invalid_request', message: 'the line is too long' }
 const TOO_LARGE: Refusal = { code: 'limit_exceeded', message: 'the replies to this array are too large: send fewer' }
@@ -100,6 +104,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       socket,
       decoder: new LineDecoder(limits.lineBytes),
       inFlight: 0,
+      begun: 0,
       array: undefined,
       collectedBytes: 0,
       output: '',
@@ -150,8 +155,9 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   }
 
   /** With nothing in flight, no other reply frees what an array has collected: the rest of the array is refused. */
-  function hasRoom({ inFlight, socket, collectedBytes }: Connection): boolean {
-    if (inFlight >= limits.inFlight || socket.writableLength >= limits.unsentBytes) return false
+  function hasRoom({ begun, inFlight, socket, collectedBytes }: Connection): boolean {
+    if (begun >= MOST_IN_TURN || inFlight >= limits.inFlight) return false
+    if (socket.writableLength >= limits.unsentBytes) return false
     return collectedBytes < limits.unsentBytes || inFlight === 0
   }
 
@@ -202,6 +208,8 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     request: Request | Malformed,
     deliver: (connection: Connection, reply: EncodedLine) => void,
   ): void {
+    connection.begun += 1
+    if (connection.begun === MOST_IN_TURN) setImmediate(nextTurn, connection)
     const { weight, reply } = answerOrRefuse(request)
     if (!(reply instanceof Promise)) {
       if (request.id !== undefined) deliver(connection, reply)
@@ -216,6 +224,11 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       if (connection.paused || connection.finished) take(connection)
       if (draining && connection.inFlight === 0) bidFarewell(connection)
     })
+  }
+
+  function nextTurn(connection: Connection): void {
+    connection.begun = 0
+    take(connection)
   }
 
   function answerOrRefuse(request: Request | Malformed): Dispatched {

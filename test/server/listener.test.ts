@@ -273,6 +273,24 @@ describe('an array of requests', () => {
     wire.destroy()
   })
 
+  it('keeps no other client waiting, also if all of its entries are answered at once', async () => {
+    const server = await marketplace.serve('seller')
+    const [long, other] = await Promise.all([Wire.connect(server), Wire.connect(server)])
+    for (const wire of [long, other]) {
+      wire.request('first', 'ping')
+      await wire.reply()
+    }
+    const order: string[] = []
+    long.socket.once('data', () => order.push('array'))
+    other.socket.once('data', () => order.push('ping'))
+    long.send(`[${ids(32_000).fill(1)}]\n${encodeRequest({ id: 'after', method: 'ping' })}`)
+    other.request('other', 'ping')
+    assert.equal((await long.replyArray()).length, 32_000)
+    assert.equal((await long.reply())?.id, 'after')
+    assert.deepEqual(order, ['ping', 'array'])
+    for (const wire of [long, other]) wire.destroy()
+  })
+
   it('that is not begun as a whole when the server drains is answered, with refusals for the rest', async () => {
     const server = await marketplace.serve('seller', { limitInFlight: 2 })
     const wire = await Wire.connect(server)
