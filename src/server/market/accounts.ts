@@ -68,12 +68,13 @@ export function accounts<Created extends object>(
     },
   }
 
-  /** Stores a hash with today's parameters, unless the password has changed meanwhile. */
+  /** Stores a hash with today's parameters, unless another login or a change of the password was faster. */
   async function rehash(account: StoredAccount, password: string, deadlineMs: number): Promise<string> {
     const hash = await hashPassword(password, deadlineMs)
     const sql = `UPDATE ${role} SET password = ? WHERE id = ? AND password = ?`
     await customer.change([{ sql, values: [hash, account.id, account.hash] }], deadlineMs)
-    return hash
+    const stored = await byUsername.ask(account.username, deadlineMs)
+    return stored !== undefined && (await verifyPassword(password, stored.hash, deadlineMs)) ? stored.hash : hash
   }
 
   const logout: AnyHandler<{ session: string }, { ok: true }> = {

@@ -98,8 +98,9 @@ describe('login', () => {
     const salt = Buffer.from('c2FsdHNhbHRzYWx0c2FsdA', 'base64url')
     const hash = scryptSync(ann.password, salt, 32, { N: 1024, r: 8, p: 1 }).toString('base64url')
     await marketplace.sql('customer', 'UPDATE seller SET password = ? WHERE id = ?', [weaker + hash, ann.id])
-    await login(seller)
+    const sessions = await Promise.all([login(seller), login(elsewhere)])
     assert.match(await readPassword(ann), /^scrypt\$15\$8\$3\$/)
+    for (const session of sessions) assert.equal((await seller.call('whoami', { session })).id, ann.id)
     await login(seller)
   })
 
