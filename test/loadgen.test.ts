@@ -1,7 +1,7 @@
 /** souk-load as a program: one scenario, Ctrl-C, and what it says of wrong input. */
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -87,5 +87,11 @@ describe('souk-load', () => {
     assert.equal(soukLoad(home, 'help').stdout, overview)
     for (const line of (overview + ofRun).split('\n')) assert.ok(line.length <= 80, line)
     assert.match(soukLoad(home, 'run', '-v').stdout, /^souk-load\/\d\S+ \S+ node-v\S+\n$/)
+  })
+
+  test('points to the help of settings as it was called', () => {
+    const env = { PATH: process.env.PATH, SOUK_HOME: home, SOUK_BUYER_PORT: 'x', npm_command: 'exec' }
+    const { stderr } = spawnSync(process.execPath, [...SOUK_LOAD, 'run'], { cwd: home, env, encoding: 'utf8' })
+    assert.match(stderr, /^souk: SOUK_BUYER_PORT: .+: npx souk-server --help\n$/)
   })
 })

@@ -231,7 +231,7 @@ function readRecord(path: string): ReturnType<typeof loadRecord> {
  */
 function openEnvironment(): Pick<BenchOptions, 'home' | 'given' | 'signal' | 'progress'> {
   const settings = readSettings({}, process.env)
-  if (Array.isArray(settings)) throw new UsageError(settings, 'souk-server --help')
+  if (Array.isArray(settings)) throw new UsageError(settings, `${asTyped('souk-server')} --help`)
   return { home: join(settings.home, 'study'), given: settings, signal: onInterrupt(), progress }
 }
 
