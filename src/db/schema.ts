@@ -23,7 +23,7 @@ const VERSION_TABLE = 'schema_version'
 /** The table that `schema.sql` creates last: where it is missing, tables were not created, or not all. */
 const LAST_TABLE: Readonly<Record<DatabaseName, string>> = { customer: 'session', product: 'idempotency' }
 /** The version of `schema.sql`. */
-export const SCHEMA_VERSION = Math.max(...readdirSync(MIGRATIONS).map((name) => Number.parseInt(name, 10)))
+export const SCHEMA_VERSION = Math.max(...migrationFiles().map((name) => Number.parseInt(name, 10)))
 /** How long a server waits for another that creates or migrates the same tables. */
 const LONGEST_LOCK_S = 600
 
@@ -131,6 +131,11 @@ async function takeLock(connection: Connection): Promise<void> {
 async function databaseName(connection: Connection): Promise<string> {
   const [row] = await connection.query<{ name: string }[]>('SELECT DATABASE() AS name')
   return row?.name ?? ''
+}
+
+/** Other files may have come into the folder: those of file managers and editors. */
+function migrationFiles(): string[] {
+  return readdirSync(MIGRATIONS).filter((name) => /^\d+\.sql$/.test(name))
 }
 
 /** The statements of a file below `-- database: …`. */
