@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withConnection } from './connect.ts'
 import { explainError } from './problems.ts'
+import { databaseUrlProblem } from './url.ts'
 
 const BETWEEN_LOOKS_MS = 1_000
 const LONGEST_LOOK_MS = 2_000
@@ -58,6 +59,8 @@ export function watchOutages(what: string, url: string, log: (text: string) => v
 }
 
 async function findProblem(url: string): Promise<string | undefined> {
+  const problem = databaseUrlProblem(url) // the file that it names may be gone by now
+  if (problem !== undefined) return problem
   try {
     await withConnection(url, async () => {}, LONGEST_LOOK_MS)
     return undefined

@@ -9,6 +9,7 @@ import { rmSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withConnection } from '../../src/db/connect.ts'
+import { watchOutages } from '../../src/db/outages.ts'
 import { anItem, Caller, type OpenAccount, openAccount } from '../support/clients.ts'
 import { type DatabaseServer, PASSWORD, startDatabaseServer, USER } from '../support/database-server.ts'
 import { ServerProgram, temporaryHome, until } from '../support/marketplace.ts'
@@ -166,5 +167,18 @@ describe('the log of a running server', () => {
     await until('calls are answered', answers)
     await sleep(2_500)
     assert.equal(server.log.slice(from), '')
+  })
+})
+
+describe('the watch of a database', () => {
+  it('goes on when the file of its certificates is gone', async () => {
+    const logged: string[] = []
+    const url = `${database.url('customer')}?ca=${encodeURIComponent(`${home}/gone.pem`)}`
+    const watch = watchOutages('customer database', url, (text) => logged.push(text))
+    watch.suspect()
+    await until('the loss is logged', () => logged.length > 0)
+    await sleep(1_500)
+    watch.stop()
+    assert.deepEqual(logged, ['customer database lost: the file that ca names does not exist'])
   })
 })
