@@ -61,8 +61,7 @@ async function readCategories(lane: Lane, asks: ReadonlyMap<string, Ask>): Promi
 async function countItems(lane: Lane, wanted: ReadonlySet<number>): Promise<ReadonlyMap<number, number>> {
   if (wanted.size === 0) return new Map()
   const counts = [...wanted].map(
-    () =>
-      'SELECT ?, COUNT(*) FROM ' + '(SELECT 1 FROM item_keyword WHERE category = ? AND keyword = ? LIMIT ?) AS counted',
+    () => 'SELECT ?, COUNT(*) FROM (SELECT 1 FROM item_keyword WHERE category = ? AND keyword = ? LIMIT ?) AS counted',
   )
   const values = [...wanted].flatMap((category) => [category, category, ANY_KEYWORD, MOST_COUNTED + 1])
   return new Map(await lane.rows<[number, number]>(counts.join(' UNION ALL '), values))
