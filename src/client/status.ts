@@ -69,7 +69,8 @@ async function examine({ role, host, port, timeoutMs }: Address & { role: Role }
   try {
     connection = await connect<Role>({ role, host, port, timeoutMs })
     const pinged = await ping(connection)
-    const session = await examineSession(connection, role, { host, port })
+    const isAskable = pinged.databases?.customer !== false // that database has the sessions
+    const session = isAskable ? await examineSession(connection, role, { host, port }) : {}
     Object.assign(status, pinged, { reachable: true }, session)
   } catch (error) {
     if (!(error instanceof ConnectionLost || error instanceof CallRefused)) throw error

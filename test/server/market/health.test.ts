@@ -38,6 +38,7 @@ describe('a ping', () => {
   })
 
   it('says which databases do not answer, also when they are frozen, and souk status says it too', async () => {
+    await bob.join('buyer', 'bob')
     assert.deepEqual(await readStatus(), { exitCode: 0, servers: both({ customer: true, product: true }) })
     const { pid } = marketplace.database()
     process.kill(pid, 'SIGSTOP')
@@ -45,7 +46,8 @@ describe('a ping', () => {
       const { databases } = await caller.call('ping', { databases: true })
       assert.deepEqual(databases, { customer: false, product: false })
       assert.deepEqual(await readStatus(), { exitCode: 6, servers: both({ customer: false, product: false }) })
-      assert.match((await bob.souk('status')).stdout, /^seller .* no database\b/m)
+      for (const role of ['seller', 'buyer'])
+        assert.match((await bob.souk('status')).stdout, new RegExp(`^${role} .* souk \\d.* no database\\b`, 'm'))
       assert.equal((await caller.call('ping', {})).ok, true)
     } finally {
       process.kill(pid, 'SIGCONT')
