@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -68,6 +68,9 @@ describe('souk-load', () => {
     const { status, stderr } = soukLoad(home, 'report', '0123')
     assert.equal(status, 2)
     assert.match(stderr, /^souk: 0123 is no record of a study: ENOENT.*: souk-load report --help\n$/)
+    writeFileSync(join(home, 'text'), 'no\nJSON')
+    const noJson = soukLoad(home, 'report', 'text').stderr
+    assert.equal(noJson, 'souk: text is no record of a study: it is not JSON: souk-load report --help\n')
     const several = soukLoad(home, 'study', 'markt', '--sed', '1', '--profile', 'huge')
     assert.deepEqual(several.stderr.split('\n'), [
       'souk: there is no option --sed; there is --seed',

@@ -220,9 +220,13 @@ function readRecord(path: string): ReturnType<typeof loadRecord> {
   try {
     return loadRecord(path)
   } catch (error) {
-    const reason = error instanceof TypeError ? 'parts are missing' : (error as Error).message
-    throw new UsageError([`${path} is no record of a study: ${reason}`])
+    throw new UsageError([`${path} is no record of a study: ${explainRecord(error as Error)}`])
   }
+}
+
+function explainRecord(error: Error): string {
+  if (error instanceof SyntaxError) return 'it is not JSON'
+  return error instanceof TypeError ? 'parts are missing' : error.message
 }
 
 /**

@@ -144,7 +144,7 @@ export function saveRecord(folder: string, record: ReplicationRecord | MarketRec
 
 export function loadRecord(path: string): ReplicationRecord | MarketRecord {
   const record = JSON.parse(decodeText(readFileSync(path), path))
-  if (record.format !== FORMAT) throw new Error(`${path} is not a study of format ${FORMAT}`)
+  if (record.format !== FORMAT) throw new Error(`it is not of format ${FORMAT}`)
   return { ...record, warmUps: record.warmUps.map(withScenario), cells: record.cells.map(withScenario) }
 }
 

@@ -34,7 +34,7 @@ describe('a record', () => {
   test('of another format is refused', () => {
     assert.throws(
       () => loadRecord(write('other.json', { format: 2, cells: [], warmUps: [] })),
-      /not a study of format 1/,
+      /not of format 1/,
     )
   })
 
