@@ -107,8 +107,8 @@ class Shell {
    */
   keep(input: string, failure: Failure | undefined): void {
     const { commands, saved } = this.context
-    const words = input.trim().split(/\s+/)
-    const first = (words[0] === 'souk' ? words[2] : words[0]) ?? '' // also of a whole command line
+    const words = input.trim().replace(/^(npx\s+)?souk\s+\S+\s*/, '') // also of a whole command line
+    const [first = ''] = words.split(/\s+/)
     const withPassword = commands.entries.filter(({ takesPassword }) => takesPassword)
     const names = withPassword.flatMap(({ word, alias }) => [word, alias ?? word])
     if (failure?.code !== 'usage' && first !== '') this.#tryHistory(() => saved.addToHistory(input))

@@ -346,6 +346,7 @@ describe('the history', () => {
       `login ann ${PASSWORD}`,
       `lgoin ann ${PASSWORD}`,
       `souk buyer login ann ${PASSWORD}`,
+      `npx souk buyer login ann ${PASSWORD}`,
       `login --password ${PASSWORD} ann`,
       `login ann "${PASSWORD}`,
       `signup ann Ann ${PASSWORD}`,
