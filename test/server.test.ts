@@ -85,6 +85,7 @@ describe('a server that can’t start', () => {
       [['--show-settings=yes'], {}, /^souk: --show-settings takes no value: /],
       [['--queue=maybe'], {}, /^souk: --queue: must be on or off: /],
       [['--host', 'http://localhost'], {}, /^souk: --host: must be a host name or an address: /],
+      [['--host', 'a;b'], {}, /^souk: --host: must be a host name or an address: /],
       [['--', '--home'], {}, /^souk: unknown role "--home"/],
     ]
     for (const [rest, environment, problem] of cases) {

@@ -28,7 +28,7 @@ function numberIn(form: RegExp, least: number, most: number, expected: string) {
 /** A host name or an address; whether it exists is for the system to say. */
 export const HOST = z
   .string()
-  .regex(/^[^\s/@\p{C}]+$/u, 'must be a host name or an address')
+  .regex(/^[\p{L}\p{M}\p{N}._:%-]+$/u, 'must be a host name or an address')
   .meta({ value: 'host' })
 
 export const FOLDER = z.string().regex(/\S/, 'must be the path of a folder').meta({ value: 'folder' })
