@@ -13,7 +13,7 @@ import { formatAmount } from './money.ts'
 export interface Attempt {
   commands: Commands<Role>
   host: string
-  /** Undefined if the input was no command. */
+  /** Undefined if the input was no command, or no shell could begin. */
   operation: AnyName | undefined
   params: Readonly<Record<string, unknown>>
   /** What to type for a new session. */
@@ -98,7 +98,7 @@ function explainLoss(error: ConnectionLost, attempt: Attempt): Failure {
   if (outcome === 'none' && isLoopback(attempt.host) && !(error instanceof ForeignServer)) {
     return { ...failure, message: `${message}; start a server`, hint: asTyped('souk-server') }
   }
-  return { ...failure, message, hint: `${asTyped('souk')} status` }
+  return { ...failure, message, hint: attempt.operation && attempt.commands.hintForStatus() }
 }
 
 function explainRefusal({ code, message, details }: CallRefused, attempt: Attempt): Failure {

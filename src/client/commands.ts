@@ -131,6 +131,12 @@ export class Commands<R extends Role> {
     return this.#inShell ? 'type more' : `add --all, or --cursor ${cursor}`
   }
 
+  /** What to type to see which servers answer. */
+  hintForStatus(): string {
+    const servers = this.#givenServer.replace(' --port ', ` --${this.role}-port `)
+    return this.#inShell ? 'status' : `${asTyped('souk')} status${servers}`
+  }
+
   /** The input to suggest; outside the shell, with the program, the role, and the --host and --port given. */
   hint(words: string): string {
     return this.#typed(words) + this.#givenServer
@@ -142,8 +148,7 @@ export class Commands<R extends Role> {
       this.hint(entry === undefined ? '--help' : `${entry.word} --help`)
     const argv = parseArgv<CommandEntry<R>>({ commands: this.entries, options: this.options }, words)
     const { command: entry, args, options: given, asksFor } = argv
-    if (asksFor === 'help')
-      return { kind: 'information', text: entry === undefined ? this.#help() : this.#helpFor(entry) }
+    if (asksFor === 'help') return { kind: 'information', text: this.help(entry?.word) }
     if (asksFor === 'version') return { kind: 'information', text: VERSION_TEXT }
     if (argv.unknown !== undefined) throw this.#unknown(argv.unknown, argv.problems)
     return withHint(hint(entry), () => {
@@ -156,7 +161,17 @@ export class Commands<R extends Role> {
     })
   }
 
-  #help(): string {
+  /** The help of a command, or of all. Throws `UsageError` if there is no such command. */
+  help(word?: string): string {
+    const entry = this.find(word)
+    if (entry !== undefined) return this.#helpFor(entry)
+    if (word === undefined) return this.#overview()
+    const builtin = this.#inShell ? findBuiltin(word) : undefined
+    if (builtin === undefined) throw this.#unknown(word, [])
+    return `${builtin.about}.`
+  }
+
+  #overview(): string {
     return formatHelp({
       title: `souk ${VERSION}, for ${this.role}s`,
       examples: this.#firstSession().map((example) => this.#typed(example)),
@@ -200,12 +215,21 @@ export class Commands<R extends Role> {
         `${asTyped('souk')} ${other} ${word} --help`,
       )
     }
-    const words = this.entries.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
+    if (word === 'status') return new UsageError([...problems, 'status is of both roles'], this.hintForStatus())
+    if (findBuiltin(word) !== undefined) {
+      return new UsageError([...problems, `"${word}" is a command of the shell`], `${asTyped('souk')} ${this.role}`)
+    }
+    const all = [...this.entries, ...(this.#inShell ? BUILTINS : [])]
+    const words = all.flatMap(({ word: long, alias }) => (alias === undefined ? [long] : [long, alias]))
     return new UsageError(
       [...problems, `there is no command "${word}"`],
       this.hint(findNearest(word, words) ?? '--help'),
     )
   }
+}
+
+function findBuiltin(word: string): (typeof BUILTINS)[number] | undefined {
+  return BUILTINS.find(({ word: name, alias }) => word === name || word === alias)
 }
 
 function toEntry<R extends Role>(role: R, operation: Name<R>, about: string, params: z.ZodObject): CommandEntry<R> {

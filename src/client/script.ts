@@ -6,7 +6,7 @@
 
 import { split } from 'shlex'
 import type { Role } from '../contract/operations.ts'
-import { parseArgv } from '../process/command-line.ts'
+import { HELP_OPTION, parseArgv } from '../process/command-line.ts'
 import { decodeLine, readLines } from '../process/text.ts'
 import { carryOut } from './call.ts'
 import { Commands, JSON_OPTION, type Options } from './commands.ts'
@@ -49,9 +49,7 @@ export type Builtins = ReadonlyMap<
 export function createBuiltins(context: Context, { timeout }: Options, leave: () => void): Builtins {
   const { commands, screen, address } = context
   const help = ([word]: readonly string[]) => {
-    const isKnown = word === undefined || commands.find(word) !== undefined
-    const parsed = commands.parse([word ?? [], isKnown ? '--help' : []].flat())
-    if (parsed.kind === 'information') screen.print(parsed.text)
+    screen.print(commands.help(word))
     return undefined
   }
   const more = (_: readonly string[], json: boolean) => {
@@ -85,10 +83,9 @@ export async function carryOutInput(
     words = splitInput(decodeInput(input), commands.role)
     const [first] = words
     if (first === undefined) return undefined
-    const builtin = builtins.get(first)
-    if (builtin !== undefined) {
-      const given = checkBuiltin(first, words.slice(1))
-      return await builtin(given.args, json || given.json)
+    if (builtins.has(first)) {
+      const given = parseBuiltin(first, words.slice(1))
+      return await builtins.get(given.name)?.(given.args, json || given.json)
     }
     const parsed = commands.parse(words)
     if (parsed.kind === 'information') screen.print(parsed.text)
@@ -101,12 +98,14 @@ export async function carryOutInput(
   }
 }
 
-/** The words after a built-in command. Throws `UsageError`. */
-function checkBuiltin(name: string, rest: readonly string[]): { args: readonly string[]; json: boolean } {
+/** The built-in command that is meant, and the words after it. Throws `UsageError`. */
+function parseBuiltin(name: string, rest: readonly string[]): { name: string; args: readonly string[]; json: boolean } {
   const args = name === 'help' ? ['[command]'] : []
-  const { args: given, options, problems } = parseArgv({ commands: [], args, options: [JSON_OPTION] }, rest)
+  const syntax = { commands: [], args, options: [JSON_OPTION, HELP_OPTION] }
+  const { args: given, options, asksFor, problems } = parseArgv(syntax, rest)
+  if (asksFor === 'help') return { name: 'help', args: name === 'help' ? [] : [name], json: false }
   if (problems.length > 0) throw new UsageError(problems, 'help')
-  return { args: given, json: options.flag('json') }
+  return { name, args: given, json: options.flag('json') }
 }
 
 /** What was typed on a terminal is text already; `Keyboard` marks what is none. Throws `UsageError`. */

@@ -169,6 +169,8 @@ describe('input that is no command', () => {
       '--': 'choose a role, seller or buyer: souk --help',
       'buyer register-item-for-sale Lamp':
         '"register-item-for-sale" is a command of sellers: souk seller register-item-for-sale --help',
+      'buyer more': '"more" is a command of the shell: souk buyer',
+      'seller status': 'status is of both roles: souk status',
       'seller search 3': '"search" is a command of buyers: souk buyer search --help',
     }
     for (const [typed, expected] of Object.entries(cases))
@@ -233,6 +235,10 @@ describe('a server that can’t be reached', () => {
     const stderr = await runFailing('buyer ping --timeout 1.2', 6, { env })
     assert.ok(performance.now() - began >= 1_200)
     assert.match(stderr, /^souk: the call was not answered in time: souk status\n$/m)
+    const elsewhere = await runFailing(`buyer ping --timeout 0.5 --host localhost --port ${mute.port}`, 6)
+    assert.match(elsewhere, new RegExp(`in time: souk status --host localhost --buyer-port ${mute.port}\n$`, 'm'))
+    const inScript = await runFailing('buyer --timeout 0.5', 6, { env, input: 'ping\n' })
+    assert.match(inScript, /^souk: line 1: the call was not answered in time: status\n$/m)
     const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.5 --json', { env })
     const { outcome, next } = documentIn(stdout).error as Record<string, unknown>
     assert.deepEqual([exitCode, outcome, next], [6, 'unknown', 'souk buyer get-buyer-purchases'])

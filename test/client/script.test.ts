@@ -153,6 +153,18 @@ describe('a script', () => {
     ])
   })
 
+  it('explains the commands that only the shell and scripts have', async () => {
+    const lines = ['help more', 'more --help', 'help help', 'help quit', 'help sttus', 'quti']
+    const { stdout, stderr } = await runScript(lines, '--keep-going')
+    const more = 'Show the next page of the list shown last.'
+    assert.equal(stdout, [more, more, 'List the commands or explain one.', 'Leave.', ''].join('\n'))
+    assert.deepEqual(stderr.split('\n'), [
+      'souk: line 5: there is no command "sttus": status',
+      'souk: line 6: there is no command "quti": quit',
+      '',
+    ])
+  })
+
   it('stops at a line that is no command, with exit code 2', async () => {
     for (const line of ['clear "', 'serch 3', 'item', 'login bob', 'ping --port 1', 'ping --timeout 1']) {
       const { exitCode, stdout, stderr } = await runScript(['', line, 'clear'])
