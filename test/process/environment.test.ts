@@ -112,8 +112,8 @@ describe('.env', () => {
       write(content)
       assert.equal(findAddress(), address, content)
     }
-    write('SOUK_HOST=a#b\nXDG_STATE_HOME="x # y"\n')
-    assert.match(findAddress(), /a#b/)
+    write('SOUK_HOST=127.0.0.3#b\nXDG_STATE_HOME="x # y"\n')
+    assert.match(findAddress(), /SOUK_HOST: must be a host name/)
   })
 
   it('with a line that is no setting is a usage error, which names each of them', () => {
