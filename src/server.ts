@@ -13,7 +13,7 @@ import { asTyped, endWhenOutputIsLost, fail, formatVersion, SetUpError, VERSION 
 
 progress.begin('starting') // shown at once: loading the rest takes a while
 const { ROLES } = await import('./contract/operations.ts')
-const { databaseSources, describeSettings, readSettings, SETTINGS, VARIABLES } = await import('./server/settings.ts')
+const { settingSources, describeSettings, readSettings, SETTINGS, VARIABLES } = await import('./server/settings.ts')
 
 const SOUK_SERVER = asTyped('souk-server')
 const HINT = `${SOUK_SERVER} --help`
@@ -40,8 +40,8 @@ async function main(): Promise<void> {
     if (problems.length > 0) throw new UsageError(problems, HINT)
     if (asksFor === 'settings') return showText(describeSettings(settings))
     if (role === undefined)
-      await (await import('./server/supervisor.ts')).runMarketplace(settings, databaseSources(flags))
-    else await (await import('./server/serve.ts')).serve(role, settings, databaseSources(flags))
+      await (await import('./server/supervisor.ts')).runMarketplace(settings, settingSources(flags))
+    else await (await import('./server/serve.ts')).serve(role, settings, settingSources(flags))
   } catch (error) {
     if (error instanceof UsageError) fail(error.message.split('\n'), 2, error.hint)
     if (error instanceof SetUpError) fail(error.problems, 2)

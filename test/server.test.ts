@@ -102,9 +102,19 @@ describe('a server that can’t start', () => {
     const { ending, problems } = await runToEnd(['buyer', '--buyer-port', String(port)], databases())
     taken.close()
     assert.equal(ending, 2)
-    assert.deepEqual(problems, [
-      `souk: the buyer server can't listen on 127.0.0.1:${port}: something else listens there`,
-    ])
+    assert.deepEqual(problems, [`souk: --buyer-port: something else listens on 127.0.0.1:${port}`])
+  })
+
+  it('names the host if this machine has no such address, or none has, and exits with 2', async () => {
+    for (const [host, problem] of [
+      ['192.0.2.1', /^souk: SOUK_HOST: this machine has no such address: 192\.0\.2\.1:\d+$/],
+      ['no-host.invalid', /^souk: SOUK_HOST: unknown host: no-host\.invalid:\d+$/],
+    ] as const) {
+      const { ending, problems } = await runToEnd(['buyer'], { ...databases(), SOUK_HOST: host })
+      assert.equal(ending, 2)
+      assert.equal(problems.length, 1)
+      assert.match(problems[0] ?? '', problem)
+    }
   })
 })
 

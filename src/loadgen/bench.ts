@@ -12,7 +12,7 @@ import { forBoth } from '../db/prepare.ts'
 import { BUFFER_POOL_MIB, inHome, lockHome, startPrivateDatabase } from '../db/private-mariadb.ts'
 import type { Progress } from '../process/progress.ts'
 import { SetUpError } from '../process/start.ts'
-import { databaseSources, type Settings } from '../server/settings.ts'
+import { type Settings, settingSources } from '../server/settings.ts'
 import { findViolations, type Ledger, readSnapshot, type Snapshot } from './audit.ts'
 import { createPlanners, OPERATIONS, type OperationName, type Planner } from './calls.ts'
 import { createSearches, ITEMS } from './catalogue.ts'
@@ -56,7 +56,7 @@ export interface Bench {
 
 const VIOLATIONS_SHOWN = 20
 /** souk-load has no flags for settings. */
-const SOURCES = databaseSources({})
+const SOURCES = settingSources({})
 
 export async function openBench({ home, given, seed, accounts, signal, progress }: BenchOptions): Promise<Bench> {
   const systems: Promise<System>[] = []

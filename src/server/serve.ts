@@ -33,7 +33,7 @@ import { buyerSearch } from './market/search.ts'
 import { Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
 import { fitConnections } from './open-files.ts'
-import { type DatabaseSources, limitsFrom, type Settings } from './settings.ts'
+import { limitsFrom, type SettingSources, type Settings } from './settings.ts'
 
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
@@ -44,7 +44,7 @@ const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 type Databases = Record<'customer' | 'product', Database>
 
 /** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
-export async function serve(role: Role, settings: Settings, sources: DatabaseSources): Promise<void> {
+export async function serve(role: Role, settings: Settings, sources: SettingSources): Promise<void> {
   const { urls, settingNames } = await findDatabases(settings, sources)
   progress.begin('checking tables')
   await prepareDatabases(settingNames, urls)
@@ -90,7 +90,7 @@ export async function serve(role: Role, settings: Settings, sources: DatabaseSou
     answer,
     log,
   }).catch((error: NodeJS.ErrnoException) => {
-    throw new SetUpError(`the ${role} server can't listen on ${settings.host}:${port}: ${explainError(error)}`)
+    throw new SetUpError(explainListening(error, `${settings.host}:${port}`, sources.host, sources[role]))
   })
   progress.end()
   writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
@@ -157,7 +157,7 @@ function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions):
 }
 
 /** The databases, and the names of the settings that say where they are. */
-async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, sources: DatabaseSources) {
+async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, sources: SettingSources) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined)
     return { urls: { customer: customerDbUrl, product: productDbUrl }, settingNames: sources }
   const url = await inHome(sources.home, () => findRunning(home))
@@ -171,6 +171,24 @@ async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, so
   return { urls, settingNames: { customer: sources.home, product: sources.home } }
 }
 
-function explainError({ code, message }: NodeJS.ErrnoException): string {
-  return code === 'EADDRINUSE' ? 'something else listens there' : message
+/** Why the server can't listen at an address. Host and port are named by the flags or variables that gave them. */
+function explainListening(
+  { code, message }: NodeJS.ErrnoException,
+  address: string,
+  host: string,
+  port: string,
+): string {
+  switch (code) {
+    case 'EADDRINUSE':
+      return `${port}: something else listens on ${address}`
+    case 'EACCES':
+      return `${port}: no right to listen on ${address}`
+    case 'EADDRNOTAVAIL':
+      return `${host}: this machine has no such address: ${address}`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `${host}: unknown host: ${address}`
+    default:
+      return `${host}: can't listen on ${address}: ${message}`
+  }
 }

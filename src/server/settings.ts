@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
+import type { Role } from '../contract/operations.ts'
 import type { DatabaseName } from '../db/schema.ts'
 import { databaseUrlProblem, maskPassword } from '../db/url.ts'
 import '../contract/complaints.ts'
@@ -126,14 +127,19 @@ export function describeSettings(effective: Settings): string {
   return SETTINGS.map(({ name, variable }) => `${variable}=${shown(name)}`).join('\n')
 }
 
-/** The settings that say where the databases are, by the flags or variables that gave them. */
-export interface DatabaseSources extends Record<DatabaseName, string> {
-  home: string
-}
+/** The flags or variables that gave the settings whose values may turn out wrong only when they are used. */
+export type SettingSources = Readonly<Record<DatabaseName | 'home' | 'host' | Role, string>>
 
-export function databaseSources(flags: Flags): DatabaseSources {
+export function settingSources(flags: Flags): SettingSources {
   const source = (name: keyof Settings) => nameSource(name, flags)
-  return { customer: source('customerDbUrl'), product: source('productDbUrl'), home: source('home') }
+  return {
+    customer: source('customerDbUrl'),
+    product: source('productDbUrl'),
+    home: source('home'),
+    host: source('host'),
+    seller: source('sellerPort'),
+    buyer: source('buyerPort'),
+  }
 }
 
 /** The flag or the variable that gave a setting. */

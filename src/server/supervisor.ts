@@ -15,14 +15,14 @@ import { progress, writeLine } from '../process/progress.ts'
 import { programArguments, SetUpError } from '../process/start.ts'
 import { onStop, type Remaining, showStopping } from '../process/stop.ts'
 import { fitConnections } from './open-files.ts'
-import { asEnvironment, type DatabaseSources, type Settings } from './settings.ts'
+import { asEnvironment, type SettingSources, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
 const LONGEST_RESTART_MS = 10_000
 const LONGEST_STOP_MS = 11_000
 
 /** Runs until told to stop, then ends the process. Throws `SetUpError`. */
-export async function runMarketplace(wanted: Settings, sources: DatabaseSources): Promise<void> {
+export async function runMarketplace(wanted: Settings, sources: SettingSources): Promise<void> {
   const settings = fitConnections(wanted) // here, so that it is said once for both servers
   const servers = new Map<Role, ChildProcess>()
   let database: Promise<PrivateDatabase> | undefined // set as soon as it starts

@@ -32,10 +32,7 @@ describe('a record', () => {
   })
 
   test('of another format is refused', () => {
-    assert.throws(
-      () => loadRecord(write('other.json', { format: 2, cells: [], warmUps: [] })),
-      /not of format 1/,
-    )
+    assert.throws(() => loadRecord(write('other.json', { format: 2, cells: [], warmUps: [] })), /not of format 1/)
   })
 
   test('is saved under the name of its part and its start, with `scenario` in it, and loads as it was', () => {
