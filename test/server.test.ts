@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { withConnection } from '../src/db/connect.ts'
 import { startPrivateDatabase } from '../src/db/private-mariadb.ts'
-import { applySchemaTo, createDatabase } from '../src/db/schema.ts'
+import { applySchema, createDatabase } from '../src/db/schema.ts'
 import { SETTINGS } from '../src/server/settings.ts'
 import { anItem, Caller, type OpenAccount, openAccount, Wire } from './support/clients.ts'
 import { ServerProgram, startTestMarketplace, type TestMarketplace, temporaryHome } from './support/marketplace.ts'
@@ -278,7 +278,7 @@ describe('databases on two database servers', () => {
     try {
       const productDbUrl = second.url('souk_test_product_elsewhere')
       await createDatabase(productDbUrl)
-      await applySchemaTo('product', { product: productDbUrl })
+      await applySchema('product', { product: productDbUrl })
       const [sellers, buyers] = await Promise.all([
         marketplace.serve('seller', { productDbUrl }),
         marketplace.serve('buyer', { productDbUrl }),

@@ -6,7 +6,7 @@
 import { SetUpError } from '../process/start.ts'
 import { withConnection } from './connect.ts'
 import { explainError } from './problems.ts'
-import { applySchemaTo, checkRights, type DatabaseName, type DatabaseUrls } from './schema.ts'
+import { applySchema, checkRights, type DatabaseName, type DatabaseUrls } from './schema.ts'
 
 /** The setting that says where each database is. */
 export type DatabaseSettings = Readonly<Record<DatabaseName, string>>
@@ -18,7 +18,7 @@ const NAMES: readonly DatabaseName[] = ['customer', 'product']
 /** Gives both databases the tables of this version. Throws `SetUpError` if they can't be used. */
 export async function prepareDatabases(settings: DatabaseSettings, urls: DatabaseUrls): Promise<void> {
   await forBoth(settings, urls, (_name, url) => checkServer(url))
-  await forBoth(settings, urls, (name) => applySchemaTo(name, urls))
+  await forBoth(settings, urls, (name) => applySchema(name, urls))
   await forBoth(settings, urls, checkRights)
 }
 

@@ -40,14 +40,11 @@ export async function createDatabase(url: string): Promise<void> {
   )
 }
 
-/** Gives both databases the tables of this version. Safe to repeat. Throws `SetUpError` if they have a newer one. */
-export async function applySchema(urls: DatabaseUrls): Promise<void> {
-  await applySchemaTo('customer', urls)
-  await applySchemaTo('product', urls)
-}
-
-/** The same for one of them. Only a migration of the product database needs the URL of the other. */
-export async function applySchemaTo(name: DatabaseName, urls: Partial<DatabaseUrls>): Promise<void> {
+/**
+ * Gives a database the tables of this version. Safe to repeat. Throws `SetUpError` if they have a newer one. Only a
+ * migration of the product database needs the URL of the other.
+ */
+export async function applySchema(name: DatabaseName, urls: Partial<DatabaseUrls>): Promise<void> {
   await withConnection(urls[name] as string, async (connection) => {
     if ((await readVersion(connection, name)) === SCHEMA_VERSION) return
     await takeLock(connection)

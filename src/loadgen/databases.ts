@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'mariadb'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { withConnection } from '../db/connect.ts'
-import { applySchemaTo, createDatabase, type DatabaseName } from '../db/schema.ts'
+import { applySchema, createDatabase, type DatabaseName } from '../db/schema.ts'
 import { connectionOptions } from '../db/url.ts'
 import { SetUpError } from '../process/start.ts'
 import { hashToken, INSERT_SESSION, SESSION_LIFE } from '../server/market/sessions.ts'
@@ -44,7 +44,7 @@ export async function createStudyDatabase(url: string, name: DatabaseName): Prom
     await connection.query(`DROP DATABASE ${connection.escapeId(database)}`)
   })
   await createDatabase(url)
-  await applySchemaTo(name, { [name]: url })
+  await applySchema(name, { [name]: url })
 }
 
 /** Accounts, logged in with a session each. Written to the database directly: hashing passwords is slow on purpose. */

@@ -37,6 +37,11 @@ function sql<Row = Record<string, unknown>>(url: string, statement: string): Pro
   return withConnection(url, (connection) => connection.query<Row[]>(statement))
 }
 
+/** Gives both databases their tables. */
+async function applyBoth(some: DatabaseUrls): Promise<void> {
+  for (const name of NAMES) await applySchema(name, some)
+}
+
 /** Carries out statements separated by semicolons. */
 async function runAll(url: string, statements: string): Promise<void> {
   const each = statements.replace(/--.*$/gm, '').split(';')
@@ -85,23 +90,23 @@ function versions(name: DatabaseName): Promise<{ version: number }[]> {
 
 describe('the schema', () => {
   it('of a new database has the newest version', async () => {
-    await applySchema(urls)
+    await applyBoth(urls)
     for (const name of NAMES) assert.deepEqual(await versions(name), [{ version: SCHEMA_VERSION }])
   })
 
   it('of an older version becomes the same as that of a new database', async () => {
-    await applySchema(urls)
+    await applyBoth(urls)
     const expected = await describeTables()
     await Promise.all(NAMES.map((name) => sql(urls[name], `DROP DATABASE ${new URL(urls[name]).pathname.slice(1)}`)))
     await Promise.all(Object.values(urls).map(createDatabase))
     await createFirstVersion()
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await describeTables(), expected)
   })
 
   it('keeps all rows of an older version, and fills the new columns', async () => {
     await createFirstVersion()
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await sql(urls.product, 'SELECT id, name, seller_name, price_cents FROM item ORDER BY id'), [
       { id: 1, name: 'Lamp', seller_name: 'Ann Lee', price_cents: 500 },
       { id: 2, name: 'Chair', seller_name: 'Dan', price_cents: 9 },
@@ -128,14 +133,14 @@ describe('the schema', () => {
     )
     const folded = ['', 'film', 'iii', 'strasse', 'οδοσ'].map((keyword) => ({ keyword, item_id: 9 }))
     const select = 'SELECT keyword, item_id FROM item_keyword WHERE category = 4 ORDER BY keyword'
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await sql(urls.product, select), folded)
     await runAll(
       urls.product,
       `INSERT INTO item_keyword VALUES ${postings(['straße'])}; DELETE FROM item_keyword WHERE keyword = 'iii';
        DELETE FROM schema_version`,
     )
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await sql(urls.product, select), folded)
     assert.deepEqual(await sql(urls.product, 'SELECT keywords FROM item WHERE id = 9'), [
       { keywords: keywords.join('\n') },
@@ -149,7 +154,7 @@ describe('the schema', () => {
       `INSERT INTO item SELECT seq, 7, 'Öl', 5, 'größe', 'new', 5, 1, 0, 0 FROM seq_100_to_2599;
        INSERT INTO item_keyword SELECT 5, 'größe', seq FROM seq_100_to_2599`,
     )
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(
       await sql(
         urls.product,
@@ -167,7 +172,7 @@ describe('the schema', () => {
        INSERT INTO seller_score VALUES (99, 0, 0, 0);
        INSERT INTO purchase_line SELECT seq, 2, 1, 4000000000, 1000000000 FROM seq_10_to_19`,
     )
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await sql(urls.product, 'SELECT id, seller_id, seller_name FROM item'), [
       { id: 2, seller_id: 99, seller_name: '' },
     ])
@@ -178,31 +183,31 @@ describe('the schema', () => {
 
   it('is migrated once, by the first of several servers that start at once', async () => {
     await createFirstVersion()
-    await Promise.all(Array.from({ length: 6 }, () => applySchema(urls)))
+    await Promise.all(Array.from({ length: 6 }, () => applyBoth(urls)))
     for (const name of NAMES) assert.deepEqual(await versions(name), [{ version: SCHEMA_VERSION }])
   })
 
   it('is completed when its creation was interrupted', async () => {
-    await applySchema(urls)
+    await applyBoth(urls)
     const expected = await describeTables()
     await runAll(urls.customer, 'DROP TABLE session; DELETE FROM schema_version')
     await runAll(urls.product, 'DROP TABLE purchase_line; DROP TABLE idempotency; DELETE FROM schema_version')
-    await applySchema(urls)
+    await applyBoth(urls)
     assert.deepEqual(await describeTables(), expected)
     for (const name of NAMES) assert.deepEqual(await versions(name), [{ version: SCHEMA_VERSION }])
   })
 
   it('may have both parts in one database', async () => {
     const both = { customer: urls.product, product: urls.product }
-    await applySchema(both)
+    await applyBoth(both)
     const tables = (await sql(urls.product, 'SHOW TABLES')).map((row) => Object.values(row)[0])
     assert.ok(tables.includes('session') && tables.includes('idempotency'))
   })
 
   it('is refused when it is newer than this souk', async () => {
-    await applySchema(urls)
+    await applyBoth(urls)
     await sql(urls.product, `INSERT INTO schema_version VALUES ('product', ${SCHEMA_VERSION + 1}, 0)`)
-    await assert.rejects(applySchema(urls), (error) => {
+    await assert.rejects(applyBoth(urls), (error) => {
       assert.ok(error instanceof SetUpError)
       assert.match(error.message, new RegExp(`souk_test_product_${number} have version ${SCHEMA_VERSION + 1}`))
       return true
@@ -217,7 +222,7 @@ describe('the schema', () => {
   })
 
   it('needs no rights to create or alter when it is there', async () => {
-    await applySchema(urls)
+    await applyBoth(urls)
     const [customer, product] = NAMES.map((name) => new URL(urls[name]).pathname.slice(1))
     await runAll(
       urls.customer,
@@ -232,7 +237,7 @@ describe('the schema', () => {
       return changed.href
     }
     const clerks = { customer: asClerk(urls.customer), product: asClerk(urls.product) }
-    await applySchema(clerks)
+    await applyBoth(clerks)
     await assert.rejects(sql(clerks.product, 'DROP TABLE item'), /denied/)
   })
 })

@@ -12,8 +12,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Role } from '../../src/contract/operations.ts'
 import { withConnection } from '../../src/db/connect.ts'
+import { prepareDatabases } from '../../src/db/prepare.ts'
 import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private-mariadb.ts'
-import { applySchema, createDatabase, type DatabaseName } from '../../src/db/schema.ts'
+import { createDatabase, type DatabaseName } from '../../src/db/schema.ts'
 import { asEnvironment, type Settings } from '../../src/server/settings.ts'
 
 export type SomeSettings = Partial<Settings>
@@ -135,7 +136,7 @@ async function startIn(home: string): Promise<TestMarketplace> {
   let database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
   const urls = { customer: database.url('souk_test_customer'), product: database.url('souk_test_product') }
   await Promise.all(Object.values(urls).map(createDatabase))
-  await applySchema(urls)
+  await prepareDatabases({ customer: 'customer', product: 'product' }, urls)
 
   async function serve<R extends Role>(role: R, settings: SomeSettings = {}, command?: readonly string[]) {
     const databases = { customerDbUrl: urls.customer, productDbUrl: urls.product }
