@@ -235,14 +235,14 @@ describe('a server that can’t be reached', () => {
     const stderr = await runFailing('buyer ping --timeout 1.2', 6, { env })
     assert.ok(performance.now() - began >= 1_200)
     assert.match(stderr, /^souk: the call was not answered in time: souk status\n$/m)
-    const elsewhere = await runFailing(`buyer ping --timeout 0.5 --host localhost --port ${mute.port}`, 6)
+    const elsewhere = await runFailing(`buyer ping --timeout 0.7 --host localhost --port ${mute.port}`, 6)
     assert.match(elsewhere, new RegExp(`in time: souk status --host localhost --buyer-port ${mute.port}\n$`, 'm'))
-    const inScript = await runFailing('buyer --timeout 0.5', 6, { env, input: 'ping\n' })
+    const inScript = await runFailing('buyer --timeout 0.7', 6, { env, input: 'ping\n' })
     assert.match(inScript, /^souk: line 1: the call was not answered in time: status\n$/m)
-    const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.5 --json', { env })
+    const { exitCode, stdout } = await bob.souk('buyer buy --timeout 0.7 --json', { env })
     const { outcome, next } = documentIn(stdout).error as Record<string, unknown>
     assert.deepEqual([exitCode, outcome, next], [6, 'unknown', 'souk buyer get-buyer-purchases'])
-    const account = await runFailing('buyer signup zoe Zoe --password-file password --timeout 0.5', 6, { env })
+    const account = await runFailing('buyer signup zoe Zoe --password-file password --timeout 0.7', 6, { env })
     assert.match(account, /; it may have been carried out: souk buyer login zoe\n$/)
   })
 
