@@ -77,18 +77,23 @@ async function killConnections(): Promise<void> {
 const isLogged = (pattern: RegExp, from: number) =>
   until(`${pattern} is logged`, () => pattern.test(server.log.slice(from)))
 
-function assertOnce(lines: readonly string[], problem: string, leastS: number): void {
+function assertOnce(lines: readonly string[], problems: readonly string[], leastS: number): void {
   assert.equal(lines.length, 4, lines.join('\n'))
   for (const [index, name] of ['customer', 'product'].entries()) {
     const [, seconds] = new RegExp(`^${name} database is back after (\\d+) s$`).exec(lines[index * 2] ?? '') ?? []
     assert.ok(Number(seconds) >= leastS, lines.join('\n'))
-    assert.equal(lines[index * 2 + 1], `${name} database lost: ${problem}`)
+    assert.ok(
+      problems.map((problem) => `${name} database lost: ${problem}`).includes(lines[index * 2 + 1] ?? ''),
+      lines.join('\n'),
+    )
   }
 }
 
 describe('the log of a running server', () => {
   it('has one line for the loss and one for the return of each database, also after calls and sweeps have failed', async () => {
+    // A look at the moment of the kill is accepted by the kernel, and then cut.
     const refused = `connection refused: nothing listens on 127.0.0.1:${database.port}`
+    const cut = `no MariaDB server answers on 127.0.0.1:${database.port}`
     const lines = await logOf(
       async () => {
         await database.stop('SIGKILL')
@@ -103,7 +108,7 @@ describe('the log of a running server', () => {
         database = await startDatabaseServer(home, [], database.port)
       },
     )
-    assertOnce(lines, refused, 20)
+    assertOnce(lines, [refused, cut], 20)
   })
 
   it('tells the loss of a database at once, without any call', async () => {
@@ -135,7 +140,7 @@ describe('the log of a running server', () => {
       },
       async () => process.kill(database.pid, 'SIGCONT'),
     )
-    assertOnce(lines, `no MariaDB server answers on 127.0.0.1:${database.port}`, 1)
+    assertOnce(lines, [`no MariaDB server answers on 127.0.0.1:${database.port}`], 1)
   })
 
   it('tells of a database that no longer takes the password', async () => {
@@ -149,7 +154,7 @@ describe('the log of a running server', () => {
       },
       () => database.sql(`ALTER USER ${USER}@'%' IDENTIFIED BY '${PASSWORD}'`),
     )
-    assertOnce(lines, `the database refuses the password of user "${USER}"`, 1)
+    assertOnce(lines, [`the database refuses the password of user "${USER}"`], 1)
   })
 
   it('has nothing of connections that were cut, nor of rows that others hold for long', async () => {
