@@ -24,6 +24,7 @@ import { type IdempotencyKey, toSessionKey } from '../db/idempotency.ts'
 import type { Database } from '../db.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
+import type { Peer } from './peer.ts'
 import { createReads, createWrites } from './rounds.ts'
 
 /** A dispatched request: its weight, and its reply as a line. The promise never rejects. */
@@ -67,12 +68,14 @@ const MOST_UNKNOWN_NAMES = 5
 const LONGEST_NAME = 64
 const NOBODY: Account = { id: 0, name: '', sessionHash: '', endsMs: 0 }
 
-export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (request: Request) => Dispatched {
+export function createDispatcher<R extends Role>(
+  options: DispatchOptions<R>,
+): (request: Request, peer: Peer) => Dispatched {
   const { role, sessions, requestMs, log } = options
   const routes = createRoutes(options)
   const documentJson = JSON.stringify(options.document)
 
-  function dispatch({ id, method, params }: Request): Dispatched {
+  function dispatch({ id, method, params }: Request, peer: Peer): Dispatched {
     const replyId = id ?? null
     const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
     if (method === DISCOVER) return discover(replyId, params)
@@ -83,8 +86,8 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     const deadlineMs = performance.now() + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
     const answer = isPromise(account)
-      ? account.then((known) => carryOut(route, method, known, checked.data, deadlineMs))
-      : carryOut(route, method, account, checked.data, deadlineMs)
+      ? account.then((known) => carryOut(route, method, known, checked.data, peer, deadlineMs))
+      : carryOut(route, method, account, checked.data, peer, deadlineMs)
     const encode = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> =>
       'ok' in answer ? encodeAnswer(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
     const reply = isPromise(answer)
@@ -105,11 +108,12 @@ export function createDispatcher<R extends Role>(options: DispatchOptions<R>): (
     method: string,
     account: Account | undefined,
     params: AnyParams,
+    peer: Peer,
     deadlineMs: number,
   ): Answer<object> | Promise<Answer<object>> {
     if (account === undefined) return { refused: { code: 'unauthenticated', message: 'log in first' } }
     const key = route.keyed && toKey(role, account, route.keyed, method, params)
-    return route.ask({ account, params, key }, deadlineMs)
+    return route.ask({ account, params, key, peer }, deadlineMs)
   }
 
   function toRefusal(error: unknown): Refusal {

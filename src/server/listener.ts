@@ -25,6 +25,7 @@ import type { Refusal } from '../contract/refusals.ts'
 import type { Dispatched } from './dispatch.ts'
 import { answerForeign, TLS_RECORD } from './foreign.ts'
 import type { Limits } from './limits.ts'
+import type { Peer } from './peer.ts'
 import { RequestArray } from './request-array.ts'
 
 export interface ListenerOptions {
@@ -32,7 +33,7 @@ export interface ListenerOptions {
   /** 0: any free port. */
   port: number
   limits: Readonly<Limits>
-  answer(request: Request): Dispatched
+  answer(request: Request, peer: Peer): Dispatched
   log(problem: unknown): void
 }
 
@@ -49,6 +50,7 @@ export interface Listener {
 
 interface Connection {
   readonly socket: Socket
+  readonly peer: Peer
   readonly decoder: LineDecoder
   /** Weight of the requests in flight. */
   inFlight: number
@@ -102,6 +104,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     }
     const connection: Connection = {
       socket,
+      peer: { address: socket.remoteAddress ?? '' },
       decoder: new LineDecoder(limits.lineBytes),
       inFlight: 0,
       begun: 0,
@@ -210,7 +213,7 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   ): void {
     connection.begun += 1
     if (connection.begun === MOST_IN_TURN) setImmediate(nextTurn, connection)
-    const { weight, reply } = answerOrRefuse(request)
+    const { weight, reply } = answerOrRefuse(request, connection.peer)
     if (!(reply instanceof Promise)) {
       if (request.id !== undefined) deliver(connection, reply)
       return
@@ -231,10 +234,10 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
     take(connection)
   }
 
-  function answerOrRefuse(request: Request | Malformed): Dispatched {
+  function answerOrRefuse(request: Request | Malformed, peer: Peer): Dispatched {
     if ('refusal' in request) return refuse(request.id ?? null, request.refusal)
     if (draining) return refuse(request.id ?? null, SHUTTING_DOWN)
-    return answer(request)
+    return answer(request, peer)
   }
 
   function refuseRest(connection: Connection): void {

@@ -9,12 +9,14 @@ import type { Answer } from '../../contract/refusals.ts'
 import type { Keyed } from '../../db/idempotency.ts'
 import type { Lane } from '../../db/lane.ts'
 import type { Plan } from '../../db/plan.ts'
+import type { Peer } from '../peer.ts'
 import type { Account } from './sessions.ts'
 
-/** One call of an operation: its account (nobody's, if the operation needs no session) and its checked parameters. */
+/** One call of an operation: its account (nobody's, if the operation needs no session), its checked parameters, and who sent it. */
 export interface Call<P> extends Keyed {
   account: Account
   params: P
+  peer: Peer
 }
 
 /** How calls are gathered. */
