@@ -17,9 +17,11 @@ Policies:
     sent, or if it has a key. Of the others the outcome is unknown.
 """
 
+import json
 import random
 import threading
 import time
+from collections import deque
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -33,7 +35,8 @@ from wire import Refused
 REQUEST_S = 5  # with all its tries; also the longest that a statement may take
 LOCK_WAIT_S = 2
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.25
-MOST_IDS, BLOCK_LIFE_S, RECENT_S = 10_000, 1, 0.1
+MOST_IDS, BLOCK_LIFE_S, RECENT_S = 2_000, 1, 0.1
+NEXT_IDS = "SELECT NEXT VALUE FOR %s FROM JSON_TABLE(%%s, '$[*]' COLUMNS (place FOR ORDINALITY)) AS places"
 
 TEXT_TYPES = (FIELD_TYPE.STRING, FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.BLOB)
 CONVERSIONS = {**conversions, **dict.fromkeys(TEXT_TYPES, str)}  # text, though it is compared byte by byte
@@ -230,33 +233,33 @@ class Transaction:
 
 
 class IdBlocks:
-    """Ids from blocks reserved in a table, where `name` is a row. Their size, life and leftovers are souk's: see ids.ts."""
+    """Ids from a sequence, in blocks. Their size, life and leftovers are souk's: see ids.ts."""
 
-    def __init__(self, writing, name):
-        self.writing, self.name = writing, name
+    def __init__(self, reading, sequence):
+        self.reading, self.sequence = reading, sequence
         self.lock = threading.Lock()
-        self.first = self.next = self.end = self.reserved = self.taken = 0
+        self.free = deque()
+        self.size = self.last = self.reserved = self.taken = 0
 
     def take(self):
         with self.lock:
             now = time.monotonic()
-            if self.next == self.end or now - self.reserved > BLOCK_LIFE_S:
+            if not self.free or now - self.reserved > BLOCK_LIFE_S:
                 self.reserve(now)
-            self.next, self.taken = self.next + 1, now
-            return self.next - 1
+            self.taken = now
+            return self.free.popleft()
 
     def reserve(self, now):
-        expected, end, left = self.expected(now), self.end, self.next
-        self.first = self.next = self.end = 0  # if this fails, those left over may be another server's
-        [[(next_id,)], *_] = self.writing.write(
-            ("SELECT next_id FROM id_block WHERE name = %s FOR UPDATE", self.name),
-            ("UPDATE id_block SET next_id = IF(next_id = %s, %s, next_id) + %s WHERE name = %s", end, left, expected, self.name),
-        )
-        self.first = self.next = left if next_id == end else next_id
-        self.end, self.reserved = self.next + expected, now
+        if self.free and self.reading.read(f"SELECT next_not_cached_value FROM {self.sequence}") != ((self.last + 1,),):
+            self.free.clear()  # another server has taken ids since
+        if count := self.expected(now) - len(self.free):
+            places = json.dumps([0] * count)
+            self.free += [id for (id,) in self.reading.read(NEXT_IDS % self.sequence, places)]
+            self.last = self.free[-1]
+        self.size, self.reserved = len(self.free), now
 
     def expected(self, now):
         if now - self.taken > RECENT_S:
             return 1
-        in_a_second = (self.next - self.first) / max(now - self.reserved, 0.001)
-        return max(1, min(MOST_IDS, 2 * (self.end - self.first), int(in_a_second)))
+        in_a_second = (self.size - len(self.free)) / max(now - self.reserved, 0.001)
+        return max(1, min(MOST_IDS, 2 * self.size, int(in_a_second)))

@@ -92,7 +92,7 @@ class Role:
 class Seller(Role):
     def __init__(self, customer, product, writing):
         super().__init__(customer, product, writing)
-        self.item_ids = IdBlocks(writing, "item")
+        self.item_ids = IdBlocks(product, "item_id")
 
     @operation(**session)
     def get_seller_rating(self, account):
@@ -158,7 +158,7 @@ class Seller(Role):
 class Buyer(Role):
     def __init__(self, customer, product, writing):
         super().__init__(customer, product, writing)
-        self.purchase_ids = IdBlocks(writing, "purchase")
+        self.purchase_ids = IdBlocks(product, "purchase_id")
         self.seller_names = {}
 
     @operation(

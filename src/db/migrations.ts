@@ -22,6 +22,7 @@ export const MIGRATING_CODE: Readonly<Record<number, { customer?: Code; product?
       await foldKeywords(connection)
     },
   },
+  3: { product: continueIds },
 }
 
 /** Items know their sellers' names since version 2. */
@@ -44,6 +45,15 @@ async function fillSellerNames(product: Connection, { customer }: { customer?: s
       )
     }
   })
+}
+
+/** Ids come from sequences since version 3. */
+async function continueIds(product: Connection): Promise<void> {
+  const [table] = await product.query<object[]>("SHOW TABLES LIKE 'id_block'")
+  if (table === undefined) return // done already
+  const counters = await product.query<{ name: string; next_id: number }[]>('SELECT name, next_id FROM id_block')
+  for (const { name, next_id } of counters) await product.query(`SELECT SETVAL(${name}_id, ${next_id}, FALSE)`)
+  await product.query('DROP TABLE id_block')
 }
 
 /** Items on sale stand under their keywords without case since version 2; ASCII was in lower case before. */

@@ -91,7 +91,7 @@ export async function fillCatalogue(urls: Urls, onFilled?: (items: number) => vo
   await withConnection(urls.product, async (connection) => {
     for (const table of FILLED) await connection.query(`CREATE TABLE template_${table} LIKE ${table}`)
     await fillTables(connection, 'template_', catalogueItems(), onFilled)
-    await connection.query('UPDATE id_block SET next_id = ? WHERE name = ?', [ITEMS + 1, 'item'])
+    await connection.query(`SELECT SETVAL(item_id, ${ITEMS})`)
     await restore(connection)
   })
 }

@@ -60,7 +60,6 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   const connect = (name: DatabaseName, connections: number) => new Database({ url: urls[name], connections, onTrouble })
   const customer = connect('customer', settings.dbConnections)
   const product = connect('product', settings.dbConnections)
-  const ids = connect('product', 1)
   const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
   const life = {
     idleS: settings.sessionIdleS,
@@ -79,8 +78,8 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   }
   const answer =
     role === 'seller'
-      ? createDispatcher({ ...common, role, handlers: sellerHandlers(common.databases, ids, sessions) })
-      : createDispatcher({ ...common, role, handlers: buyerHandlers(common.databases, ids, sessions) })
+      ? createDispatcher({ ...common, role, handlers: sellerHandlers(common.databases, sessions) })
+      : createDispatcher({ ...common, role, handlers: buyerHandlers(common.databases, sessions) })
 
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
   const listener = await listen({
@@ -108,7 +107,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     await listener.drain(GRACE_MS)
     await sessions.drained()
     for (const watch of watches) watch.stop()
-    await Promise.all([customer, product, ids].map((database) => database.close()))
+    await Promise.all([customer, product].map((database) => database.close()))
     process.exit(0)
   })
 }
@@ -129,20 +128,20 @@ function reportStopping(listener: Listener): void {
   setInterval(show, REPORT_STOPPING_MS).unref()
 }
 
-function sellerHandlers(databases: Databases, ids: Database, sessions: Sessions): Handlers<'seller'> {
+function sellerHandlers(databases: Databases, sessions: Sessions): Handlers<'seller'> {
   return {
     ...health(databases, VERSION),
     ...accounts('seller', databases.customer, sessions, (id) => ({ seller_id: id })),
     ...categories,
     ...sellerRatings,
-    ...sellerCatalogue(new IdBlocks(ids, 'item')),
+    ...sellerCatalogue(new IdBlocks(databases.product, 'item_id')),
     ...sellerStock,
     ...sellerEdits,
     ...sellerSales,
   }
 }
 
-function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions): Handlers<'buyer'> {
+function buyerHandlers(databases: Databases, sessions: Sessions): Handlers<'buyer'> {
   return {
     ...health(databases, VERSION),
     ...accounts('buyer', databases.customer, sessions, (id) => ({ buyer_id: id })),
@@ -151,7 +150,7 @@ function buyerHandlers(databases: Databases, ids: Database, sessions: Sessions):
     ...buyerCatalogue,
     ...buyerSearch,
     ...buyerCarts,
-    ...buyerPurchases(new IdBlocks(ids, 'purchase')),
+    ...buyerPurchases(new IdBlocks(databases.product, 'purchase_id')),
     ...buyerFeedback,
   }
 }

@@ -63,7 +63,7 @@ describe('threads.py', () => {
       }
       await caller.close()
     }
-    await marketplace.sql('product', "UPDATE id_block SET next_id = 1000 WHERE name = 'item'")
+    await marketplace.sql('product', 'SELECT SETVAL(item_id, 999)')
   })
   after(async () => {
     await Promise.all([souk?.stop(), threads?.stop()])

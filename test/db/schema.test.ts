@@ -181,10 +181,22 @@ describe('the schema', () => {
     ])
   })
 
+  it('of an older version counts on where it stood, also when that was interrupted', async () => {
+    await createFirstVersion()
+    await runAll(urls.product, "UPDATE id_block SET next_id = 4712 WHERE name = 'item'")
+    await applyBoth(urls)
+    const ids = 'SELECT NEXT VALUE FOR item_id AS item, NEXT VALUE FOR purchase_id AS purchase'
+    assert.deepEqual(await sql(urls.product, ids), [{ item: 4_712, purchase: 1 }])
+    await runAll(urls.product, 'DELETE FROM schema_version')
+    await applyBoth(urls)
+    assert.deepEqual(await sql(urls.product, ids), [{ item: 4_713, purchase: 2 }])
+  })
+
   it('is migrated once, by the first of several servers that start at once', async () => {
     await createFirstVersion()
     await Promise.all(Array.from({ length: 6 }, () => applyBoth(urls)))
-    for (const name of NAMES) assert.deepEqual(await versions(name), [{ version: SCHEMA_VERSION }])
+    const applied = Array.from({ length: SCHEMA_VERSION - 1 }, (_, index) => ({ version: index + 2 }))
+    for (const name of NAMES) assert.deepEqual(await versions(name), applied)
   })
 
   it('is completed when its creation was interrupted', async () => {

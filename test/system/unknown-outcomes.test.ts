@@ -192,11 +192,11 @@ function hold(matches: (packet: Packet) => boolean): Promise<HeldPacket> {
   })
 }
 
-/** Holds the COMMIT of a call, not that of reserving ids or of a sweep. */
+/** Holds the COMMIT of a call, not that of a sweep. */
 function holdCommit(): Promise<HeldPacket> {
   const others = new Set<Link>()
   return hold((packet) => {
-    if (/id_block|DELETE FROM (idempotency|cart)/.test(packet.bytes.toString('latin1'))) others.add(packet.link)
+    if (/DELETE FROM (idempotency|cart)/.test(packet.bytes.toString('latin1'))) others.add(packet.link)
     return isCommit(packet) && !others.delete(packet.link)
   })
 }
