@@ -29,7 +29,7 @@ import { type Connection, createPool, type Pool, type PoolConnection } from 'mar
 import { type Refusal, Refused, timedOut } from './contract/refusals.ts'
 import { DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
 import { DeadlinePassed, interpretError, isOfConnection, isStatementTimeout } from './db/errors.ts'
-import { foldEqualKeys, forgetOldKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
+import { foldEqualKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
 import type { Lane, Statement } from './db/lane.ts'
 import type { Decision, Plan, RowId } from './db/plan.ts'
 import { connectionOptions } from './db/url.ts'
@@ -238,11 +238,6 @@ export class Database {
     const plan: Plan<undefined> = { decisions: [{ ok: undefined }], writes: statements }
     const [result] = await this.write([{}], async () => plan, deadlineMs)
     if (result !== undefined && 'refused' in result) throw new Refused(result.refused)
-  }
-
-  /** Deletes some of the idempotency keys that are too old for a retry. */
-  forgetOldKeys(deadlineMs: number): Promise<void> {
-    return this.change([forgetOldKeys()], deadlineMs)
   }
 
   /** Repeats `work`, which must change nothing, until it succeeds, faults, or is out of time. */

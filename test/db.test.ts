@@ -307,21 +307,6 @@ describe('Database.write', () => {
   })
 })
 
-describe('Database.forgetOldKeys', () => {
-  it('deletes keys older than a day, and no others', async () => {
-    await withDatabase(async (database) => {
-      const insert =
-        'INSERT INTO idempotency SELECT role, 999, key_name, fingerprint, answer, UNIX_TIMESTAMP() - age FROM ' +
-        "(SELECT 'seller' AS role, 'old' AS key_name, 'f' AS fingerprint, '{}' AS answer, 86401 AS age " +
-        "UNION ALL SELECT 'seller', 'young', 'f', '{}', 86300) AS aged"
-      await marketplace.sql('product', insert)
-      await database.forgetOldKeys(deadlineIn(5_000))
-      const left = await marketplace.sql('product', 'SELECT idempotency_key FROM idempotency WHERE account_id = 999')
-      assert.deepEqual(left, [{ idempotency_key: 'young' }])
-    })
-  })
-})
-
 async function readThreadState(lane: number): Promise<string | undefined> {
   const sql = 'SELECT state FROM information_schema.processlist WHERE id = ?'
   return (await marketplace.sql<{ state: string }>('customer', sql, [lane]))[0]?.state

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import type { Role } from '../contract/operations.ts'
 import type { Answer, Refusal } from '../contract/refusals.ts'
 import { type Lane, placeholders, type Statement } from './lane.ts'
+import type { OldRows } from './old-rows.ts'
 import type { Decision } from './plan.ts'
 
 /** The key of a call, its account, and a fingerprint of operation and parameters. */
@@ -23,8 +24,8 @@ export interface Keyed {
   key?: IdempotencyKey | undefined
 }
 
-const KEY_LIFE_S = 24 * 3_600
-const KEYS_FORGOTTEN_AT_ONCE = 1_000
+/** Keys that are too old for a retry. */
+export const OLD_KEYS: OldRows = { table: 'idempotency', age: 'created_at', lifeS: 24 * 3_600 }
 
 export const MISMATCH: Refusal = { code: 'idempotency_mismatch', message: 'this key was used with other parameters' }
 
@@ -84,14 +85,6 @@ export async function readStoredAnswers<C extends Keyed, R>(
       return [[call, fingerprint === key.fingerprint ? { ok: JSON.parse(answer) } : { refused: MISMATCH }]]
     }),
   )
-}
-
-/** Deletes some of the keys that are too old for a retry. */
-export function forgetOldKeys(): Statement {
-  return {
-    sql: 'DELETE FROM idempotency WHERE created_at < UNIX_TIMESTAMP() - ? ORDER BY created_at LIMIT ?',
-    values: [KEY_LIFE_S, KEYS_FORGOTTEN_AT_ONCE],
-  }
 }
 
 function keyName({ role, accountId, key }: Omit<IdempotencyKey, 'fingerprint'>): string {

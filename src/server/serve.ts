@@ -6,7 +6,8 @@
 
 import { describeRole } from '../contract/openrpc.ts'
 import type { Role } from '../contract/operations.ts'
-import { Refused } from '../contract/refusals.ts'
+import { OLD_KEYS } from '../db/idempotency.ts'
+import { keepSweeping } from '../db/old-rows.ts'
 import { watchOutages } from '../db/outages.ts'
 import { prepareDatabases } from '../db/prepare.ts'
 import { findRunning, inHome } from '../db/private-mariadb.ts'
@@ -19,7 +20,7 @@ import { createDispatcher } from './dispatch.ts'
 import { describeLimits } from './limits.ts'
 import { type Listener, listen } from './listener.ts'
 import { accounts } from './market/accounts.ts'
-import { buyerCarts, forgetOldCarts } from './market/carts.ts'
+import { buyerCarts, oldCarts } from './market/carts.ts'
 import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
 import { categories } from './market/categories.ts'
 import { sellerEdits } from './market/edits.ts'
@@ -30,7 +31,7 @@ import { buyerPurchases } from './market/purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
 import { sellerSales } from './market/sales.ts'
 import { buyerSearch } from './market/search.ts'
-import { Sessions } from './market/sessions.ts'
+import { OLD_SESSIONS, Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
 import { fitConnections } from './open-files.ts'
 import { limitsFrom, type SettingSources, type Settings } from './settings.ts'
@@ -38,7 +39,6 @@ import { limitsFrom, type SettingSources, type Settings } from './settings.ts'
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
 const REPORT_STOPPING_MS = 200
-const SWEEP_MS = 10_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 
 type Databases = Record<'customer' | 'product', Database>
@@ -94,15 +94,13 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   progress.end()
   writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
   process.send?.({ port: listener.port })
-  const sweep = setInterval(() => {
-    const deadlineMs = performance.now() + SWEEP_MS
-    const logFault = (error: unknown) => error instanceof Refused || log(error) // the next sweep tries again
-    product.forgetOldKeys(deadlineMs).catch(logFault)
-    forgetOldCarts(product, settings.sessionAbsoluteS, deadlineMs).catch(logFault)
-  }, SWEEP_MS)
+  const stopSweeps = [
+    keepSweeping(urls.customer, [OLD_SESSIONS], () => {}, log),
+    keepSweeping(urls.product, [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)], () => {}, log),
+  ]
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer
-    clearInterval(sweep)
+    for (const stopSweep of stopSweeps) stopSweep()
     reportStopping(listener)
     await listener.drain(GRACE_MS)
     await sessions.drained()

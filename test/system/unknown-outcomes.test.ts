@@ -192,13 +192,9 @@ function hold(matches: (packet: Packet) => boolean): Promise<HeldPacket> {
   })
 }
 
-/** Holds the COMMIT of a call, not that of a sweep. */
+/** Holds the COMMIT of a call. */
 function holdCommit(): Promise<HeldPacket> {
-  const others = new Set<Link>()
-  return hold((packet) => {
-    if (/DELETE FROM (idempotency|cart)/.test(packet.bytes.toString('latin1'))) others.add(packet.link)
-    return isCommit(packet) && !others.delete(packet.link)
-  })
+  return hold(isCommit)
 }
 
 /** Releases the COMMIT, and holds the database's response to it. */

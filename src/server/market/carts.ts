@@ -7,15 +7,14 @@
 import { type CartLine, MOST_CART_LINES, MOST_CART_UNITS } from '../../contract/operations.ts'
 import { type Lane, placeholders, type Statement } from '../../db/lane.ts'
 import { type LockedRows, lockRows } from '../../db/locks.ts'
+import type { OldRows } from '../../db/old-rows.ts'
 import type { Decision, RowId } from '../../db/plan.ts'
-import type { Database } from '../../db.ts'
 import type { Call, Handlers } from './handler.ts'
 import { readItems } from './items.ts'
 import { limitExceeded, outOfStock } from './stock.ts'
 
 const CART = { name: 'cart', key: 'session_hash', columns: 'session_hash, content' }
 const SAVED_CART = { name: 'saved_cart', key: 'buyer_id', columns: 'buyer_id, content' }
-const CARTS_FORGOTTEN_AT_ONCE = 1_000
 const GATHERED = { writes: 'product', cap: 200, inFlight: 2 } as const
 
 /** Session hash, content. */
@@ -278,10 +277,9 @@ async function createCarts(
   )
 }
 
-/** Deletes some of the carts that are older than any session lasts. */
-export function forgetOldCarts(product: Database, sessionLifeS: number, deadlineMs: number): Promise<void> {
-  const sql = 'DELETE FROM cart WHERE created_at < UNIX_TIMESTAMP() - ? ORDER BY created_at LIMIT ?'
-  return product.change([{ sql, values: [sessionLifeS, CARTS_FORGOTTEN_AT_ONCE] }], deadlineMs)
+/** Carts that are older than any session lasts. */
+export function oldCarts(sessionLifeS: number): OldRows {
+  return { table: 'cart', age: 'created_at', lifeS: sessionLifeS }
 }
 
 function sortById(contents: ReadonlyMap<number, string>): [number, string][] {

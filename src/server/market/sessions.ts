@@ -15,6 +15,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Role } from '../../contract/operations.ts'
 import { Refused } from '../../contract/refusals.ts'
 import { placeholders, type Statement } from '../../db/lane.ts'
+import type { OldRows } from '../../db/old-rows.ts'
 import type { Database } from '../../db.ts'
 import { createQueue, type Queue } from '../batch-queue.ts'
 
@@ -45,10 +46,12 @@ const INSERT = 'INSERT INTO session (token_hash, role, account_id, ends_at, expi
 /** Values: token hash, role, account, seconds until the absolute end, seconds until the expiry. */
 export const INSERT_SESSION = `${INSERT} VALUES (?, ?, ?, UNIX_TIMESTAMP() + ?, UNIX_TIMESTAMP() + ?)`
 
+/** Sessions that have expired. */
+export const OLD_SESSIONS: OldRows = { table: 'session', age: 'expires_at', lifeS: 0 }
+
 const TOUCH_S = 15
 const SWEEP_MS = 10_000
-const SWEEP_ROWS = 1_000
-/** Deadline of writes in the background: a sweep, or the prolonging of a session. */
+/** Deadline of writes in the background: the prolonging of a session. */
 const BACKGROUND_MS = 5_000
 
 /** A checked session. */
@@ -196,10 +199,6 @@ export class Sessions {
     for (const [token, found] of this.#remembered) if (found.askedMs < longAgoMs) this.#remembered.delete(token)
     for (const [token, endedMs] of this.#endedMs) if (endedMs < longAgoMs) this.#endedMs.delete(token)
     for (const [id, { endedMs }] of this.#othersEnded) if (endedMs < longAgoMs) this.#othersEnded.delete(id)
-    this.#changeInBackground({
-      sql: `DELETE FROM session WHERE expires_at <= UNIX_TIMESTAMP() LIMIT ${SWEEP_ROWS}`,
-      values: [],
-    })
   }
 
   /** A write that no call waits for. If it fails, the next check or sweep tries again. */

@@ -5,8 +5,6 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { Database } from '../../../src/db.ts'
-import { forgetOldCarts } from '../../../src/server/market/carts.ts'
 import { Caller, openAccount } from '../../support/clients.ts'
 import { type RunningServer, until } from '../../support/marketplace.ts'
 import type { AccountSession, NamedSession } from '../../support/sessions.ts'
@@ -462,24 +460,6 @@ describe('old carts', () => {
     assert.equal(await countCarts('still '), 3)
     assert.deepEqual(await shop.cartLines(bob), [[lamp, 2]])
     await elsewhere.program.end()
-  })
-
-  it('are deleted in slices, the oldest first, and only if they are older than any session', async () => {
-    const database = new Database({ url: shop.marketplace.urls.product, connections: 1 })
-    await insertCarts('oldest ', 1_000, 580)
-    await insertCarts('old ', 500, 310)
-    await insertCarts('young ', 500, 290)
-    const left: number[][] = []
-    for (let sweep = 0; sweep < 3; sweep += 1) {
-      await forgetOldCarts(database, 300, performance.now() + 10_000)
-      left.push(await Promise.all(['oldest ', 'old ', 'young '].map(countCarts)))
-    }
-    assert.deepEqual(left, [
-      [0, 500, 500],
-      [0, 0, 500],
-      [0, 0, 500],
-    ])
-    await database.close()
   })
 })
 
