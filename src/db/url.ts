@@ -8,15 +8,14 @@
  * ones) or `socketPath` (a Unix socket, instead of host and port).
  */
 
-import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { PoolConfig } from 'mariadb'
+import { certificatesProblem } from '../process/certificates.ts'
 
 const SHAPE =
   'must look like mariadb://user:password@host:port/database; in user and password, / ? # % are written %2F %3F %23 %25'
 const PARAMETERS = ['ssl', 'ca', 'socketPath'] as const
 const USUAL_PORT = 3_306
-const CERTIFICATES = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
 /** What is wrong with the URL, without any part that may be secret; undefined if nothing is. */
 export function databaseUrlProblem(text: string): string | undefined {
@@ -66,22 +65,8 @@ function parametersProblem(given: readonly (readonly [string, string])[]): strin
   if (ssl === 'false' && ca !== undefined) return 'ssl=false and ca exclude each other'
   if (socketPath === '') return 'socketPath must be a path'
   if (socketPath !== undefined && (ssl === 'true' || ca !== undefined)) return 'a socketPath needs neither ssl nor ca'
-  return ca === undefined ? undefined : certificatesProblem(ca)
-}
-
-function certificatesProblem(path: string): string | undefined {
-  try {
-    const certificates = readFileSync(path, 'utf8').match(CERTIFICATES)
-    if (certificates === null) return 'the file that ca names has no certificate in PEM format'
-    for (const certificate of certificates) new X509Certificate(certificate)
-    return undefined
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return 'the file that ca names does not exist'
-    return code.startsWith('E') && !code.startsWith('ERR_')
-      ? `the file that ca names can't be read (${code})`
-      : 'the file that ca names has a broken certificate'
-  }
+  const problem = ca === undefined ? undefined : certificatesProblem(ca)
+  return problem === undefined ? undefined : `the file that ca names ${problem}`
 }
 
 /** Decoded by hand: to URLSearchParams, a plus is a space. */

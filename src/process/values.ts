@@ -33,6 +33,8 @@ export const HOST = z
 
 export const FOLDER = z.string().regex(/\S/, 'must be the path of a folder').meta({ value: 'folder' })
 
+export const FILE = z.string().regex(/\S/, 'must be the path of a file').meta({ value: 'file' })
+
 /** How help shows a value: a word for it, and the bounds of a number. */
 interface ValueWords {
   value?: string
