@@ -20,6 +20,7 @@ const HTTP_HEAD = [
   '\r\n',
 ].join('\r\n')
 const TLS_ANSWER = encodeRefusal(null, { code: 'parse_error', message: 'this server does not speak TLS' })
+const PLAIN_ANSWER = encodeRefusal(null, { code: 'parse_error', message: 'this server speaks TLS only (souk: --tls)' })
 
 /** The answer to a line that is no JSON, if it is of another protocol. */
 export function answerForeign(line: Buffer): string | undefined {
@@ -27,4 +28,9 @@ export function answerForeign(line: Buffer): string | undefined {
   const text = line.toString('latin1')
   if (!HTTP_REQUEST.test(text)) return undefined
   return text.startsWith('HEAD ') ? HTTP_HEAD : HTTP_HEAD + EXPLANATION
+}
+
+/** The answer to the first bytes of a client that does not begin TLS, on a server that has a certificate. */
+export function answerPlain(first: Buffer): string {
+  return answerForeign(first) ?? PLAIN_ANSWER
 }

@@ -34,7 +34,7 @@ export const LIMITS = {
     default: 10_000,
     least: 1,
     most: HOUR_MS,
-    about: 'longest time until a begun line is complete (ms)',
+    about: 'longest time until a begun line, or a TLS handshake, is complete (ms)',
   },
   idleMs: { default: 600_000, least: 1, most: 24 * HOUR_MS, about: 'longest time without a request (ms)' },
   stuckMs: { default: 30_000, least: 1, most: HOUR_MS, about: 'longest time without reading a reply (ms)' },

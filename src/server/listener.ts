@@ -23,16 +23,19 @@ import {
 } from '../contract/protocol.ts'
 import type { Refusal } from '../contract/refusals.ts'
 import type { Dispatched } from './dispatch.ts'
-import { answerForeign, TLS_RECORD } from './foreign.ts'
+import { answerForeign, answerPlain, TLS_RECORD } from './foreign.ts'
 import type { Limits } from './limits.ts'
 import type { Peer } from './peer.ts'
 import { RequestArray } from './request-array.ts'
+import type { Tls } from './tls.ts'
 
 export interface ListenerOptions {
   host: string
   /** 0: any free port. */
   port: number
   limits: Readonly<Limits>
+  /** Clients then need TLS. */
+  tls?: Tls | undefined
   answer(request: Request, peer: Peer): Dispatched
   log(problem: unknown): void
 }
@@ -49,7 +52,8 @@ export interface Listener {
 }
 
 interface Connection {
-  readonly socket: Socket
+  /** After the handshake, the one that encrypts. */
+  socket: Socket
   readonly peer: Peer
   readonly decoder: LineDecoder
   /** Weight of the requests in flight. */
@@ -67,6 +71,8 @@ interface Connection {
   /** Our FIN is sent, or will be after the last reply. Input is discarded. */
   closing: boolean
   paused: boolean
+  /** TLS is wanted, and has not begun: the socket is nobody's to write to. */
+  entering: boolean
   lastReadMs: number
   /** When the unfinished line began. */
   lineBegunMs: number
@@ -77,6 +83,9 @@ interface Connection {
 const SWEEP_MS = 1_000
 /** Requests of a connection in one turn of the loop: those that are answered at once fill no limit. */
 const MOST_IN_TURN = 256
+/** Clients beyond the limit on connections whose handshake is done only to tell them so. */
+const MOST_TURNED_DOWN = 100
+const TURNING_DOWN_MS = 2_000
 const FAREWELL = encodeNotification('shutting_down')
 const TOO_LONG: Refusal = { code: 'invalid_request', message: 'the line is too long' }
 const TOO_LARGE: Refusal = { code: 'limit_exceeded', message: 'the replies to this array are too large: send fewer' }
@@ -84,11 +93,12 @@ const TOO_MANY: Refusal = { code: 'overloaded', message: 'too many connections',
 const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is shutting down' }
 
 /** Rejects if it can't listen there. */
-export function listen({ host, port, limits, answer, log }: ListenerOptions): Promise<Listener> {
+export function listen({ host, port, limits, tls, answer, log }: ListenerOptions): Promise<Listener> {
   const connections = new Set<Connection>()
   let unflushed: Connection[] = []
   let draining = false
   let requests = 0
+  let turnedDown = 0
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, accept)
   const sweep = setInterval(() => {
@@ -97,9 +107,9 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
   }, SWEEP_MS).unref()
 
   function accept(socket: Socket): void {
+    socket.on('error', () => {}) // 'close' follows
     if (connections.size >= limits.connections) {
-      socket.on('error', () => {})
-      socket.end(encodeRefusal(null, TOO_MANY), () => socket.destroy())
+      turnDown(socket)
       return
     }
     const connection: Connection = {
@@ -115,19 +125,53 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
       closing: false,
       paused: false,
       stuck: false,
+      entering: tls !== undefined,
       lastReadMs: performance.now(),
       lineBegunMs: 0,
     }
     connections.add(connection)
-    socket.on('data', (chunk: Buffer) => read(connection, chunk))
-    socket.on('end', () => readEnd(connection))
-    socket.on('drain', () => take(connection))
-    socket.on('timeout', () => socket.destroy())
-    socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => {
       connection.closing = connection.finished = true // requests not begun yet never will be
       connections.delete(connection)
     })
+    if (tls === undefined) greet(connection, socket)
+    else
+      tls.begin(
+        socket,
+        (secure) => greet(connection, secure),
+        (first) => turnPlainAway(connection, first),
+      )
+  }
+
+  /** Reads from now on. */
+  function greet(connection: Connection, socket: Socket): void {
+    connection.socket = socket
+    connection.entering = false
+    connection.lastReadMs = performance.now()
+    socket.on('data', (chunk: Buffer) => read(connection, chunk))
+    socket.on('end', () => readEnd(connection))
+    socket.on('drain', () => take(connection))
+    socket.on('timeout', () => socket.destroy())
+    socket.on('error', () => socket.destroy()) // Node does that by itself only for plain ones
+  }
+
+  function turnPlainAway(connection: Connection, first: Buffer): void {
+    connection.entering = false
+    if (first.length > 0) append(connection, answerPlain(first))
+    close(connection)
+  }
+
+  /** Tells a client that there are too many; under TLS only if few wait to be told, since a handshake takes time. */
+  function turnDown(socket: Socket): void {
+    const refuse = (to: Socket) => to.end(encodeRefusal(null, TOO_MANY), () => to.destroy())
+    if (tls === undefined) return void refuse(socket)
+    if (turnedDown >= MOST_TURNED_DOWN) return void socket.destroy()
+    turnedDown += 1
+    socket.on('close', () => {
+      turnedDown -= 1
+    })
+    socket.setTimeout(TURNING_DOWN_MS, () => socket.destroy())
+    tls.begin(socket, refuse, () => refuse(socket))
   }
 
   function read(connection: Connection, chunk: Buffer): void {
@@ -307,19 +351,24 @@ export function listen({ host, port, limits, answer, log }: ListenerOptions): Pr
 
   function bidFarewell(connection: Connection): void {
     if (connection.closing) return
+    if (connection.entering) return void connection.socket.destroy()
     while (connection.array !== undefined) takeEntry(connection, connection.array) // is refused, so that the array is answered
     append(connection, FAREWELL)
     close(connection)
   }
 
   function enforceTimeouts(connection: Connection, nowMs: number): void {
-    const { socket, decoder, closing, paused } = connection
+    const { socket, decoder, closing, paused, entering } = connection
+    const unreadMs = nowMs - connection.lastReadMs
+    if (entering) {
+      if (unreadMs > limits.unfinishedLineMs) socket.destroy()
+      return
+    }
     const stuck = socket.writableLength > 0
     if (stuck !== connection.stuck) {
       connection.stuck = stuck
       socket.setTimeout(stuck ? limits.stuckMs : 0)
     }
-    const unreadMs = nowMs - connection.lastReadMs
     if (closing && unreadMs > (stuck ? limits.stuckMs : SWEEP_MS)) socket.destroy()
     if (closing || paused) return
     if (decoder.unfinished && nowMs - connection.lineBegunMs > limits.unfinishedLineMs) dropLine(connection)

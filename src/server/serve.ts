@@ -35,6 +35,7 @@ import { OLD_SESSIONS, Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
 import { fitConnections } from './open-files.ts'
 import { limitsFrom, type SettingSources, type Settings } from './settings.ts'
+import { openTls } from './tls.ts'
 
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
@@ -81,11 +82,14 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
       ? createDispatcher({ ...common, role, handlers: sellerHandlers(common.databases, sessions) })
       : createDispatcher({ ...common, role, handlers: buyerHandlers(common.databases, sessions) })
 
+  const { tlsCertificate, tlsKey } = settings
+  const tls = tlsCertificate && tlsKey ? openTls({ tlsCertificate, tlsKey }, log) : undefined
   const port = role === 'seller' ? settings.sellerPort : settings.buyerPort
   const listener = await listen({
     host: settings.host,
     port,
     limits,
+    tls,
     answer,
     log,
   }).catch((error: NodeJS.ErrnoException) => {

@@ -14,9 +14,10 @@ import { databaseUrlProblem, maskPassword } from '../db/url.ts'
 import '../contract/complaints.ts'
 import { defineOption } from '../process/command-line.ts'
 import { CLONE } from '../process/start.ts'
-import { describeValue, FOLDER, HOST, wholeNumber } from '../process/values.ts'
+import { describeValue, FILE, FOLDER, HOST, wholeNumber } from '../process/values.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Limits } from './limits.ts'
 import { SESSION_LIFE } from './market/sessions.ts'
+import { tlsProblems } from './tls.ts'
 
 const port = wholeNumber(0, 65_535)
 const DAY_S = 86_400
@@ -37,6 +38,8 @@ const settings = z.object({
   home: FOLDER.default(defaultHome()).describe('folder of the private database'),
   customerDbUrl: databaseUrl.describe('customer database, instead of the private one'),
   productDbUrl: databaseUrl.describe('product database, instead of the private one'),
+  tlsCertificate: FILE.optional().describe('certificate, with the chain of its signers: clients then need TLS'),
+  tlsKey: FILE.optional().describe('private key of the certificate'),
   dbConnections: wholeNumber(1, 200)
     .default(8)
     .describe('connections of each pool; a server has four pools for each database'),
@@ -85,8 +88,14 @@ export const SETTINGS = Object.entries(settings.shape).map(([name, schema]) => {
   return { name, flag, variable, option: defineOption(`--${flag} <${value}>`, `${about} (${source})`) }
 })
 
-/** The variables that souk's programs read: the settings, and the session of a user of the command line. */
-export const VARIABLES = [...SETTINGS.map(({ variable }) => variable), 'SOUK_SESSION']
+/** The variables that souk's programs read: the settings, and those of the command line alone. */
+export const VARIABLES = [
+  ...SETTINGS.map(({ variable }) => variable),
+  'SOUK_SESSION',
+  'SOUK_TLS',
+  'SOUK_CA',
+  'SOUK_TLS_NAME',
+]
 
 /** The words of the command line, by setting name. */
 export type Flags = Readonly<Record<string, string | undefined>>
@@ -98,10 +107,15 @@ export function readSettings(flags: Flags, environment: NodeJS.ProcessEnv): Sett
   const checked = settings.safeParse(given)
   if (!checked.success)
     return checked.error.issues.map((issue) => `${nameSource(issue.path[0], flags)}: ${issue.message}`)
-  const { customerDbUrl, productDbUrl, sessionIdleS, sessionAbsoluteS } = checked.data
+  const { customerDbUrl, productDbUrl, tlsCertificate, tlsKey, sessionIdleS, sessionAbsoluteS } = checked.data
   if ((customerDbUrl === undefined) !== (productDbUrl === undefined)) {
     return ['SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL: set both or neither']
   }
+  if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
+    return ['SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY: set both or neither']
+  }
+  const tls = tlsProblems(checked.data)
+  if (tls.length > 0) return tls.map(({ setting, problem }) => `${nameSource(setting, flags)}: ${problem}`)
   if (given.sessionIdleS !== undefined && sessionIdleS > sessionAbsoluteS) {
     const absolute = nameSource('sessionAbsoluteS', flags)
     return [`${nameSource('sessionIdleS', flags)}: must be at most ${absolute}, which is ${sessionAbsoluteS}`]
@@ -121,6 +135,7 @@ export function asEnvironment(some: Partial<Settings>): Record<string, string> {
 export function describeSettings(effective: Settings): string {
   const shown = (name: string) => {
     const value = effective[name as keyof Settings]
+    if (name.startsWith('tls')) return String(value ?? '(no TLS)')
     if (!name.endsWith('DbUrl')) return String(value)
     return value === undefined ? '(private database)' : maskPassword(String(value))
   }

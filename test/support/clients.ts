@@ -6,6 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { createConnection, type Socket } from 'node:net'
+import { connect as connectTls, type ConnectionOptions as TlsConnectionOptions } from 'node:tls'
 import { z } from 'zod'
 import { type Arguments, CallRefused, type Connection, connect } from '../../src/client/connection.ts'
 import { type Name, operationsByName, type Result, type Role, refusalsOf } from '../../src/contract/operations.ts'
@@ -155,6 +156,15 @@ export class Wire {
       const socket = createConnection({ host: '127.0.0.1', port, noDelay: true })
       socket.once('error', reject)
       socket.once('connect', () => resolve(new Wire(socket)))
+    })
+  }
+
+  /** With TLS. */
+  static connectSecurely({ port }: { port: number }, options: TlsConnectionOptions): Promise<Wire> {
+    return new Promise((resolve, reject) => {
+      const socket = connectTls({ ...options, host: '127.0.0.1', port, allowHalfOpen: true } as TlsConnectionOptions)
+      socket.once('error', reject)
+      socket.once('secureConnect', () => resolve(new Wire(socket)))
     })
   }
 
