@@ -17,7 +17,15 @@ import { loadEnvironment, readArguments } from './process/environment.ts'
 import { endWhenOutputIsLost } from './process/start.ts'
 
 /** The variables that this program reads. */
-const VARIABLES = ['SOUK_HOST', 'SOUK_SELLER_PORT', 'SOUK_BUYER_PORT', 'SOUK_SESSION']
+const VARIABLES = [
+  'SOUK_HOST',
+  'SOUK_SELLER_PORT',
+  'SOUK_BUYER_PORT',
+  'SOUK_TLS',
+  'SOUK_CA',
+  'SOUK_TLS_NAME',
+  'SOUK_SESSION',
+]
 
 /** Resolves to the exit code. */
 async function main(): Promise<number> {

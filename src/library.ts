@@ -18,6 +18,10 @@ export interface ConnectOptions<R extends keyof Calls> {
   host?: string
   /** 7101 for sellers and 7102 for buyers, unless given. */
   port?: number
+  /** Connect with TLS. The certificate and its name are checked. */
+  tls?: boolean
+  /** Certificates of the signers to trust, in PEM format, instead of the usual ones. Asks for TLS by itself. */
+  ca?: string
   /** Time limit of a call, with all its attempts; 15,000 unless given. */
   timeoutMs?: number
 }
@@ -36,7 +40,7 @@ type Part<Call, P extends string> = Call extends { readonly [K in P]: infer T } 
 
 /** Throws if there is no such role. */
 export function connect<R extends keyof Calls>(options: ConnectOptions<R>): Client<R> {
-  const { role, host = DEFAULT_HOST, port = DEFAULT_PORTS[role] } = options
+  const { role, host = DEFAULT_HOST, port = DEFAULT_PORTS[role], ca, tls = ca !== undefined } = options
   if (!ROLES.includes(role)) throw new TypeError(`role must be one of ${ROLES.join(', ')}`)
-  return new RetryingClient<R>({ ...options, host, port }) as Client<R>
+  return new RetryingClient<R>({ ...options, host, port, tls: tls ? { ca } : undefined }) as Client<R>
 }

@@ -1,22 +1,30 @@
-/** The server of a command, and its time limit: from the options, else the environment, else the defaults. */
+/** The server of a command, whether to use TLS, and the time limit: from the options, else the environment, else the defaults. */
 
-import type * as z from 'zod'
+import { readFileSync } from 'node:fs'
+import * as z from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
 import type { Role } from '../contract/operations.ts'
-import { decimalNumber, HOST, wholeNumber } from '../process/values.ts'
+import { certificatesProblem } from '../process/certificates.ts'
+import { decimalNumber, FILE, HOST, wholeNumber } from '../process/values.ts'
 import { UsageError } from './failures.ts'
+import type { TlsOptions } from './tls.ts'
 
 export interface Address {
   host: string
   port: number
+  /** Undefined: no TLS. */
+  tls: TlsOptions | undefined
   /** How long a command may take. */
   timeoutMs: number
 }
 
 /** The options, as they were typed. */
-interface AddressOptions {
+export interface AddressOptions {
   host?: string | undefined
   port?: string | undefined
+  tls?: boolean
+  ca?: string | undefined
+  tlsName?: string | undefined
   timeout?: string | undefined
 }
 
@@ -25,8 +33,14 @@ const PORT = wholeNumber(1, 65_535)
 /** Nobody waits for more than an hour. */
 const TIMEOUT = decimalNumber(Number.MIN_VALUE, 3_600, 'seconds, above 0 and at most 3600')
 
+const ON = z.enum(['on', 'off'])
+const CERTIFICATES = FILE.superRefine((path, context) => {
+  const problem = certificatesProblem(path)
+  if (problem !== undefined) context.addIssue({ code: 'custom', message: `the file ${problem}` })
+})
+
 /**
- * An empty variable counts as not set, an empty option is wrong. Throws `UsageError`, which names the port's option as
+ * Either of the options `ca` and `tlsName` asks for TLS by itself. An empty variable counts as not set, an empty option is wrong. Throws `UsageError`, which names the port's option as
  * `portOption`.
  */
 export function readAddress(
@@ -52,8 +66,13 @@ export function readAddress(
   const portVariable = variable(`SOUK_${role.toUpperCase()}_PORT`)
   const port = read(PORT, [[portOption, options.port], portVariable], DEFAULT_PORTS[role])
   const timeoutS = read(TIMEOUT, [['--timeout', options.timeout]], TIMEOUT_S)
+  const ca = read(CERTIFICATES.optional(), [['--ca', options.ca], variable('SOUK_CA')], undefined)
+  const name = read(HOST.optional(), [['--tls-name', options.tlsName], variable('SOUK_TLS_NAME')], undefined)
+  const isOn = read(ON, [['--tls', options.tls ? 'on' : undefined], variable('SOUK_TLS')], 'off') === 'on'
   if (problems.length > 0) throw new UsageError(problems)
-  return { host, port, timeoutMs: timeoutS * 1_000 }
+  const isWanted = isOn || ca !== undefined || name !== undefined
+  const tls = isWanted ? { ca: ca === undefined ? undefined : readFileSync(ca, 'utf8'), name } : undefined
+  return { host, port, tls, timeoutMs: timeoutS * 1_000 }
 }
 
 /** Whether a host is this machine, where the user can start a server. */

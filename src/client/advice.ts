@@ -6,7 +6,16 @@ import { asTyped } from '../process/start.ts'
 import { isLoopback } from './address.ts'
 import type { Commands } from './commands.ts'
 import { CallRefused, ConnectionLost, ForeignServer } from './connection.ts'
-import { Declined, EXIT, type Failure, Interrupted, NotLoggedIn, toUsageFailure, UsageError } from './failures.ts'
+import {
+  Declined,
+  EXIT,
+  type Failure,
+  Interrupted,
+  NotLoggedIn,
+  TlsMissing,
+  toUsageFailure,
+  UsageError,
+} from './failures.ts'
 import { formatAmount } from './money.ts'
 
 /** What was tried. */
@@ -67,6 +76,9 @@ export function explain(error: unknown, attempt: Attempt): Failure {
   const { message } = error as Error
   if (error instanceof NotLoggedIn) {
     return { exitCode: EXIT.notLoggedIn, code: 'unauthenticated', message, hint: attempt.login, details: {} }
+  }
+  if (error instanceof TlsMissing) {
+    return { exitCode: EXIT.usage, code: 'usage', message, hint: undefined, details: {} }
   }
   if (error instanceof Declined) {
     return { exitCode: EXIT.conflict, code: 'price_changed', message, hint: undefined, details: {} }

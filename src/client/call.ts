@@ -8,7 +8,7 @@ import { operationsByName, type Role } from '../contract/operations.ts'
 import { progress } from '../process/progress.ts'
 import type { Command } from './commands.ts'
 import type { Context } from './context.ts'
-import { type Failure, NotLoggedIn } from './failures.ts'
+import { type Failure, NotLoggedIn, TlsMissing } from './failures.ts'
 import { ResultPrinter } from './output.ts'
 import { type AnyResult, findPhrase } from './phrases.ts'
 import { readPasswordFile, type WantedPasswords } from './prompt.ts'
@@ -36,6 +36,7 @@ export async function carryOut(context: Context, typed: Command<Role>): Promise<
 /** The session and the passwords that the operation needs. */
 async function readCredentials(context: Context, { operation, options }: Command<Role>): Promise<object> {
   const shape = shapeOf(context, operation)
+  if (context.saved.isTlsMissing && ('session' in shape || 'password' in shape)) throw new TlsMissing()
   const known = context.saved.session
   if ('session' in shape && known === undefined) throw new NotLoggedIn('you are not logged in')
   const session = 'session' in shape ? { session: known?.session } : {}

@@ -56,6 +56,9 @@ export interface Options {
   passwordFile: string | undefined
   host: string | undefined
   port: string | undefined
+  tls: boolean
+  ca: string | undefined
+  tlsName: string | undefined
   timeout: string | undefined
 }
 
@@ -90,6 +93,9 @@ export function connectionOptions(ports: readonly OptionSyntax[]): OptionSyntax[
   return [
     defineOption('--host <host>', 'host of the server (SOUK_HOST, 127.0.0.1)'),
     ...ports,
+    defineOption('--tls', 'connect with TLS (SOUK_TLS=on)'),
+    defineOption('--ca <file>', 'trust the signers in this file instead of the usual ones, with TLS (SOUK_CA)'),
+    defineOption('--tls-name <name>', "name in the server's certificate, if not the host (SOUK_TLS_NAME)"),
     defineOption('--timeout <seconds>', 'time limit of a command, an hour at most (15)'),
     defineOption('--no-color', 'print no colours, as with NO_COLOR'),
   ]
@@ -106,7 +112,7 @@ export class Commands<R extends Role> {
   /** Options of every command, which may also stand without one. */
   readonly options: readonly OptionSyntax[]
   readonly #inShell: boolean
-  /** The --host and --port that were parsed last: hints repeat them. */
+  /** The --host, --port and options for TLS that were parsed last: hints repeat them. */
   #givenServer = ''
 
   /** In the shell, commands are typed without the program and the role, and talk to the shell's server. */
@@ -137,7 +143,7 @@ export class Commands<R extends Role> {
     return this.#inShell ? 'status' : `${asTyped('souk')} status${servers}`
   }
 
-  /** The input to suggest; outside the shell, with the program, the role, and the --host and --port given. */
+  /** The input to suggest; outside the shell, with the program, the role, and the server's options as given. */
   hint(words: string): string {
     return this.#typed(words) + this.#givenServer
   }
@@ -272,8 +278,10 @@ function toRow({ usage, about }: OptionSyntax): HelpRow {
   return [usage, about]
 }
 
-function formatServer({ host, port }: Options): string {
-  return (host === undefined ? '' : ` --host ${host}`) + (port === undefined ? '' : ` --port ${port}`)
+function formatServer({ host, port, tls, ca, tlsName }: Options): string {
+  const given = Object.entries({ host, port, ca, 'tls-name': tlsName })
+  const options = given.flatMap(([name, value]) => (value === undefined ? [] : [` --${name} ${value}`]))
+  return options.join('') + (tls ? ' --tls' : '')
 }
 
 function toOptions(given: GivenOptions): Options {
@@ -285,6 +293,9 @@ function toOptions(given: GivenOptions): Options {
     passwordFile: given.word('password-file'),
     host: given.word('host'),
     port: given.word('port'),
+    tls: given.flag('tls'),
+    ca: given.word('ca'),
+    tlsName: given.word('tls-name'),
     timeout: given.word('timeout'),
   }
 }

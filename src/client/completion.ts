@@ -64,6 +64,7 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 /** The last line of the candidates says whether the shell offers file names too. */
 const NO_FILES = ':4'
 const FILES = ':0'
+const FILE_OPTIONS: readonly string[] = ['--password-file', '--ca']
 
 /**
  * Our own script: the library's makes bash evaluate the typed text, so that each
@@ -104,7 +105,7 @@ export async function printScript([shell, ...others]: readonly string[]): Promis
 export function printCandidates(words: readonly string[], programs: readonly Candidate[]): number {
   const begun = words.at(-1) ?? ''
   const candidates = findOutside(words, begun, programs).filter(({ word }) => word.startsWith(begun))
-  const files = words.at(-2) === '--password-file' ? FILES : NO_FILES
+  const files = FILE_OPTIONS.includes(words.at(-2) ?? '') ? FILES : NO_FILES
   const lines = [...candidates.map(({ word, about }) => `${word}\t${about}`), files]
   process.stdout.write(`${lines.join('\n')}\n`)
   return 0

@@ -5,10 +5,12 @@
  */
 
 import { createConnection, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { LineDecoder } from '../contract/lines.ts'
 import { type Name, operationsByName, type Params, type Result, type Role } from '../contract/operations.ts'
 import { decodeReply, encodeRequest, type Reply } from '../contract/protocol.ts'
 import { CallRefused, ConnectionLost, ForeignServer } from './call-errors.ts'
+import { lastingProblem, type TlsOptions, toNodeOptions } from './tls.ts'
 
 export { CallRefused, ConnectionLost, ForeignServer }
 
@@ -18,6 +20,8 @@ export type Arguments<R extends Role, N extends Name<R>> = Partial<Params<R, N>>
 export interface ConnectionOptions<R extends Role> {
   host: string
   port: number
+  /** Undefined: no TLS. */
+  tls?: TlsOptions | undefined
   /** Results are checked against the contract of this role, if it is given. */
   role?: R
   /** Time limit for connecting, and for each reply. */
@@ -40,18 +44,27 @@ const LONGEST_REPLY_BYTES = 16 * 1024 * 1024
 
 /** Resolves when connected; rejects with `ConnectionLost`. */
 export function connect<R extends Role>(options: ConnectionOptions<R>): Promise<Connection<R>> {
-  const { host, port, timeoutMs = TIMEOUT_MS } = options
+  const { host, port, tls, timeoutMs = TIMEOUT_MS } = options
   return new Promise((resolve, reject) => {
-    const socket = createConnection({ host, port, noDelay: true, timeout: timeoutMs })
-    const fail = (reason: string) => {
+    const target = { host, port, timeout: timeoutMs }
+    const socket = tls === undefined ? createConnection(target) : connectTls({ ...target, ...toNodeOptions(host, tls) })
+    const fail = (reason: string, Kind = ConnectionLost) => {
       socket.destroy()
-      reject(new ConnectionLost(`no connection to ${host}:${port}: ${reason}`, 'none'))
+      reject(new Kind(`no connection to ${host}:${port}: ${reason}`, 'none'))
     }
-    socket.once('timeout', () => fail('timed out'))
-    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
-    socket.once('connect', () => {
-      socket.removeAllListeners()
+    const failInTime = () => fail('timed out')
+    const failWith = (error: NodeJS.ErrnoException) => {
+      const lasting = tls && lastingProblem(error, host, tls)
+      if (lasting === undefined) fail(error.code ?? error.message)
+      else fail(lasting, ForeignServer)
+    }
+    socket.once('timeout', failInTime)
+    socket.once('error', failWith)
+    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
+      socket.off('timeout', failInTime)
+      socket.off('error', failWith)
       socket.setTimeout(0)
+      socket.setNoDelay(true)
       resolve(new Connection<R>(socket, { ...options, timeoutMs }))
     })
   })
@@ -141,8 +154,10 @@ export class Connection<R extends Role> {
   #settle({ id, result, error }: Reply): void {
     if (id === null && error !== undefined) {
       // A server with too many connections refuses this one before it reads anything.
-      const refused = error.data.code === 'overloaded'
-      return void this.#fail(refused ? new CallRefused(error.message, error.data) : lost(error.message))
+      if (error.data.code === 'overloaded') return void this.#fail(new CallRefused(error.message, error.data))
+      // It can't read any line: it wants TLS. Nothing was carried out.
+      if (error.data.code === 'parse_error') return void this.#fail(new ForeignServer(error.message, 'none'))
+      return void this.#fail(lost(error.message))
     }
     const pending = this.#pending.get(id as number)
     if (pending === undefined || (error === undefined && !this.#isInContract(pending.method, result))) {

@@ -129,7 +129,7 @@ export class Context {
   }
 
   #createClient(): RetryingClient<Role> {
-    const { host, port, timeoutMs } = this.address
+    const { host, port, tls, timeoutMs } = this.address
     const noteOnce = (what: 'lost' | 'again', text: string) => {
       if (!this.#noted.has(what)) this.note(text)
       this.#noted.add(what)
@@ -138,6 +138,7 @@ export class Context {
       role: this.commands.role,
       host,
       port,
+      tls,
       timeoutMs,
       waitForServer: false,
       onRetry: ({ message }) => noteOnce('lost', `souk: ${message}; trying again, for ${timeoutMs / 1_000} s at most`),

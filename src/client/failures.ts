@@ -30,6 +30,13 @@ export interface Failure {
 /** The call needs a session, and there is none. */
 export class NotLoggedIn extends Error {}
 
+/** A session or a password would go over the wire in plain, to a server that was used with TLS before. */
+export class TlsMissing extends Error {
+  constructor() {
+    super('you are logged in to this server over TLS: no session or password is sent to it without: add --tls')
+  }
+}
+
 /** Ctrl-C, or the end of the input where an answer was wanted. */
 export class Interrupted extends Error {
   /** A call was under way, and may have been carried out. */

@@ -64,6 +64,9 @@ export async function runProgram(words: readonly string[]): Promise<number> {
     json: options.flag('json'),
     host: options.word('host'),
     ports: { seller: options.word('seller-port'), buyer: options.word('buyer-port') },
+    tls: options.flag('tls'),
+    ca: options.word('ca'),
+    tlsName: options.word('tls-name'),
     timeout: options.word('timeout'),
   })
 }

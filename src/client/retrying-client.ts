@@ -15,11 +15,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Name, operationsByName, type Result, type Role } from '../contract/operations.ts'
 import type { ErrorCode } from '../contract/refusals.ts'
 import { type Arguments, CallRefused, type Connection, ConnectionLost, connect, ForeignServer } from './connection.ts'
+import type { TlsOptions } from './tls.ts'
 
 export interface RetryingClientOptions<R extends Role> {
   role: R
   host: string
   port: number
+  /** Undefined: no TLS. */
+  tls?: TlsOptions | undefined
   /** Time limit of a call, with all its attempts. */
   timeoutMs?: number
   /** Time limit for connecting, and for the reply to one attempt: longer than the server takes to refuse a call. */
@@ -127,9 +130,9 @@ export class RetryingClient<R extends Role> {
   }
 
   async #connect(): Promise<Connection<R>> {
-    const { role, host, port, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
+    const { role, host, port, tls, timeoutMs = TIMEOUT_MS, attemptMs = timeoutMs * ATTEMPT_SHARE } = this.#options
     try {
-      const connection = await connect<R>({ role, host, port, timeoutMs: attemptMs })
+      const connection = await connect<R>({ role, host, port, tls, timeoutMs: attemptMs })
       void connection.closed.then(() => {
         this.#connection = undefined
       })

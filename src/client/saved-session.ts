@@ -11,11 +11,18 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Role } from '../contract/operations.ts'
 import { decodeText } from '../process/text.ts'
+import type { Address } from './address.ts'
 
 export interface KnownSession {
   session: string
   /** Undefined for a session from the environment. */
   username: string | undefined
+}
+
+/** As the file has it. */
+interface StoredSession extends KnownSession {
+  /** It was opened over TLS, and may be sent over nothing else. */
+  tls?: boolean
 }
 
 /** Entries of the shell's history. */
@@ -25,11 +32,13 @@ export class SavedSession {
   readonly #folder: string
   readonly #name: string
   readonly #given: string | undefined
+  readonly #isSecure: boolean
 
   /** A session in `SOUK_SESSION` wins over the remembered one. */
-  constructor(environment: NodeJS.ProcessEnv, role: Role, { host, port }: { host: string; port: number }) {
+  constructor(environment: NodeJS.ProcessEnv, role: Role, { host, port, tls }: Omit<Address, 'timeoutMs'>) {
     this.#folder = join(environment.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'souk')
     this.#name = `${role}-${encodeURIComponent(host)}-${port}`
+    this.#isSecure = tls !== undefined
     this.#given = environment.SOUK_SESSION || undefined
   }
 
@@ -38,13 +47,20 @@ export class SavedSession {
     return this.#given !== undefined
   }
 
+  /** Whether the session was opened over TLS, and the connection has none. Then `session` is undefined. */
+  get isTlsMissing(): boolean {
+    return this.#given === undefined && !this.#isSecure && this.#readSession()?.tls === true
+  }
+
   get session(): KnownSession | undefined {
-    return this.#given === undefined ? this.#readSession() : { session: this.#given, username: undefined }
+    if (this.#given !== undefined) return { session: this.#given, username: undefined }
+    return this.isTlsMissing ? undefined : this.#readSession()
   }
 
   /** False if the session of the environment still wins. */
   saveSession(session: string, username: string): boolean {
-    this.#write('session', `${JSON.stringify({ session, username })}\n`)
+    const stored: StoredSession = { session, username, ...(this.#isSecure ? { tls: true } : {}) }
+    this.#write('session', `${JSON.stringify(stored)}\n`)
     this.#remove('total')
     return this.#given === undefined
   }
@@ -84,7 +100,7 @@ export class SavedSession {
     appendFileSync(this.#path('history'), `${input}\n`, { mode: 0o600 })
   }
 
-  #readSession(): KnownSession | undefined {
+  #readSession(): StoredSession | undefined {
     try {
       const known = JSON.parse(this.#read('session').toString())
       return typeof known?.session === 'string' ? known : undefined

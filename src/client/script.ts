@@ -46,7 +46,7 @@ export type Builtins = ReadonlyMap<
 >
 
 /** `leave` is called for exit and quit. */
-export function createBuiltins(context: Context, { timeout }: Options, leave: () => void): Builtins {
+export function createBuiltins(context: Context, options: Options, leave: () => void): Builtins {
   const { commands, screen, address } = context
   const help = ([word]: readonly string[]) => {
     screen.print(commands.help(word))
@@ -60,7 +60,7 @@ export function createBuiltins(context: Context, { timeout }: Options, leave: ()
   const status = async (_: readonly string[], json: boolean) => {
     const { showStatus } = await import('./status.ts')
     const ports = { [commands.role]: String(address.port) }
-    await context.waitFor(showStatus(screen, { json, host: address.host, ports, timeout }))
+    await context.waitFor(showStatus(screen, { ...options, json, host: address.host, ports }))
     return undefined
   }
   const exit = () => {

@@ -2,7 +2,7 @@
 
 import { ROLES, type Role } from '../contract/operations.ts'
 import { progress, whileWaiting } from '../process/progress.ts'
-import { type Address, readAddress } from './address.ts'
+import { type Address, type AddressOptions, readAddress } from './address.ts'
 import { CallRefused, type Connection, ConnectionLost, connect } from './connection.ts'
 import { EXIT } from './failures.ts'
 import type { Screen } from './output.ts'
@@ -10,12 +10,10 @@ import { formatHealth, formatLocalTime } from './phrases.ts'
 import { SavedSession } from './saved-session.ts'
 import { printable } from './terminal-text.ts'
 
-export interface StatusOptions {
+export interface StatusOptions extends Omit<AddressOptions, 'port'> {
   json: boolean
-  host: string | undefined
   /** The ports that are not the usual ones. */
   ports: { readonly [R in Role]?: string | undefined }
-  timeout: string | undefined
 }
 
 /** As `--json` prints it. */
@@ -63,14 +61,14 @@ function isHealthy({ reachable, databases }: ServerStatus): boolean {
   return reachable && databases?.customer === true && databases.product
 }
 
-async function examine({ role, host, port, timeoutMs }: Address & { role: Role }): Promise<ServerStatus> {
+async function examine({ role, host, port, tls, timeoutMs }: Address & { role: Role }): Promise<ServerStatus> {
   const status: ServerStatus = { role, host, port, reachable: false }
   let connection: Connection<Role> | undefined
   try {
-    connection = await connect<Role>({ role, host, port, timeoutMs })
+    connection = await connect<Role>({ role, host, port, tls, timeoutMs })
     const pinged = await ping(connection)
     const isAskable = pinged.databases?.customer !== false // that database has the sessions
-    const session = isAskable ? await examineSession(connection, role, { host, port }) : {}
+    const session = isAskable ? await examineSession(connection, role, { host, port, tls }) : {}
     Object.assign(status, pinged, { reachable: true }, session)
   } catch (error) {
     if (!(error instanceof ConnectionLost || error instanceof CallRefused)) throw error
@@ -96,7 +94,7 @@ async function ping(
 async function examineSession(
   connection: Connection<Role>,
   role: Role,
-  address: { host: string; port: number },
+  address: Omit<Address, 'timeoutMs'>,
 ): Promise<Pick<ServerStatus, 'username' | 'session_ends_at'>> {
   const { session } = new SavedSession(process.env, role, address).session ?? {}
   if (session === undefined) return {}
