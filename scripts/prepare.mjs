@@ -5,7 +5,7 @@
  * without being asked, others after being asked; where neither is possible, it
  * prints the command to run and exits with 2.
  *
- * The arguments name what is needed: server, baseline, shells.
+ * The arguments name what is needed: server, baseline, shells, certificates.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -26,7 +26,7 @@ compile()
 const { MANAGERS, NEEDS, howToInstall } = await import('../dist/process/needs.js')
 const { findPrograms } = await import('../dist/db/private-mariadb.js')
 const { findPython } = await import('../dist/loadgen/systems.js')
-const searches = { server: findPrograms, baseline: findPython, shells: findShells }
+const searches = { server: findPrograms, baseline: findPython, shells: findShells, certificates: findOpenssl }
 const missing = process.argv.slice(2).filter((name) => isMissing(searches[name]))
 if (missing.length > 0) await installSystemPackages(missing.map((name) => NEEDS[name]))
 
@@ -63,6 +63,10 @@ function isMissing(search) {
   } catch {
     return true
   }
+}
+
+function findOpenssl() {
+  if (!isOnPath('openssl')) throw new Error('openssl not found')
 }
 
 function findShells() {

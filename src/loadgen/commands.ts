@@ -20,6 +20,7 @@ import { asTyped, CLONE, endWhenOutputIsLost, fail, formatVersion, SetUpError, V
 import { onStop } from '../process/stop.ts'
 import { readSettings, VARIABLES } from '../server/settings.ts'
 import { type BenchOptions, openBench } from './bench.ts'
+import { makeCertificate } from './certificate.ts'
 import {
   checkOptions,
   describeOptions,
@@ -39,6 +40,7 @@ import { renderReplication } from './reports/replication.ts'
 import { renderRuns } from './reports/runs.ts'
 import { accountsFor, isMarketScenario } from './scenarios.ts'
 import type { ProfileName } from './study.ts'
+import type { SystemName } from './systems.ts'
 
 const SOUK_LOAD = asTyped('souk-load')
 
@@ -89,6 +91,7 @@ const COMMANDS: readonly LoadCommand[] = [
   },
 ]
 const OPTIONS = [HELP_OPTION, VERSION_OPTION]
+const TLS_SYSTEMS: readonly SystemName[] = ['souk', 'queue-off']
 
 const interrupted = new AbortController()
 
@@ -153,21 +156,27 @@ function print(text: string): void {
 }
 
 async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
-  const { target, scenario, clients, calls, seconds, runs, pipeline, pool, stock, seed } = options
+  const { target, scenario, clients, calls, seconds, runs, pipeline, pool, stock, tls, seed } = options
   const problems: string[] = []
   if (calls !== undefined && seconds !== undefined) problems.push('--calls and --seconds exclude each other')
   if (pipeline > 1 && isMarketScenario(scenario)) {
     problems.push(`--pipeline: the clients of ${scenario} act on each reply, so they make one call at a time`)
   }
+  if (tls && !TLS_SYSTEMS.includes(target))
+    problems.push(`--tls: ${target} speaks no TLS; ${listChoices(TLS_SYSTEMS)} do`)
   if (problems.length > 0) throw new UsageError(problems)
   const until = seconds === undefined ? { calls: calls ?? 1_000 } : { seconds }
   const accounts = accountsFor([{ scenario, clients }])
   const environment = openEnvironment()
+  const certificate = tls ? makeCertificate() : undefined
   progress.note('making databases')
-  const bench = await openBench({ ...environment, seed, accounts })
   const done: Run[] = []
+  const bench = await openBench({ ...environment, seed, accounts }).catch((error) => {
+    certificate?.remove()
+    throw error
+  })
   try {
-    const system = await bench.start(target, { poolSize: pool })
+    const system = await bench.start(target, { poolSize: pool, certificate })
     progress.plan('runs', runs)
     for (let round = 1; round <= runs; round += 1) {
       done.push(await bench.run(system, scenario, { clients, until, pipeline, stock }, round))
@@ -175,6 +184,7 @@ async function run(options: Values<typeof RUN_OPTIONS>): Promise<void> {
     }
   } finally {
     await bench.close()
+    certificate?.remove()
   }
   endWhenOutputIsLost()
   process.stdout.write(`${renderRuns(done)}\n`)

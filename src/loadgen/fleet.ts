@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { build, type Histogram } from 'hdr-histogram-js'
 import { type Arguments, CallRefused, type Connection, connect } from '../client/connection.ts'
+import type { TlsOptions } from '../client/tls.ts'
 import { type Name, type Result, ROLES, type Role } from '../contract/operations.ts'
 import type { Total } from '../process/progress.ts'
 import { isWrite, type Ledger, type Write } from './audit.ts'
@@ -63,6 +64,8 @@ export interface Client<R extends Role> {
 export interface Target {
   host: string
   ports: Readonly<Record<Role, number>>
+  /** Undefined: no TLS. */
+  tls?: TlsOptions | undefined
   /** Answers all calls of an operation alike: no reply is checked, nothing is written. */
   canned: boolean
 }
@@ -141,7 +144,7 @@ interface Connected extends Session {
 }
 
 async function connectAll(
-  { host, ports }: Target,
+  { host, ports, tls }: Target,
   { clients }: RunSize,
   behaviours: Behaviours,
   sessions: Readonly<Record<Role, readonly Session[]>>,
@@ -152,7 +155,7 @@ async function connectAll(
     const chosen = sessions[role].slice(0, clients)
     if (chosen.length < clients) throw new Error(`${clients} clients, but ${chosen.length} accounts`)
     return chosen.map(async (session) => {
-      const connection = (await connect({ host, port: ports[role] })) as Connection<Role>
+      const connection = (await connect({ host, port: ports[role], tls })) as Connection<Role>
       return { ...session, role, connection, behave }
     })
   })

@@ -60,6 +60,7 @@ export const RUN_OPTIONS = {
     about: "units of each item at the start, instead of the scenario's",
     schema: wholeNumber(1, MOST_UNITS).optional(),
   },
+  tls: { about: 'connect with TLS, with a certificate made for the run', schema: z.boolean().default(false) },
   seed: SEED,
 } satisfies Options
 

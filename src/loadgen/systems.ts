@@ -9,9 +9,11 @@ import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import type { TlsOptions } from '../client/tls.ts'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { howToInstall, NEEDS } from '../process/needs.ts'
 import { programArguments, SetUpError } from '../process/start.ts'
+import type { RunCertificate } from './certificate.ts'
 import { SESSION_IDLE_S, type Urls } from './databases.ts'
 
 /** The name and the description of each system in the reports. */
@@ -32,6 +34,8 @@ export interface System {
   name: SystemName
   host: string
   ports: Record<Role, number>
+  /** Undefined: no TLS. */
+  tls?: TlsOptions | undefined
   /** Process ids by role. */
   processes: Record<Role, number>
   /** The longest stall of a watched server's event loop since the previous call. */
@@ -47,6 +51,8 @@ export interface SystemOptions {
   poolSize?: number
   /** Whether souk watches its event loops, for `longestStallMs`. */
   watched?: boolean
+  /** With which souk uses TLS. The other systems have none. */
+  certificate?: RunCertificate | undefined
 }
 
 const HOST = '127.0.0.1'
@@ -62,6 +68,7 @@ const TICKS_PER_S = 100
 /** Starts both servers of a system on free ports. Throws `SetUpError`. */
 export async function startSystem(name: SystemName, options: SystemOptions): Promise<System> {
   const children = ROLES.map((role) => startServer(name, role, options))
+  const { certificate } = options
   try {
     const [seller, buyer] = (await Promise.all(children.map(waitForPort))) as [number, number]
     const [sellerPid, buyerPid] = children.map((child) => child.pid) as [number, number]
@@ -69,6 +76,7 @@ export async function startSystem(name: SystemName, options: SystemOptions): Pro
       name,
       host: HOST,
       ports: { seller, buyer },
+      tls: certificate && { ca: readFileSync(certificate.certificate, 'utf8') },
       processes: { seller: sellerPid, buyer: buyerPid },
       longestStallMs: (role) => longestStallMs(children[ROLES.indexOf(role)] as ChildProcess),
       stop: () => stopAll(children),
@@ -103,7 +111,7 @@ export function findPython(): { program: string; version: string } {
 function startServer(
   name: SystemName,
   role: Role,
-  { urls, nullResults, poolSize, watched = false }: SystemOptions,
+  { urls, nullResults, poolSize, watched = false, certificate }: SystemOptions,
 ): ChildProcess {
   const [program, ...rest] = commandLine(name, role, watched ? 'loadgen/children/watched-server' : 'server', poolSize)
   const environment = {
@@ -115,6 +123,7 @@ function startServer(
     SOUK_PRODUCT_DB_URL: urls.product,
     SOUK_SESSION_IDLE_S: String(SESSION_IDLE_S),
     SOUK_NULL_RESULTS: JSON.stringify(nullResults ?? {}),
+    ...(certificate && { SOUK_TLS_CERTIFICATE: certificate.certificate, SOUK_TLS_KEY: certificate.key }),
   }
   const clean = Object.entries(process.env).filter(([variable]) => !variable.startsWith('SOUK_'))
   return spawn(program, rest, {

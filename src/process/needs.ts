@@ -24,6 +24,10 @@ export const NEEDS = {
     name: 'zsh, fish, nc and mariadb-dump',
     packages: { 'apt-get': 'zsh fish netcat-openbsd mariadb-client', brew: 'zsh fish mariadb' }, // macOS brings nc
   },
+  certificates: {
+    name: 'openssl',
+    packages: { 'apt-get': 'openssl', brew: 'openssl' },
+  },
 } as const satisfies Record<string, Need>
 
 /** One line of advice for a need that is not met. */
