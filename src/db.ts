@@ -61,6 +61,14 @@ export interface DatabaseOptions {
   onTrouble?: () => void
 }
 
+/** The connections of a pool, and the batches that wait for one. */
+export interface PoolUse {
+  pool: 'reading' | 'writing' | 'blocking' | 'watching'
+  active: number
+  idle: number
+  waiting: number
+}
+
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
 const WATCH_TURN_S = 0.1
@@ -259,6 +267,17 @@ export class Database {
       if (isOfConnection(error)) this.#onTrouble()
       throw error
     }
+  }
+
+  /** How the pools are used at the moment. */
+  uses(): readonly PoolUse[] {
+    const pools = { reading: this.#reading, writing: this.#writing, blocking: this.#blocking, watching: this.#watching }
+    return Object.entries(pools).map(([name, pool]) => ({
+      pool: name as PoolUse['pool'],
+      active: pool.activeConnections(),
+      idle: pool.idleConnections(),
+      waiting: pool.taskQueueSize(),
+    }))
   }
 
   async close(): Promise<void> {

@@ -17,6 +17,8 @@ const GOOD_LOOKS = 2
 export interface OutageWatch {
   /** Has a look at the database, if that is not being done. */
   suspect(): void
+  /** Whether the last look found it lost. */
+  readonly isLost: boolean
   /** From now on, nothing is logged. */
   stop(): void
 }
@@ -26,8 +28,9 @@ export function watchOutages(what: string, url: string, log: (text: string) => v
   let looking = false
   let stopped = false
 
+  let lostMs: number | undefined
+
   async function look(): Promise<void> {
-    let lostMs: number | undefined
     for (let good = 0; good < GOOD_LOOKS && !stopped; ) {
       const problem = await findProblem(url)
       if (stopped) return
@@ -51,6 +54,9 @@ export function watchOutages(what: string, url: string, log: (text: string) => v
       void look().finally(() => {
         looking = false
       })
+    },
+    get isLost() {
+      return lostMs !== undefined
     },
     stop() {
       stopped = true

@@ -20,6 +20,7 @@
  */
 
 import { Refused, timedOut } from '../contract/refusals.ts'
+import type { QueueWatch } from './observe/counts.ts'
 
 export interface QueueOptions<Q, A> {
   /** Does a batch: as many answers as requests, in their order, by the deadline (of `now`'s clock). */
@@ -40,6 +41,7 @@ export interface QueueOptions<Q, A> {
   alone?(error: unknown): boolean
   endOfTurn?(go: () => void): void
   now?(): number
+  watch?: QueueWatch | undefined
 }
 
 export interface Queue<Q, A> {
@@ -119,6 +121,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     }
     waitingWeight -= weight
     lastCount = count
+    options.watch?.sent(count)
     const batch = waiting.slice(0, count)
     waiting = waiting.slice(count)
     return batch
@@ -195,7 +198,7 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
     onDrained = []
   }
 
-  return {
+  const queue: Queue<Q, A> = {
     ask,
     get waiting() {
       return waiting.length
@@ -205,6 +208,8 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
         ? Promise.resolve()
         : new Promise((resolve) => onDrained.push(resolve)),
   }
+  options.watch?.begin(queue)
+  return queue
 }
 
 function overloaded(oldestWaitMs: number): Refused {

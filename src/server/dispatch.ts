@@ -24,8 +24,9 @@ import { type IdempotencyKey, toSessionKey } from '../db/idempotency.ts'
 import type { Database } from '../db.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
+import type { OnAnswer, QueueWatch } from './observe/counts.ts'
 import type { Peer } from './peer.ts'
-import { createReads, createWrites } from './rounds.ts'
+import { createReads, createWrites, type Round } from './rounds.ts'
 
 /** A dispatched request: its weight, and its reply as a line. The promise never rejects. */
 export interface Dispatched {
@@ -43,6 +44,10 @@ export interface DispatchOptions<R extends Role> {
   /** Replaces the handlers' batch sizes. With the queue off the cap is one. */
   gathering?: { cap: number; inFlight: number } | undefined
   requestMs: number
+  /** Asked once for each operation, and for `unknown` ones: who is told how each call ended. */
+  observe?: ((operation: string) => OnAnswer) | undefined
+  /** Asked once for each queue. */
+  watch?: ((queue: string) => QueueWatch) | undefined
   log(problem: unknown): void
 }
 
@@ -53,6 +58,7 @@ interface AnyParams {
 }
 
 interface Route {
+  onAnswer: OnAnswer | undefined
   params: z.ZodType<AnyParams>
   open: boolean
   keyed: KeyScope | undefined
@@ -74,31 +80,38 @@ export function createDispatcher<R extends Role>(
   const { role, sessions, requestMs, log } = options
   const routes = createRoutes(options)
   const documentJson = JSON.stringify(options.document)
+  const onDiscover = options.observe?.(DISCOVER)
+  const onUnknown = options.observe?.('unknown')
 
   function dispatch({ id, method, params }: Request, peer: Peer): Dispatched {
+    const begunMs = performance.now()
     const replyId = id ?? null
-    const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeRefusal(replyId, refusal) })
-    if (method === DISCOVER) return discover(replyId, params)
+    if (method === DISCOVER) return discover(replyId, params, begunMs)
     const route = routes.get(method)
+    const onAnswer = route === undefined ? onUnknown : route.onAnswer
+    const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeAnswer({ refused: refusal }) })
+    const encodeAnswer = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> => {
+      onAnswer?.('ok' in answer ? 'ok' : answer.refused.code, performance.now() - begunMs)
+      return 'ok' in answer ? encodeOk(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
+    }
     if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
     const checked = route.params.safeParse(params)
     if (!checked.success) return refuse(refuseParams(checked.error))
-    const deadlineMs = performance.now() + requestMs
+    const deadlineMs = begunMs + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
     const answer = isPromise(account)
       ? account.then((known) => carryOut(route, method, known, checked.data, peer, deadlineMs))
       : carryOut(route, method, account, checked.data, peer, deadlineMs)
-    const encode = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> =>
-      'ok' in answer ? encodeAnswer(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
     const reply = isPromise(answer)
-      ? answer.then(encode, (error) => encodeRefusal(replyId, toRefusal(error)))
-      : encode(answer)
+      ? answer.then(encodeAnswer, (error) => encodeAnswer({ refused: toRefusal(error) }))
+      : encodeAnswer(answer)
     return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply }
   }
 
   /** Bytes, which at once count as unsent: the reply is long, and the request short. */
-  function discover(id: RequestId, params: object): Dispatched {
+  function discover(id: RequestId, params: object, begunMs: number): Dispatched {
     const checked = NOTHING.safeParse(params)
+    onDiscover?.(checked.success ? 'ok' : 'invalid_params', performance.now() - begunMs)
     const reply = checked.success ? encodeResult(id, documentJson) : encodeRefusal(id, refuseParams(checked.error))
     return { weight: 1, reply: Buffer.from(reply) }
   }
@@ -125,7 +138,7 @@ export function createDispatcher<R extends Role>(
   return dispatch
 }
 
-function encodeAnswer(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
+function encodeOk(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
   return isLong(result) ? encodeInSlices(id, result) : encodeResult(id, JSON.stringify(result))
 }
 
@@ -147,8 +160,9 @@ function createRoutes<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<
       params: operation.params as z.ZodType<AnyParams>,
       open: operation.open ?? false,
       keyed: operation.keyed,
+      onAnswer: options.observe?.(name),
       weigh: 'answer' in handler ? () => 1 : (handler.weigh ?? (() => 1)),
-      ask: createAsk(handler, options),
+      ask: createAsk(name, handler, options),
     })
   }
   return routes
@@ -161,8 +175,9 @@ function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
 
 /** Gives a handler its queue, or the queues of its rounds. */
 function createAsk<R extends Role>(
+  name: string,
   handler: AnyHandler<AnyParams, object>,
-  { databases, gathering }: DispatchOptions<R>,
+  { databases, gathering, watch }: DispatchOptions<R>,
 ): Route['ask'] {
   if ('answer' in handler) return (call, deadlineMs) => handler.answer(call, deadlineMs)
   const gather = ({ cap, inFlight }: { cap: number; inFlight: number }) => ({
@@ -171,6 +186,7 @@ function createAsk<R extends Role>(
     ...gathering,
     weigh: ({ params }: Call<AnyParams>) => handler.weigh?.(params) ?? 1,
     alone: (error: unknown) => !(error instanceof Refused),
+    watch: (round: Round) => watch?.(round === 1 ? name : `${name} round ${round}`),
   })
   if ('writes' in handler) return createWrites(databases[handler.writes], handler.decide, gather(handler))
   const { reads, ask, firstRound } = handler

@@ -37,6 +37,8 @@ export interface ListenerOptions {
   /** Clients then need TLS. */
   tls?: Tls | undefined
   answer(request: Request, peer: Peer): Dispatched
+  /** Called with the code of each refusal that is not given by `answer`. */
+  onRefusal?: ((code: string) => void) | undefined
   log(problem: unknown): void
 }
 
@@ -93,7 +95,8 @@ const TOO_MANY: Refusal = { code: 'overloaded', message: 'too many connections',
 const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is shutting down' }
 
 /** Rejects if it can't listen there. */
-export function listen({ host, port, limits, tls, answer, log }: ListenerOptions): Promise<Listener> {
+export function listen(options: ListenerOptions): Promise<Listener> {
+  const { host, port, limits, tls, answer, onRefusal = () => {}, log } = options
   const connections = new Set<Connection>()
   let unflushed: Connection[] = []
   let draining = false
@@ -163,6 +166,7 @@ export function listen({ host, port, limits, tls, answer, log }: ListenerOptions
 
   /** Tells a client that there are too many; under TLS only if few wait to be told, since a handshake takes time. */
   function turnDown(socket: Socket): void {
+    onRefusal(TOO_MANY.code)
     const refuse = (to: Socket) => to.end(encodeRefusal(null, TOO_MANY), () => to.destroy())
     if (tls === undefined) return void refuse(socket)
     if (turnedDown >= MOST_TURNED_DOWN) return void socket.destroy()
@@ -284,8 +288,13 @@ export function listen({ host, port, limits, tls, answer, log }: ListenerOptions
     return answer(request, peer)
   }
 
+  function refuse(id: RequestId, refusal: Refusal): Dispatched {
+    onRefusal(refusal.code)
+    return { weight: 1, reply: encodeRefusal(id, refusal) }
+  }
+
   function refuseRest(connection: Connection): void {
-    if (!connection.finished) append(connection, encodeRefusal(null, TOO_LONG))
+    if (!connection.finished) append(connection, refuse(null, TOO_LONG).reply as string)
     connection.finished = true
   }
 
@@ -391,10 +400,6 @@ export function listen({ host, port, limits, tls, answer, log }: ListenerOptions
     server.on('error', log) // a connection could not be accepted; without a listener the error would end the process
     return { port: actualPort, remaining: () => ({ requests, connections: connections.size }), drain }
   })
-}
-
-function refuse(id: RequestId, refusal: Refusal): Dispatched {
-  return { weight: 1, reply: encodeRefusal(id, refusal) }
 }
 
 function startListening(server: Server, host: string, port: number): Promise<number> {

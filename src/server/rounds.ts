@@ -21,11 +21,16 @@ import type { Lane } from '../db/lane.ts'
 import type { Plan, RowId } from '../db/plan.ts'
 import type { BatchResult, Database, Locking } from '../db.ts'
 import { createQueue, type Queue, type QueueOptions } from './batch-queue.ts'
+import type { QueueWatch } from './observe/counts.ts'
 
 /** Does a call by its deadline. Rejects as a queue does. */
 type Ask<C, A> = (call: C, deadlineMs: number) => Promise<A>
 
-type Gathering<C> = Omit<QueueOptions<C, never>, 'run' | 'changes'>
+export type Round = 1 | 2
+
+interface Gathering<C> extends Omit<QueueOptions<C, never>, 'run' | 'changes' | 'watch'> {
+  watch(round: Round): QueueWatch | undefined
+}
 
 interface ReadRound<C, A> {
   ask(lane: Lane, calls: readonly C[], deadlineMs: number): Promise<readonly A[]>
@@ -38,14 +43,18 @@ export function createReads<C, A>(
   last: ReadRound<C, A>,
   first: ReadRound<C, A | undefined> | undefined,
 ): Ask<C, A> {
-  const createRound = <T>({ ask, gathering }: ReadRound<C, T>): Queue<C, T> =>
+  const createRound = <T>({ ask, gathering }: ReadRound<C, T>, round: Round): Queue<C, T> =>
     createQueue({
       ...gathering,
+      watch: gathering.watch(round),
       run: (calls, deadlineMs) => database.read((lane) => ask(lane, calls, deadlineMs), deadlineMs),
     })
-  const second = createRound(last)
-  if (first === undefined) return second.ask
-  return inRounds<C, A, undefined>(createRound(first), second, (result): result is undefined => result === undefined)
+  if (first === undefined) return createRound(last, 1).ask
+  return inRounds<C, A, undefined>(
+    createRound(first, 1),
+    createRound(last, 2),
+    (result): result is undefined => result === undefined,
+  )
 }
 
 /** `decide` is asked for a plan of each batch, on a lane that skips held rows or blocks on them. */
@@ -54,17 +63,18 @@ export function createWrites<C extends Keyed, R>(
   decide: (lane: Lane, calls: readonly C[], deadlineMs: number) => Promise<Plan<R>>,
   gathering: Gathering<C>,
 ): Ask<C, Answer<R>> {
-  const createRound = (locking: Locking): Queue<C, BatchResult<R>> =>
+  const createRound = (locking: Locking, round: Round): Queue<C, BatchResult<R>> =>
     createQueue({
       ...gathering,
+      watch: gathering.watch(round),
       changes: true,
       run: (calls, deadlineMs) =>
         database.write(calls, (lane, some) => decide(lane, some, deadlineMs), deadlineMs, locking),
     })
   const untilFree = createRowWaits(database)
   return inRounds<C, Answer<R>, Undecided>(
-    createRound('skip'),
-    createRound('block'),
+    createRound('skip', 1),
+    createRound('block', 2),
     (result): result is Undecided => 'held' in result || 'again' in result,
     async (open, deadlineMs) => {
       if ('held' in open) await untilFree(open.held, deadlineMs)

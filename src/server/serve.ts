@@ -25,7 +25,7 @@ import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
 import { categories } from './market/categories.ts'
 import { sellerEdits } from './market/edits.ts'
 import type { Handlers } from './market/handler.ts'
-import { health } from './market/health.ts'
+import { health, shareCheck } from './market/health.ts'
 import { IdBlocks } from './market/ids.ts'
 import { buyerPurchases } from './market/purchases.ts'
 import { buyerFeedback, buyerRatings, sellerRatings } from './market/ratings.ts'
@@ -33,6 +33,10 @@ import { sellerSales } from './market/sales.ts'
 import { buyerSearch } from './market/search.ts'
 import { OLD_SESSIONS, Sessions } from './market/sessions.ts'
 import { sellerStock } from './market/stock.ts'
+import { Counts, type OnAnswer } from './observe/counts.ts'
+import type { ObservingPort } from './observe/http.ts'
+import { createLogger, type Logger, logProblem } from './observe/log.ts'
+import type { Observed } from './observe/metrics.ts'
 import { fitConnections } from './open-files.ts'
 import { limitsFrom, type SettingSources, type Settings } from './settings.ts'
 import { openTls } from './tls.ts'
@@ -40,6 +44,7 @@ import { openTls } from './tls.ts'
 const GRACE_MS = 8_000
 const LONGEST_STOP_MS = 10_000
 const REPORT_STOPPING_MS = 200
+const CHECK_FRESH_MS = 1_000
 const SESSION_CHECKS = { cap: 500, inFlight: 2 }
 
 type Databases = Record<'customer' | 'product', Database>
@@ -49,11 +54,16 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   const { urls, settingNames } = await findDatabases(settings, sources)
   progress.begin('checking tables')
   await prepareDatabases(settingNames, urls)
-  const log = (problem: unknown) => writeLine(process.stderr, `${new Date().toISOString()} ${role}: ${String(problem)}`)
+  const logger = createLogger(role, settings.logLevel)
+  const log = (problem: unknown) => logProblem(logger, problem)
+  process.on('uncaughtException', (error) => {
+    log(error)
+    process.exit(1)
+  })
   const watches = [
     watchOutages('customer database', urls.customer, log),
     watchOutages('product database', urls.product, log),
-  ]
+  ] as const
   // Trouble with one is a reason to look at both: calls may never reach the other.
   const onTrouble = () => {
     for (const watch of watches) watch.suspect()
@@ -67,6 +77,8 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     absoluteS: settings.sessionAbsoluteS,
     memoryMs: settings.sessionMemoryMs,
   }
+  const httpPort = role === 'seller' ? settings.sellerHttpPort : settings.buyerHttpPort
+  const counts = httpPort === undefined ? undefined : new Counts()
   const sessions = new Sessions(customer, role, life, gathering ?? SESSION_CHECKS)
   const limits = limitsFrom(fitConnections(settings))
   const common = {
@@ -75,6 +87,8 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     document: describeRole(role, { version: VERSION, limits: describeLimits(limits, life) }),
     gathering,
     requestMs: settings.limitRequestMs,
+    observe: observeCalls(counts, logger),
+    watch: counts && ((queue: string) => counts.queue(queue)),
     log,
   }
   const answer =
@@ -91,19 +105,33 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     limits,
     tls,
     answer,
+    onRefusal: counts && ((code) => counts.refused(code)),
     log,
   }).catch((error: NodeJS.ErrnoException) => {
     throw new SetUpError(explainListening(error, `${settings.host}:${port}`, sources.host, sources[role]))
   })
+  const observing =
+    counts &&
+    (await startObserving(settings, sources, httpPort ?? 0, {
+      role,
+      counts,
+      log,
+      remaining: listener.remaining,
+      databases: common.databases,
+      isLost: { customer: () => watches[0].isLost, product: () => watches[1].isLost },
+    }))
   progress.end()
+  if (observing) writeLine(process.stdout, `${role} server answers HTTP on ${settings.httpHost}:${observing.port}`)
   writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
   process.send?.({ port: listener.port })
+  const onSwept = (table: string, rows: number) => counts?.swept(table, rows)
   const stopSweeps = [
-    keepSweeping(urls.customer, [OLD_SESSIONS], () => {}, log),
-    keepSweeping(urls.product, [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)], () => {}, log),
+    keepSweeping(urls.customer, [OLD_SESSIONS], onSwept, log),
+    keepSweeping(urls.product, [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)], onSwept, log),
   ]
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer
+    observing?.stopping()
     for (const stopSweep of stopSweeps) stopSweep()
     reportStopping(listener)
     await listener.drain(GRACE_MS)
@@ -111,6 +139,37 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     for (const watch of watches) watch.stop()
     await Promise.all([customer, product].map((database) => database.close()))
     process.exit(0)
+  })
+}
+
+/** Who is told of calls: the counts, and the log, if it wants to know each. Neither costs anything while it is off. */
+function observeCalls(counts: Counts | undefined, logger: Logger): ((operation: string) => OnAnswer) | undefined {
+  if (!logger.isLevelEnabled('debug')) return counts && ((operation) => counts.operation(operation))
+  return (operation) => {
+    const count = counts?.operation(operation)
+    return (outcome, ms) => {
+      count?.(outcome, ms)
+      logger.debug({ operation, outcome, ms: Math.round(ms * 1_000) / 1_000 }, 'call')
+    }
+  }
+}
+
+/** Opens the HTTP port. Its code is loaded only for that. */
+async function startObserving(
+  { httpHost }: Settings,
+  sources: SettingSources,
+  port: number,
+  { databases, log, ...observed }: Omit<Observed, 'pools'> & { databases: Databases; log(problem: unknown): void },
+): Promise<ObservingPort> {
+  const { createMetrics } = await import('./observe/metrics.ts')
+  const { observeOverHttp } = await import('./observe/http.ts')
+  const { customer, product } = databases
+  const pools = { customer: () => customer.uses(), product: () => product.uses() }
+  const metrics = createMetrics({ ...observed, pools })
+  const askDatabases = shareCheck(databases, CHECK_FRESH_MS)
+  const portSetting = observed.role === 'seller' ? sources.sellerHttpPort : sources.buyerHttpPort
+  return observeOverHttp({ host: httpHost, port, metrics, askDatabases, log }).catch((error: NodeJS.ErrnoException) => {
+    throw new SetUpError(explainListening(error, `${httpHost}:${port}`, sources.httpHost, portSetting))
   })
 }
 

@@ -21,6 +21,7 @@ import { tlsProblems } from './tls.ts'
 
 const port = wholeNumber(0, 65_535)
 const DAY_S = 86_400
+const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const
 const databaseUrl = z
   .string()
   .superRefine((text, context) => {
@@ -53,6 +54,14 @@ const settings = z.object({
   sessionMemoryMs: wholeNumber(0, 1_000)
     .default(SESSION_LIFE.memoryMs)
     .describe('how long a session check is cached (ms)'),
+  logLevel: z
+    .enum(LOG_LEVELS)
+    .meta({ value: LOG_LEVELS.join('|') })
+    .default('info')
+    .describe('the least that is logged'),
+  httpHost: HOST.default(DEFAULT_HOST).describe('address of the HTTP port'),
+  sellerHttpPort: port.optional().describe('HTTP port of the seller server for probes and metrics, 0 for any'),
+  buyerHttpPort: port.optional().describe('HTTP port of the buyer server for probes and metrics, 0 for any'),
   ...limitSettings(),
 })
 
@@ -136,6 +145,7 @@ export function describeSettings(effective: Settings): string {
   const shown = (name: string) => {
     const value = effective[name as keyof Settings]
     if (name.startsWith('tls')) return String(value ?? '(no TLS)')
+    if (name.endsWith('HttpPort')) return value ?? '(off)'
     if (!name.endsWith('DbUrl')) return String(value)
     return value === undefined ? '(private database)' : maskPassword(String(value))
   }
@@ -143,7 +153,8 @@ export function describeSettings(effective: Settings): string {
 }
 
 /** The flags or variables that gave the settings whose values may turn out wrong only when they are used. */
-export type SettingSources = Readonly<Record<DatabaseName | 'home' | 'host' | Role, string>>
+export type SettingSources = Readonly<Record<DatabaseName | 'home' | ServerSetting, string>>
+type ServerSetting = 'host' | 'httpHost' | 'sellerHttpPort' | 'buyerHttpPort' | Role
 
 export function settingSources(flags: Flags): SettingSources {
   const source = (name: keyof Settings) => nameSource(name, flags)
@@ -154,6 +165,9 @@ export function settingSources(flags: Flags): SettingSources {
     host: source('host'),
     seller: source('sellerPort'),
     buyer: source('buyerPort'),
+    httpHost: source('httpHost'),
+    sellerHttpPort: source('sellerHttpPort'),
+    buyerHttpPort: source('buyerHttpPort'),
   }
 }
 

@@ -63,10 +63,9 @@ async function logOf(fail: () => Promise<unknown>, repair: () => Promise<unknown
   const lines = () => server.log.slice(before).split('\n').filter(Boolean)
   await until('its return is logged', () => lines().filter((line) => /is back/.test(line)).length === 2)
   await sleep(2_500)
-  for (const line of lines()) assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z seller: \S/)
-  return lines()
-    .map((line) => line.split(' ').slice(2).join(' '))
-    .toSorted()
+  const logged = lines().map((line) => JSON.parse(line))
+  for (const { level, role } of logged) assert.deepEqual([level, role], ['warn', 'seller'])
+  return logged.map(({ msg }) => msg).toSorted()
 }
 
 async function killConnections(): Promise<void> {

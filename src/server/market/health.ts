@@ -5,21 +5,14 @@ import type { Database } from '../../db.ts'
 import type { AnyHandler } from './handler.ts'
 
 type Databases = Readonly<Record<'customer' | 'product', Database>>
-type Health = Record<keyof Databases, boolean>
+export type Health = Record<keyof Databases, boolean>
 
 /** A database that takes longer does not answer. */
 const LONGEST_CHECK_MS = 1_000
 
-/** The operation `ping`. Callers who ask about the databases together share a check. */
+/** The operation `ping`. */
 export function health(databases: Databases, version: string) {
-  let checking: Promise<Health> | undefined
-
-  function check(): Promise<Health> {
-    checking ??= askAll(databases).finally(() => {
-      checking = undefined
-    })
-    return checking
-  }
+  const check = shareCheck(databases)
 
   const ping: AnyHandler<Params<Role, 'ping'>, Result<Role, 'ping'>> = {
     answer({ params }) {
@@ -28,6 +21,18 @@ export function health(databases: Databases, version: string) {
     },
   }
   return { ping }
+}
+
+/** Asks whether the databases answer. Callers share a check, as long as it takes and for `freshMs` more. */
+export function shareCheck(databases: Databases, freshMs = 0): () => Promise<Health> {
+  let checking: Promise<Health> | undefined
+  const forget = () => {
+    checking = undefined
+  }
+  return () => {
+    checking ??= askAll(databases).finally(() => (freshMs > 0 ? setTimeout(forget, freshMs).unref() : forget()))
+    return checking
+  }
 }
 
 async function askAll({ customer, product }: Databases): Promise<Health> {
