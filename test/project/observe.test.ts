@@ -5,7 +5,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -99,7 +99,10 @@ describe('the alert rules', () => {
       'check rules souk-alerts.yml',
       'test rules souk-alerts.test.yml',
     ]) {
-      const ended = spawnSync(promtool, words.split(' '), { cwd: join(ROOT, 'observe'), encoding: 'utf8' })
+      const ended: SpawnSyncReturns<string> = spawnSync(promtool, words.split(' '), {
+        cwd: join(ROOT, 'observe'),
+        encoding: 'utf8',
+      })
       assert.equal(ended.status, 0, ended.stdout + ended.stderr)
     }
   })
