@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * souk-server: one event loop that serves sellers or buyers; without a role, the
- * whole marketplace.
+ * whole marketplace. `souk-server schema` makes the tables, and serves nobody.
  */
 
 import type { Role } from './contract/operations.ts'
@@ -18,10 +18,11 @@ const { settingSources, describeSettings, readSettings, SETTINGS, VARIABLES } = 
 const SOUK_SERVER = asTyped('souk-server')
 const HINT = `${SOUK_SERVER} --help`
 const SHOW_OPTION = defineOption('--show-settings', 'print the effective settings')
+const WORKS = [...ROLES, 'schema'] as const
 const OPTIONS = [...SETTINGS.map(({ option }) => option), SHOW_OPTION, HELP_OPTION, VERSION_OPTION]
 
 interface CommandLine {
-  role: Role | undefined
+  work: Role | 'schema' | 'marketplace'
   /** The settings as typed, by name. */
   flags: Record<string, string | undefined>
   /** Text that was asked for, instead of a server. */
@@ -32,16 +33,17 @@ interface CommandLine {
 async function main(): Promise<void> {
   try {
     loadEnvironment(VARIABLES)
-    const { role, flags, asksFor, problems } = readCommandLine(readArguments())
+    const { work, flags, asksFor, problems } = readCommandLine(readArguments())
     if (asksFor === 'help') return showText(formatPage())
     if (asksFor === 'version') return showText(formatVersion('souk-server'))
     const settings = readSettings(flags, process.env)
     if (Array.isArray(settings)) throw new UsageError([...problems, ...settings], HINT)
     if (problems.length > 0) throw new UsageError(problems, HINT)
     if (asksFor === 'settings') return showText(describeSettings(settings))
-    if (role === undefined)
-      await (await import('./server/supervisor.ts')).runMarketplace(settings, settingSources(flags))
-    else await (await import('./server/serve.ts')).serve(role, settings, settingSources(flags))
+    const sources = settingSources(flags)
+    if (work === 'marketplace') await (await import('./server/supervisor.ts')).runMarketplace(settings, sources)
+    else if (work === 'schema') showText(await (await import('./server/own-schema.ts')).ownSchema(settings, sources))
+    else await (await import('./server/serve.ts')).serve(work, settings, sources)
   } catch (error) {
     if (error instanceof UsageError) fail(error.message.split('\n'), 2, error.hint)
     if (error instanceof SetUpError) fail(error.problems, 2)
@@ -55,14 +57,13 @@ function readCommandLine(words: readonly string[]): CommandLine {
     { commands: [], args: ['[...roles]'], options: OPTIONS },
     isHelp ? ['--help', ...words.slice(1)] : words,
   )
-  const role = ROLES.find((known) => known === args[0])
-  const isUnknown = args.length > 1 || (args.length === 1 && role === undefined)
-  const unknown = isUnknown ? [`unknown role "${args.join(' ')}": give seller, buyer, or no role`] : []
+  const work = args.length === 0 ? 'marketplace' : WORKS.find((known) => known === args.join(' '))
+  const unknown = `unknown role "${args.join(' ')}": give seller, buyer, schema, or no role`
   return {
-    role,
+    work: work ?? 'marketplace',
     flags: Object.fromEntries(SETTINGS.map(({ name, flag }) => [name, options.word(flag)])),
     asksFor: asksFor ?? (options.flag('show-settings') ? 'settings' : undefined),
-    problems: [...problems, ...unknown],
+    problems: [...problems, ...(work === undefined ? [unknown] : [])],
   }
 }
 
@@ -71,7 +72,9 @@ function formatPage(): string {
     title: `souk-server ${VERSION}, the marketplace: it serves sellers or buyers, or without a role both, on a private database.`,
     examples: [SOUK_SERVER, `${SOUK_SERVER} buyer --buyer-port 7202`, `SOUK_QUEUE=off ${SOUK_SERVER} --show-settings`],
     usage: `${SOUK_SERVER} [role] [options]`,
-    args: [['role', 'seller or buyer: one server, on the databases that run or are set']],
+    args: [
+      ['role', 'seller or buyer: one server, on the databases that run or are set; schema: tables and rights there'],
+    ],
     options: OPTIONS.map(({ usage, about }) => [usage, about]),
   })
 }

@@ -1,12 +1,15 @@
 /**
- * Before servers start: can both databases be used, and have they the tables of
- * this version? All problems are found at once, and each names its setting.
+ * Before servers start: can both databases be used, have they the tables of this
+ * version, and the servers' users their rights? All problems are found at once,
+ * and each names its setting.
  */
 
-import { SetUpError } from '../process/start.ts'
+import type { Role } from '../contract/operations.ts'
+import { asTyped, SetUpError } from '../process/start.ts'
 import { withConnection } from './connect.ts'
-import { explainError } from './problems.ts'
-import { applySchema, checkRights, type DatabaseName, type DatabaseUrls } from './schema.ts'
+import { explainError, isDenial } from './problems.ts'
+import { checkRights, grantRights } from './rights.ts'
+import { applySchema, type DatabaseName, type DatabaseUrls } from './schema.ts'
 
 /** The setting that says where each database is. */
 export type DatabaseSettings = Readonly<Record<DatabaseName, string>>
@@ -15,11 +18,29 @@ export type DatabaseSettings = Readonly<Record<DatabaseName, string>>
 const LEAST_VERSION = [10, 6, 0] as const
 const NAMES: readonly DatabaseName[] = ['customer', 'product']
 
-/** Gives both databases the tables of this version. Throws `SetUpError` if they can't be used. */
-export async function prepareDatabases(settings: DatabaseSettings, urls: DatabaseUrls): Promise<void> {
+/**
+ * Gives both databases the tables of this version, which takes no rights if they have them, and checks the rights of
+ * servers of these roles. Throws `SetUpError` if the databases can't be used.
+ */
+export async function prepareDatabases(
+  settings: DatabaseSettings,
+  urls: DatabaseUrls,
+  roles: readonly Role[],
+): Promise<void> {
+  const step = (work: Step) => forBoth(settings, urls, (name, url) => work(name, url).catch(pointToOwner(url)))
+  await step((_name, url) => checkServer(url))
+  await step((name) => applySchema(name, urls))
+  await step((name, url) => checkRights(name, url, roles))
+}
+
+/**
+ * The step of the tables' owner: gives both databases the tables of this version, and the servers' users their rights.
+ * Throws `SetUpError`.
+ */
+export async function makeSchema(settings: DatabaseSettings, urls: DatabaseUrls): Promise<void> {
   await forBoth(settings, urls, (_name, url) => checkServer(url))
   await forBoth(settings, urls, (name) => applySchema(name, urls))
-  await forBoth(settings, urls, checkRights)
+  await forBoth(settings, urls, grantRights)
 }
 
 /** Does the step for both databases at once. Throws `SetUpError` with the problems of both. */
@@ -39,6 +60,16 @@ async function findProblem(setting: string, name: DatabaseName, url: string, ste
     const problem = error instanceof SetUpError ? error.message : explainError(error, url)
     if (problem === undefined) throw error
     return `${setting}: ${problem}`
+  }
+}
+
+/** A user without a right can ask the owner of the tables for it. */
+function pointToOwner(url: string): (error: unknown) => never {
+  return (error) => {
+    if (!isDenial(error)) throw error
+    throw new SetUpError(
+      `${explainError(error, url)}; "${asTyped('souk-server')} schema", run by the owner of the tables, makes them and gives rights`,
+    )
   }
 }
 

@@ -1,33 +1,44 @@
 /**
  * The private MariaDB, for machines without a database: finds the server's
- * binaries, makes a data folder, starts the server on a Unix socket only, and
- * stops it by its process id. A home has one owner at a time, by a lock file.
+ * binaries, makes a data folder, starts the server on a Unix socket only, which
+ * nobody else can reach, and stops it by its process id. Its users have their
+ * passwords before it listens. A home has one owner at a time, by a lock file.
  * However this process ends, its server is told to stop and its lock is gone; a
  * server whose owner was killed is adopted.
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   appendFileSync,
   closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createConnection } from 'mariadb'
 import { howToInstall, NEEDS } from '../process/needs.ts'
 import { SetUpError } from '../process/start.ts'
+import { withConnection } from './connect.ts'
+import { HomeProblem, isClosedFolder, makeClosedFolder, makeFolder } from './private-folders.ts'
+import {
+  createUrl,
+  makePasswords,
+  type PrivateUsers,
+  readUsers,
+  usersAsStatements,
+  writeUsers,
+} from './private-users.ts'
 
 /** Where package managers put servers that are not on every PATH. */
 const FOLDERS = [
@@ -40,20 +51,19 @@ const FOLDERS = [
 ]
 export const BUFFER_POOL_MIB = 512
 const READY_MS = 30_000
+const LOGIN_MS = 10_000
 const LONGEST_SOCKET_PATH_BYTES = 107
 
 export interface PrivateDatabase {
   pid: number
   /** Whether it was already running, left by an owner that was killed. */
   adopted: boolean
-  url(database: string): string
+  /** A URL of a database, as the owner of the tables or another user. */
+  url: ReturnType<typeof createUrl>
   /** Resolves when the server has ended, for any reason. */
   ended: Promise<void>
   stop(): Promise<void>
 }
-
-/** A problem with the home of a private database. */
-class HomeProblem extends SetUpError {}
 
 /** The MariaDB programs that a private database needs, each with its names. mariadb-install-db calls my_print_defaults. */
 const PROGRAMS = {
@@ -128,51 +138,65 @@ export async function startPrivateDatabase(
   bufferPoolMib = BUFFER_POOL_MIB,
   onStep: (what: string) => void = () => {},
 ): Promise<PrivateDatabase> {
-  const paths = pathsIn(home)
   const running = await findServer(home)
-  if (running !== undefined) return { ...createHandle(paths.socket, running, untilEnded(running)), adopted: true }
+  if (running !== undefined) return { ...createHandle(running, untilEnded(running.pid)), adopted: true }
   const programs = findPrograms()
-  makeFolder(paths.temporary)
+  const paths = pathsIn(home)
+  await endUnknownServer(paths, onStep)
+  makeClosedFolder(paths.temporary)
   if (!existsSync(paths.data)) {
     onStep('making the private database')
     await makeDataFolder(programs['mariadb-install-db'], paths)
   }
+  makeClosedFolder(paths.data)
+  const earlier = readUsers(home)
+  const users = { socket: chooseSocket(paths, earlier), passwords: earlier?.passwords ?? makePasswords() }
+  writeUsers(home, users)
   onStep('starting the private database')
   const logBytes = existsSync(paths.log) ? statSync(paths.log).size : 0
-  const child = startServer(programs.mariadbd, paths, bufferPoolMib)
+  const child = startServer(programs.mariadbd, paths, users, bufferPoolMib)
   const ended = new Promise<void>((resolve) => child.once('exit', resolve).once('error', resolve))
-  const handle = createHandle(paths.socket, child.pid as number, ended)
-  await untilReady(paths, child, logBytes)
+  const handle = createHandle({ pid: child.pid as number, users }, ended)
+  await untilReady(paths, users, child, logBytes)
+  rmSync(paths.init)
   return { ...handle, adopted: false }
 }
 
 /** Makes URLs of databases on the private server that runs in a home; undefined if none answers. */
 export async function findRunning(home: string): Promise<PrivateDatabase['url'] | undefined> {
-  return (await findServer(home)) === undefined ? undefined : createUrl(pathsIn(home).socket)
+  const running = await findServer(home)
+  return running === undefined ? undefined : createUrl(running.users)
 }
 
 interface Paths {
   data: string
   /** Each server needs its own: on start, it deletes files there that it takes for its own leftovers. */
   temporary: string
-  socket: string
+  /** Statements that a server carries out before it listens. */
+  init: string
   pid: string
   log: string
 }
 
 function pathsIn(home: string): Paths {
   const data = resolve(home, 'mariadb')
-  const inside = join(data, 'socket')
-  const name = `souk-${createHash('sha256').update(data).digest('hex').slice(0, 16)}.sock`
-  const socket = Buffer.byteLength(inside) <= LONGEST_SOCKET_PATH_BYTES ? inside : join(tmpdir(), name)
-  return { data, temporary: resolve(home, 'tmp'), socket, pid: join(data, 'pid'), log: resolve(home, 'mariadb.log') }
+  const temporary = resolve(home, 'tmp')
+  return {
+    data,
+    temporary,
+    init: join(temporary, 'users.sql'),
+    pid: join(data, 'pid'),
+    log: resolve(home, 'mariadb.log'),
+  }
 }
 
-/** Makes a folder, and those above it. Node's own way never ends in a file system that has no folders to be made. */
-function makeFolder(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
-  if (!existsSync(dirname(path))) makeFolder(dirname(path))
-  mkdirSync(path, { mode: 0o700 })
+/** The socket is in the data folder, or if its path is too long there, in a folder of a random name, made once. */
+function chooseSocket({ data }: Paths, earlier: PrivateUsers | undefined): string {
+  const inside = join(data, 'socket')
+  if (Buffer.byteLength(inside) <= LONGEST_SOCKET_PATH_BYTES) return inside
+  if (earlier !== undefined && dirname(earlier.socket) !== data && isClosedFolder(dirname(earlier.socket)))
+    return earlier.socket
+  return join(mkdtempSync(join(tmpdir(), 'souk-')), 'socket')
 }
 
 /** Makes the folder beside its place and then moves it there, so that a killed set-up leaves no half of it. */
@@ -202,13 +226,23 @@ async function runToEnd(program: string, rest: readonly string[]): Promise<{ sta
 
 function startServer(
   program: string,
-  { data, temporary, socket, pid, log }: Paths,
+  { data, temporary, init, pid, log }: Paths,
+  users: PrivateUsers,
   bufferPoolMib: number,
 ): ChildProcess {
+  rmSync(init, { force: true })
+  writeFileSync(
+    init,
+    usersAsStatements(users)
+      .map((statement) => `${statement};\n`)
+      .join(''),
+    { mode: 0o600 },
+  )
   const options = {
     datadir: data,
     tmpdir: temporary,
-    socket,
+    socket: users.socket,
+    'init-file': init,
     'pid-file': pid,
     'log-error': log,
     'innodb-flush-log-at-trx-commit': 1, // an acknowledged write survives a crash
@@ -233,11 +267,16 @@ function asUser(): string[] {
   return userInfo().uid === 0 ? ['--user=root'] : []
 }
 
-async function untilReady({ socket, data, log }: Paths, child: ChildProcess, logBytes: number): Promise<void> {
+async function untilReady(
+  { data, log }: Paths,
+  users: PrivateUsers,
+  child: ChildProcess,
+  logBytes: number,
+): Promise<void> {
   const untilMs = performance.now() + READY_MS
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined
   while (performance.now() < untilMs && !hasEnded()) {
-    if ((await readDataFolder(socket)) === data) return
+    if ((await readDataFolder(users)) === data) return
     await sleep(20)
   }
   const ending = hasEnded()
@@ -259,26 +298,44 @@ function explain(text: string): string {
   return CAUSES.find(([pattern]) => pattern.test(text))?.[1] ?? text
 }
 
-/** The process id of a server that runs in this home. */
-async function findServer(home: string): Promise<number | undefined> {
-  const paths = pathsIn(home)
-  if (!existsSync(paths.pid) || (await readDataFolder(paths.socket)) !== paths.data) return undefined
-  return Number.parseInt(readFileSync(paths.pid, 'utf8'), 10)
+interface Server {
+  pid: number
+  users: PrivateUsers
 }
 
-async function readDataFolder(socketPath: string): Promise<string | undefined> {
+/** The server that runs in this home, and knows our users. */
+async function findServer(home: string): Promise<Server | undefined> {
+  const paths = pathsIn(home)
+  const users = readUsers(home)
+  if (users === undefined || !existsSync(paths.pid) || !isClosedFolder(dirname(users.socket))) return undefined
+  if ((await readDataFolder(users)) !== paths.data) return undefined
+  return { pid: Number.parseInt(readFileSync(paths.pid, 'utf8'), 10), users }
+}
+
+/** Ends a server on our data that does not know our users: an older souk left it, whose root had no password. */
+async function endUnknownServer({ pid: path, data }: Paths, onStep: (what: string) => void): Promise<void> {
+  const pid = existsSync(path) ? Number.parseInt(readFileSync(path, 'utf8'), 10) : Number.NaN
+  if (!Number.isSafeInteger(pid) || !readCommand(pid).includes(` --datadir=${data} `)) return
+  onStep('stopping the private database of an earlier souk')
+  process.kill(pid, 'SIGTERM')
+  await Promise.race([untilEnded(pid), sleep(READY_MS, undefined, { ref: false })])
+}
+
+async function readDataFolder(users: PrivateUsers): Promise<string | undefined> {
+  const sql = 'SELECT @@datadir AS folder'
   try {
-    const connection = await createConnection({ socketPath, user: 'root', connectTimeout: 2_000 })
-    connection.on('error', () => {})
-    const [row] = await connection.query<{ folder: string }[]>('SELECT @@datadir AS folder')
-    connection.destroy()
+    const [row] = await withConnection(
+      createUrl(users)(''),
+      (connection) => connection.query<{ folder: string }[]>(sql),
+      LOGIN_MS,
+    )
     return row === undefined ? undefined : resolve(row.folder)
   } catch {
     return undefined
   }
 }
 
-function createHandle(socket: string, pid: number, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
+function createHandle({ pid, users }: Server, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
   const identity = identify(pid)
   const tellToStop = onceBeforeEnd(() => {
     if (identity !== undefined && identify(pid) === identity) process.kill(pid, 'SIGTERM')
@@ -287,7 +344,7 @@ function createHandle(socket: string, pid: number, ended: Promise<void>): Omit<P
   return {
     pid,
     ended,
-    url: createUrl(socket),
+    url: createUrl(users),
     async stop() {
       tellToStop()
       await ended
@@ -305,10 +362,6 @@ function onceBeforeEnd(work: () => void): () => void {
   }
   process.on('exit', workOnce)
   return workOnce
-}
-
-function createUrl(socket: string): PrivateDatabase['url'] {
-  return (database) => `mariadb://root@localhost/${database}?socketPath=${encodeURIComponent(socket)}`
 }
 
 /** The end of a process that is not a child has to be polled. */
@@ -330,6 +383,18 @@ function readProc(pid: number): string[] {
     return [fields[0] as string, fields[19] as string]
   } catch {
     return []
+  }
+}
+
+/** The command that a process runs, with a space behind each word; empty for one that is gone. */
+function readCommand(pid: number): string {
+  if (!existsSync('/proc/self/cmdline')) {
+    return `${spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()} `
+  }
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+  } catch {
+    return ''
   }
 }
 

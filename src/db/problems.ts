@@ -19,6 +19,11 @@ export function explainError(error: unknown, url: string): string | undefined {
   return meaning?.(asked) ?? `the database can't be used: ${text.split('\n')[0]}`
 }
 
+/** Whether the error says that the user has no right to something. */
+export function isDenial(error: unknown): boolean {
+  return DENIALS.includes((error as Partial<SqlError>).code ?? '')
+}
+
 /** What was asked for, and the text of the error. */
 interface Asked {
   host: string
@@ -30,6 +35,9 @@ interface Asked {
   text: string
 }
 
+const DENIED_DATABASE = ['ER_DBACCESS_DENIED_ERROR']
+const DENIED_TABLE = ['ER_TABLEACCESS_DENIED_ERROR', 'ER_COLUMNACCESS_DENIED_ERROR']
+const DENIALS = [...DENIED_DATABASE, ...DENIED_TABLE]
 const FULL_DISK = /No space left|\b(errno:|error) 28\b/i
 /** Codes of server, driver, Node and operating system, with their meaning. */
 const MEANINGS: readonly (readonly [codes: readonly string[], meaning: (asked: Asked) => string])[] = [
@@ -47,15 +55,9 @@ const MEANINGS: readonly (readonly [codes: readonly string[], meaning: (asked: A
     ({ user, hasPassword }) =>
       `the database refuses ${hasPassword ? `the password of user "${user}"` : `user "${user}" without a password`}`,
   ],
-  [
-    ['ER_DBACCESS_DENIED_ERROR'],
-    ({ user, database }) => `user "${user}" has no right to use or create database "${database}"`,
-  ],
+  [DENIED_DATABASE, ({ user, database }) => `user "${user}" has no right to use or create database "${database}"`],
   [['ER_BAD_DB_ERROR'], ({ database }) => `there is no database "${database}"`],
-  [
-    ['ER_TABLEACCESS_DENIED_ERROR', 'ER_COLUMNACCESS_DENIED_ERROR'],
-    ({ user, text }) => `user "${user}" has no right to ${explainDenial(text)}`,
-  ],
+  [DENIED_TABLE, ({ user, text }) => `user "${user}" has no right to ${explainDenial(text)}`],
   [['ER_HOST_NOT_PRIVILEGED', 'ER_HOST_IS_BLOCKED'], () => 'the database accepts no connections from this host'],
   [['ER_CON_COUNT_ERROR'], () => 'the database has too many connections'],
   [

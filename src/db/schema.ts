@@ -54,23 +54,13 @@ export async function applySchema(name: DatabaseName, urls: Partial<DatabaseUrls
   })
 }
 
-/** Checks the rights on all tables, with statements that change nothing. Rejects with the error of a missing one. */
-export async function checkRights(name: DatabaseName, url: string): Promise<void> {
-  const tables = readStatements(SOURCE, name).flatMap((statement) => {
-    const [, table, column] = /^CREATE TABLE IF NOT EXISTS (\w+) \(\s*(\w+)/.exec(statement) ?? []
-    return table === undefined ? [] : [{ table, column }]
+/** The first column of each table of `schema.sql`, by table. A sequence has none. */
+export function firstColumns(name: DatabaseName): ReadonlyMap<string, string[]> {
+  const columns = readStatements(SOURCE, name).flatMap((statement): [string, string[]][] => {
+    const [, table, column] = /^CREATE (?:TABLE|SEQUENCE) IF NOT EXISTS (\w+)(?: \(\s*(\w+))?/.exec(statement) ?? []
+    return table === undefined ? [] : [[table, column === undefined ? [] : [column]]]
   })
-  const statements = tables.flatMap(({ table, column }) => [
-    `SELECT ${column} FROM ${table} WHERE FALSE`,
-    ...(table === VERSION_TABLE
-      ? []
-      : [
-          `INSERT INTO ${table} SELECT * FROM ${table} WHERE FALSE`,
-          `UPDATE ${table} SET ${column} = ${column} WHERE FALSE`,
-          `DELETE FROM ${table} WHERE FALSE`,
-        ]),
-  ])
-  await withConnection(url, (connection) => Promise.all(statements.map((statement) => connection.query(statement))))
+  return new Map(columns)
 }
 
 /** The version of the tables; undefined if they are not there, or not all. Throws `SetUpError` for a newer one. */

@@ -11,6 +11,7 @@ import { keepSweeping } from '../db/old-rows.ts'
 import { watchOutages } from '../db/outages.ts'
 import { prepareDatabases } from '../db/prepare.ts'
 import { findRunning, inHome } from '../db/private-mariadb.ts'
+import type { PrivateUser } from '../db/private-users.ts'
 import type { DatabaseName } from '../db/schema.ts'
 import { Database } from '../db.ts'
 import { progress, writeLine } from '../process/progress.ts'
@@ -51,9 +52,9 @@ type Databases = Record<'customer' | 'product', Database>
 
 /** Serves one role until told to stop; then answers the requests in flight and ends the process. Throws `SetUpError`. */
 export async function serve(role: Role, settings: Settings, sources: SettingSources): Promise<void> {
-  const { urls, settingNames } = await findDatabases(settings, sources)
+  const { urls, settingNames } = await findDatabases(settings, sources, role)
   progress.begin('checking tables')
-  await prepareDatabases(settingNames, urls)
+  await prepareDatabases(settingNames, urls, [role])
   const logger = createLogger(role, settings.logLevel)
   const log = (problem: unknown) => logProblem(logger, problem)
   process.on('uncaughtException', (error) => {
@@ -127,7 +128,12 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   const onSwept = (table: string, rows: number) => counts?.swept(table, rows)
   const stopSweeps = [
     keepSweeping(urls.customer, [OLD_SESSIONS], onSwept, log),
-    keepSweeping(urls.product, [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)], onSwept, log),
+    keepSweeping(
+      urls.product,
+      role === 'buyer' ? [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)] : [OLD_KEYS],
+      onSwept,
+      log,
+    ),
   ]
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer
@@ -216,8 +222,12 @@ function buyerHandlers(databases: Databases, sessions: Sessions): Handlers<'buye
   }
 }
 
-/** The databases, and the names of the settings that say where they are. */
-async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, sources: SettingSources) {
+/** The databases, for a user if they are private, and the names of the settings that say where they are. */
+export async function findDatabases(
+  { customerDbUrl, productDbUrl, home }: Settings,
+  sources: SettingSources,
+  user: PrivateUser,
+) {
   if (customerDbUrl !== undefined && productDbUrl !== undefined)
     return { urls: { customer: customerDbUrl, product: productDbUrl }, settingNames: sources }
   const url = await inHome(sources.home, () => findRunning(home))
@@ -227,7 +237,7 @@ async function findDatabases({ customerDbUrl, productDbUrl, home }: Settings, so
         'or set SOUK_CUSTOMER_DB_URL and SOUK_PRODUCT_DB_URL',
     )
   }
-  const urls = { customer: url('souk_customer'), product: url('souk_product') }
+  const urls = { customer: url('souk_customer', user), product: url('souk_product', user) }
   return { urls, settingNames: { customer: sources.home, product: sources.home } }
 }
 

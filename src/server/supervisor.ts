@@ -8,9 +8,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ROLES, type Role } from '../contract/operations.ts'
-import { forBoth, prepareDatabases } from '../db/prepare.ts'
+import { forBoth, makeSchema, prepareDatabases } from '../db/prepare.ts'
 import { BUFFER_POOL_MIB, inHome, lockHome, type PrivateDatabase, startPrivateDatabase } from '../db/private-mariadb.ts'
-import { createDatabase, type DatabaseName } from '../db/schema.ts'
+import type { PrivateUser } from '../db/private-users.ts'
+import { createDatabase, type DatabaseUrls } from '../db/schema.ts'
 import { progress, writeLine } from '../process/progress.ts'
 import { programArguments, SetUpError } from '../process/start.ts'
 import { onStop, type Remaining, showStopping } from '../process/stop.ts'
@@ -47,28 +48,29 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
   }
 
   async function start(): Promise<void> {
-    const urls = await databaseUrls()
+    const urlsOf = await prepare()
     if (stopping) return
     showStep('starting the servers')
-    const starts = await Promise.allSettled(ROLES.map((role) => keepServer(role, urls)))
+    const starts = await Promise.allSettled(ROLES.map((role) => keepServer(role, urlsOf(role))))
     for (const started of starts) if (started.status === 'rejected') throw started.reason
   }
 
-  async function databaseUrls(): Promise<Record<DatabaseName, string>> {
+  /** Returns the URLs of both databases for a server: its user has no other rights than it needs, if that is ours to say. */
+  async function prepare(): Promise<(role: Role) => DatabaseUrls> {
     if (settings.customerDbUrl !== undefined && settings.productDbUrl !== undefined) {
       const given = { customer: settings.customerDbUrl, product: settings.productDbUrl }
       showStep('checking tables')
-      await prepareDatabases(sources, given)
-      return given
+      await prepareDatabases(sources, given, ROLES)
+      return () => given
     }
     unlock = await inHome(sources.home, () => lockHome(settings.home))
     const { url } = await inHome(sources.home, keepDatabase)
-    const urls = { customer: url('souk_customer'), product: url('souk_product') }
+    const urlsOf = (user: PrivateUser) => ({ customer: url('souk_customer', user), product: url('souk_product', user) })
     const settingNames = { customer: sources.home, product: sources.home }
     showStep('creating databases')
-    await forBoth(settingNames, urls, (_name, url) => createDatabase(url))
-    await prepareDatabases(settingNames, urls)
-    return urls
+    await forBoth(settingNames, urlsOf('owner'), (_name, url) => createDatabase(url))
+    await makeSchema(settingNames, urlsOf('owner'))
+    return urlsOf
   }
 
   async function keepDatabase(): Promise<PrivateDatabase> {
@@ -98,7 +100,7 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
   }
 
   /** Resolves when the server accepts connections. From then on, restarts it whenever it ends. */
-  async function keepServer(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+  async function keepServer(role: Role, urls: DatabaseUrls): Promise<void> {
     const environment = asEnvironment({ ...settings, customerDbUrl: urls.customer, productDbUrl: urls.product })
     const server = spawn(process.execPath, programArguments('server', role), {
       env: { ...process.env, ...environment },
@@ -121,7 +123,7 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
     throw hasSaidWhy ? new SetUpError() : new Error(`the ${role} server did not start`)
   }
 
-  async function restart(role: Role, urls: Record<DatabaseName, string>): Promise<void> {
+  async function restart(role: Role, urls: DatabaseUrls): Promise<void> {
     if (stopping) return
     say(`${role} server ended; starting it again`)
     for (let attempt = 0; !stopping; attempt += 1) {

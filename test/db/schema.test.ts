@@ -237,7 +237,7 @@ describe('the schema', () => {
     await applyBoth(urls)
     const [customer, product] = NAMES.map((name) => new URL(urls[name]).pathname.slice(1))
     await runAll(
-      urls.customer,
+      mariadb.url('mysql', 'root'),
       `CREATE USER clerk_${number} IDENTIFIED BY 'secret';
        GRANT SELECT, INSERT, UPDATE, DELETE ON ${customer}.* TO clerk_${number};
        GRANT SELECT, INSERT, UPDATE, DELETE ON ${product}.* TO clerk_${number}`,

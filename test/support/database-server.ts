@@ -1,17 +1,19 @@
 /**
  * A MariaDB server on TCP, with options of the test's own, such as certificates,
- * a version that it pretends to have, or few connections. `root` is its user
- * without a password, on its socket only.
+ * a version that it pretends to have, or few connections. Its root is that of the
+ * private database on whose data it runs, on its socket only.
  */
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { withConnection } from '../../src/db/connect.ts'
 import { findPrograms, startPrivateDatabase } from '../../src/db/private-mariadb.ts'
+import { createUrl, readUsers } from '../../src/db/private-users.ts'
+import { SERVER_USERS } from '../../src/db/rights.ts'
 import { until } from './marketplace.ts'
 
 export interface DatabaseServer {
@@ -29,8 +31,11 @@ export const PASSWORD = 'canary'
 
 /** Starts a server on the data of a home, which are made if they are missing. */
 export async function startDatabaseServer(home: string, options: readonly string[] = [], port?: number) {
-  await (await startPrivateDatabase(home, 64)).stop()
   const data = join(home, 'mariadb')
+  const isNew = !existsSync(data)
+  if (isNew) await (await startPrivateDatabase(home, 64)).stop()
+  const users = readUsers(home)
+  assert.ok(users !== undefined)
   const socket = join(data, 'socket')
   const listeningPort = port ?? (await findFreePort())
   const child = spawn(
@@ -47,7 +52,7 @@ export async function startDatabaseServer(home: string, options: readonly string
     ],
     { stdio: 'ignore' },
   )
-  const rootUrl = `mariadb://root@localhost/mysql?socketPath=${encodeURIComponent(socket)}`
+  const rootUrl = createUrl(users)('mysql', 'root')
   const sql = (...statements: string[]) =>
     withConnection(rootUrl, async (connection) => {
       const results: unknown[] = []
@@ -61,6 +66,7 @@ export async function startDatabaseServer(home: string, options: readonly string
     ),
   )
   assert.ok(!hasEnded(child), 'the database server did not start')
+  if (isNew) await sql(`DROP USER souk_owner, ${Object.values(SERVER_USERS).join(', ')}`) // as on a server of others
   const server: DatabaseServer = {
     port: listeningPort,
     pid: child.pid as number,

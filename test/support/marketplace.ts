@@ -12,8 +12,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Role } from '../../src/contract/operations.ts'
 import { withConnection } from '../../src/db/connect.ts'
-import { prepareDatabases } from '../../src/db/prepare.ts'
+import { makeSchema } from '../../src/db/prepare.ts'
 import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private-mariadb.ts'
+import type { PrivateUser } from '../../src/db/private-users.ts'
 import { createDatabase, type DatabaseName } from '../../src/db/schema.ts'
 import { asEnvironment, type Settings } from '../../src/server/settings.ts'
 
@@ -109,6 +110,7 @@ export interface RunningServer<R extends Role = Role> {
 
 export interface TestMarketplace {
   home: string
+  /** As root. Servers are started with the users of their roles, who have only the rights that they need. */
   urls: Record<DatabaseName, string>
   /** The database server that runs now. */
   database(): PrivateDatabase
@@ -134,12 +136,17 @@ export async function startTestMarketplace(): Promise<TestMarketplace> {
 async function startIn(home: string): Promise<TestMarketplace> {
   const programs: ServerProgram[] = []
   let database = await startPrivateDatabase(home, BUFFER_POOL_MIB)
-  const urls = { customer: database.url('souk_test_customer'), product: database.url('souk_test_product') }
-  await Promise.all(Object.values(urls).map(createDatabase))
-  await prepareDatabases({ customer: 'customer', product: 'product' }, urls)
+  const urlsOf = (user: PrivateUser) => ({
+    customer: database.url('souk_test_customer', user),
+    product: database.url('souk_test_product', user),
+  })
+  await Promise.all(Object.values(urlsOf('owner')).map(createDatabase))
+  await makeSchema({ customer: 'customer', product: 'product' }, urlsOf('owner'))
+  const urls = urlsOf('root')
 
   async function serve<R extends Role>(role: R, settings: SomeSettings = {}, command?: readonly string[]) {
-    const databases = { customerDbUrl: urls.customer, productDbUrl: urls.product }
+    const { customer, product } = urlsOf(role)
+    const databases = { customerDbUrl: customer, productDbUrl: product }
     const environment = asEnvironment({ ...databases, sellerPort: 0, buyerPort: 0, ...settings })
     const started = new ServerProgram(home, [role], environment, command === undefined ? undefined : [...command])
     programs.push(started)

@@ -1,6 +1,6 @@
 /**
  * What docs/operating.md tells to type at databases, typed as it stands there: its
- * rights are all that servers need, and its commands bring a marketplace back.
+ * users are all that servers need, and its commands bring a marketplace back.
  */
 
 import assert from 'node:assert/strict'
@@ -36,16 +36,80 @@ function type(command: string): void {
   assert.equal(status, 0, `${typed}\n${stderr}`)
 }
 
-async function startSellers() {
-  const [customer, product] = DATABASES.map((name) => database.url(name, 'souk:a%20password'))
+function startAs(user: string, ...rest: string[]): ServerProgram {
+  const [customer, product] = DATABASES.map((name) => database.url(name, user))
   const environment = { SOUK_CUSTOMER_DB_URL: customer as string, SOUK_PRODUCT_DB_URL: product as string }
-  const server = new ServerProgram(home, ['seller', '--seller-port', '0'], environment)
+  return new ServerProgram(home, rest, environment)
+}
+
+const makeSchema = () => startAs('souk_owner:a%20password', 'schema')
+const startSellerProgram = () => startAs('souk_seller:another%20password', 'seller', '--seller-port', '0')
+
+async function startSellers() {
+  const server = startSellerProgram()
   const [, port] = await server.says(/accepts connections on 127\.0\.0\.1:(\d+)\n/)
   return { server, caller: await Caller.connect({ role: 'seller' as const, port: Number(port) }) }
 }
 
+describe('the users', () => {
+  const WHAT_TO_RUN = '"souk-server schema", run by the owner of the tables, makes them and gives rights'
+
+  it('of servers can’t start without tables, and are told in a line each what to run', async () => {
+    const server = startSellerProgram()
+    assert.equal(await server.ended, 2)
+    const bothSay = DATABASES.map((name) => {
+      const setting = `SOUK_${name === 'souk_customer' ? 'CUSTOMER' : 'PRODUCT'}_DB_URL`
+      return `souk: ${setting}: user "souk_seller" has no right to use or create database "${name}"; ${WHAT_TO_RUN}\n`
+    })
+    assert.equal(server.log, bothSay.join(''))
+  })
+
+  it('of servers start when the owner has made the tables, which may be repeated', async () => {
+    for (const _ of ['first', 'again']) {
+      const schema = makeSchema()
+      assert.equal(await schema.ended, 0, schema.log)
+      assert.match(schema.output, /^the tables have version \d+; rights given to souk_seller and souk_buyer\n$/)
+    }
+    const servers = [startSellerProgram(), startAs('souk_buyer:a%20third%20password', 'buyer', '--buyer-port', '0')]
+    for (const server of servers) await server.says(/accepts connections/)
+    for (const server of servers) assert.equal(await server.end(), 0, server.log)
+  })
+
+  it('of servers can’t bring older tables up to date, which the owner does', async () => {
+    await database.sql(
+      'DELETE FROM souk_product.schema_version',
+      'ALTER TABLE souk_product.seller_score DROP COLUMN sales_cents',
+    )
+    const server = startSellerProgram()
+    assert.equal(await server.ended, 2)
+    assert.match(
+      server.log,
+      /^souk: SOUK_PRODUCT_DB_URL: user "souk_seller" has no right to \w+ on souk_product\.\w+; "souk-server schema", .+\n$/,
+    )
+    assert.equal(await makeSchema().ended, 0)
+    const again = await startSellers()
+    await again.caller.close()
+    assert.equal(await again.server.end(), 0)
+  })
+
+  it('of one role are no users of the other', async () => {
+    const server = startAs('souk_buyer:a%20third%20password', 'seller', '--seller-port', '0')
+    assert.equal(await server.ended, 2)
+    assert.match(server.log, /^souk: SOUK_CUSTOMER_DB_URL: user "souk_buyer" has no right to .+$/m)
+  })
+
+  it('must be there when their rights are to be given', async () => {
+    await database.sql("RENAME USER souk_buyer@'%' TO other@'%'")
+    const schema = makeSchema()
+    assert.equal(await schema.ended, 2)
+    const problem = (setting: string) => `souk: ${setting}: there is no user souk_buyer@'%'\n`
+    assert.equal(schema.log, problem('SOUK_CUSTOMER_DB_URL') + problem('SOUK_PRODUCT_DB_URL'))
+    await database.sql("RENAME USER other@'%' TO souk_buyer@'%'")
+  })
+})
+
 describe('a backup', () => {
-  it('is made while a server runs, and restored by its user into empty databases, without sessions', async () => {
+  it('is made while a server runs, and restored by the owner into empty databases, without sessions', async () => {
     const former = await startSellers()
     const { session, username, password } = await openAccount(former.caller)
     const { item_id } = await former.caller.call('register_item_for_sale', { session, ...anItem() })
@@ -55,7 +119,7 @@ describe('a backup', () => {
     assert.equal(await former.server.end(), 0)
     for (const name of DATABASES) await database.sql(`DROP DATABASE ${name}`, `CREATE DATABASE ${name}`)
     for (const command of linesOf(/^mariadb /)) type(command)
-    for (const name of DATABASES) await database.sql(`REVOKE CREATE, ALTER, DROP ON ${name}.* FROM souk@'%'`)
+    assert.equal(await makeSchema().ended, 0)
     const { server, caller } = await startSellers()
     await assert.rejects(caller.call('whoami', { session }), { code: 'unauthenticated' })
     const { session: next } = await caller.call('login', { username, password })

@@ -24,6 +24,8 @@ import {
 import { ServerProgram, temporaryHome } from '../support/marketplace.ts'
 import { SOUK_LOAD } from '../support/souk-load.ts'
 
+const FOR_THE_OWNER = '"souk-server schema", run by the owner of the tables, makes them and gives rights'
+
 let home: string
 let database: DatabaseServer
 let certificates: ReturnType<typeof makeCertificates>
@@ -104,7 +106,7 @@ describe('a database that can’t be used', () => {
     const flags = ['--customer-db-url', 'mariadb://a:canary@127.0.0.1:1/c', '--product-db-url', database.url('none')]
     assert.deepEqual(await readProblems(new ServerProgram(home, ['seller', ...flags], {})), [
       'souk: --customer-db-url: connection refused: nothing listens on 127.0.0.1:1',
-      'souk: --product-db-url: user "shop" has no right to use or create database "none"',
+      `souk: --product-db-url: user "shop" has no right to use or create database "none"; ${FOR_THE_OWNER}`,
     ])
   })
 
@@ -134,7 +136,7 @@ describe('a database that can’t be used', () => {
   it('lacks rights: the first missing one is named, for a change of tables and for tables in use', async () => {
     await database.sql(...accept('SELECT ON customer.*', 'ALL ON product.*'))
     assert.deepEqual(await problemsOf(good()), [
-      'souk: SOUK_CUSTOMER_DB_URL: user "shop" has no right to CREATE on customer.schema_version',
+      `souk: SOUK_CUSTOMER_DB_URL: user "shop" has no right to CREATE on customer.schema_version; ${FOR_THE_OWNER}`,
     ])
     await database.sql(...EVERYTHING)
     const server = new ServerProgram(home, ['seller', '--seller-port', '0'], {
@@ -146,11 +148,14 @@ describe('a database that can’t be used', () => {
     const inUse = 'INSERT, UPDATE, DELETE'
     await database.sql(...accept(`SELECT, ${inUse} ON customer.*`, 'SELECT, UPDATE, DELETE ON product.*'))
     assert.deepEqual(await problemsOf(good()), [
-      'souk: SOUK_PRODUCT_DB_URL: user "shop" has no right to INSERT on product.item',
+      `souk: SOUK_PRODUCT_DB_URL: user "shop" has no right to INSERT on product.item; ${FOR_THE_OWNER}`,
     ])
     await database.sql(...accept(`${inUse} ON customer.*`, 'SELECT ON customer.schema_version', 'ALL ON product.*'))
     const problems = await problemsOf(good())
-    assert.match(problems[0] ?? '', /^souk: SOUK_CUSTOMER_DB_URL: user "shop" has no right to SELECT on customer\.\w+$/)
+    assert.match(
+      problems[0] ?? '',
+      /^souk: SOUK_CUSTOMER_DB_URL: user "shop" has no right to SELECT on customer\.\w+; /,
+    )
     assert.equal(problems.length, 1)
     await database.sql(...EVERYTHING)
   })
