@@ -18,7 +18,7 @@ type Rights = Readonly<Record<string, Partial<Record<Role, string>>>>
 
 /**
  * By database and table, as GRANT has them. A role that is not named has none. INSERT … ON DUPLICATE KEY UPDATE takes
- * the right to update every column that it inserts, and the next value of a sequence the right to insert.
+ * the right to update every column that it inserts, and the next value of a sequence those to read and to insert.
  */
 export const RIGHTS: Readonly<Record<DatabaseName, Rights>> = {
   customer: {
@@ -47,8 +47,8 @@ export const RIGHTS: Readonly<Record<DatabaseName, Rights>> = {
       buyer: 'SELECT, INSERT, UPDATE',
     },
     buyer_score: { buyer: 'SELECT, INSERT, UPDATE' },
-    item_id: { seller: 'INSERT' },
-    purchase_id: { buyer: 'INSERT' },
+    item_id: { seller: 'SELECT, INSERT' },
+    purchase_id: { buyer: 'SELECT, INSERT' },
     idempotency: { seller: 'SELECT, INSERT, DELETE', buyer: 'SELECT, INSERT, DELETE' },
   },
 }
@@ -107,6 +107,6 @@ function using(right: string, table: string, columns: readonly string[]): string
     case 'DELETE':
       return `DELETE FROM ${table} WHERE FALSE`
     default:
-      return `SELECT ${columns.join(', ')} FROM ${table} WHERE FALSE`
+      return `SELECT ${columns.join(', ') || '*'} FROM ${table} WHERE FALSE`
   }
 }

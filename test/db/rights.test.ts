@@ -86,13 +86,13 @@ function usesOf(sql: string): Use[] {
   const updated = named(/^UPDATE (\w+) SET (.*?)(?: WHERE|$)/g)
   const deleted = named(/\bDELETE FROM (\w+)/g)
   const read = named(/(?<!\bDELETE )\b(?:FROM|(?:STRAIGHT_)?JOIN) (\w+)/g)
+  const drawn = named(/\bNEXT VALUE FOR (\w+)/g)
   const updates = [...updated, ...(sql.includes('ON DUPLICATE KEY UPDATE') ? inserted : [])]
   return [
-    ...[...read, ...updates, ...deleted, ...(sql.includes(' RETURNING ') ? inserted : [])].map(({ table }) => [
-      table,
-      'SELECT',
-    ]),
-    ...[...inserted, ...named(/\bNEXT VALUE FOR (\w+)/g)].map(({ table }) => [table, 'INSERT']),
+    ...[...read, ...drawn, ...updates, ...deleted, ...(sql.includes(' RETURNING ') ? inserted : [])].map(
+      ({ table }) => [table, 'SELECT'],
+    ),
+    ...[...inserted, ...drawn].map(({ table }) => [table, 'INSERT']),
     ...updates.map(({ table }) => [table, 'UPDATE']),
     ...deleted.map(({ table }) => [table, 'DELETE']),
   ].flatMap(([table = '', right]): Use[] => {

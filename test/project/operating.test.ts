@@ -14,10 +14,12 @@ import { parse } from 'yaml'
 import { DEFAULT_PORTS } from '../../src/contract/addresses.ts'
 import { ROLES } from '../../src/contract/operations.ts'
 import { ERROR_NUMBERS } from '../../src/contract/refusals.ts'
+import { SERVER_USERS } from '../../src/db/rights.ts'
 import { VARIABLES as READ, SETTINGS } from '../../src/server/settings.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LONGEST_STOP_S = 11
+const NAMES = ['customer', 'product'] as const
 
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 const VARIABLES = SETTINGS.map(({ variable }) => variable)
@@ -99,30 +101,75 @@ describe('the Dockerfile', () => {
 
 describe('compose.yaml', () => {
   const text = read('compose.yaml')
-  const { services } = parse(text, { merge: true })
+  const { services, configs } = parse(text, { merge: true })
+  const urlOf = (service: string, name: string): string =>
+    services[service].environment[`SOUK_${name.toUpperCase()}_DB_URL`]
+  const passwordOf = (service: string) => `${(service === 'schema' ? 'owner' : service).toUpperCase()}_PASSWORD`
 
   test('runs a server of each role, on its usual port and with time to stop', () => {
     for (const role of ROLES) {
-      const { command, ports, stop_grace_period: grace, environment } = services[role]
+      const { command, ports, stop_grace_period: grace } = services[role]
       assert.deepEqual(command, [role])
       const port = `\${SOUK_${role.toUpperCase()}_PORT:-${DEFAULT_PORTS[role]}}`
       assert.deepEqual(ports, [`127.0.0.1:${port}:${port}`])
       assert.ok(Number.parseInt(grace, 10) > LONGEST_STOP_S)
-      for (const name of Object.keys(environment)) assert.ok(VARIABLES.includes(name), name)
     }
   })
 
-  test('connects them to its own databases', () => {
-    for (const name of ['customer', 'product']) {
-      const url: string = services.seller.environment[`SOUK_${name.toUpperCase()}_DB_URL`]
-      const { MARIADB_USER: user, MARIADB_DATABASE: database } = services[`${name}-database`].environment
-      assert.ok(url.includes(`mariadb://${user}:\${MARIADB_PASSWORD}@${name}-database/${database}}`), url)
+  test('makes the schema as its owner before servers start, each as a user of its own', () => {
+    assert.deepEqual(services.schema.command, ['schema'])
+    for (const role of ROLES) {
+      assert.deepEqual(services[role].depends_on, { schema: { condition: 'service_completed_successfully' } })
+    }
+    for (const name of NAMES) {
+      assert.equal(services.schema.depends_on[`${name}-database`].condition, 'service_healthy')
+      const { MARIADB_DATABASE: database } = services[`${name}-database`].environment
+      const place = `\${${name.toUpperCase()}_DATABASE:-${name}-database/${database}}`
+      for (const [service, user] of Object.entries({ ...SERVER_USERS, schema: 'souk_owner' })) {
+        const [, given, password, where] =
+          /^mariadb:\/\/(\w+):(\$\{\w+)\S*?\}@(.+)$/.exec(urlOf(service, name).replace(/:\?[^}]+/, '')) ?? []
+        assert.deepEqual([given, password, where], [user, `\${${passwordOf(service)}`, place])
+      }
     }
   })
 
-  test('takes from .env only settings and the password of the database, which is in no file', () => {
-    for (const [, name = ''] of text.matchAll(/\$\{(\w+)/g))
-      assert.ok([...VARIABLES, 'MARIADB_PASSWORD'].includes(name), name)
+  test('makes the users of docs/operating.md, with the passwords in their URLs', () => {
+    const typed =
+      read('docs/operating.md')
+        .match(/^ {4}(CREATE USER|GRANT) .+;$/gm)
+        ?.map((line) => line.trim()) ?? []
+    for (const name of NAMES) {
+      assert.deepEqual(services[`${name}-database`].configs, [
+        { source: `${name}-users`, target: '/docker-entrypoint-initdb.d/users.sql' },
+      ])
+      const made: string[] = configs[`${name}-users`].content.trim().split('\n')
+      const withoutPasswords = (lines: string[]) => lines.map((line) => line.replace(/BY '.*'/, 'BY'))
+      assert.deepEqual(
+        withoutPasswords(made),
+        withoutPasswords(typed.filter((line) => !line.startsWith('GRANT') || line.includes(` souk_${name}.`))),
+      )
+      for (const line of made.filter((line) => line.startsWith('CREATE'))) {
+        const [, user = '', password] = /^CREATE USER souk_(\w+)@'%' IDENTIFIED BY '\$\{(\w+)\}';$/.exec(line) ?? []
+        assert.equal(password, passwordOf(user))
+      }
+    }
+  })
+
+  test('takes from .env only settings, passwords and the places of databases, and gives servers no password but their own', () => {
+    const passwords = ['OWNER_PASSWORD', 'SELLER_PASSWORD', 'BUYER_PASSWORD']
+    const places = ['CUSTOMER_DATABASE', 'PRODUCT_DATABASE']
+    for (const [, name = ''] of text.matchAll(/\$\{(\w+)/g)) {
+      assert.ok([...VARIABLES, ...passwords, ...places].includes(name), name)
+    }
+    for (const service of [...ROLES, 'schema']) {
+      for (const [name, value] of Object.entries<string>(services[service].environment)) {
+        if (passwords.includes(name)) assert.equal(value, '')
+        else assert.ok(VARIABLES.includes(name), name)
+        for (const password of passwords)
+          if (password !== passwordOf(service)) assert.ok(!String(value).includes(password))
+      }
+      for (const password of passwords) assert.ok(password in services[service].environment, password)
+    }
     assert.match(read('.gitignore'), /^\.env$/m)
   })
 })
