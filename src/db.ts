@@ -11,7 +11,7 @@
  *
  * A batch pipelines its statements over its lane. Its writes go out in one
  * pipe, and COMMIT only after all of them have answered. An attempt to write
- * ends in one of five ways:
+ * ends in one of six ways:
  *
  *     committed → done
  *     undone    → surely nothing was committed; so too if the connection broke
@@ -22,15 +22,18 @@
  *     lost      → COMMIT was sent and not answered. Send calls with a key again:
  *                 the key decides. Answer the others `timeout` with the outcome
  *                 `unknown`; they are never sent again
+ *     refused   → the database refuses it, whosever calls they are: answer
+ *                 `unavailable`, and try nothing again
  *     fault     → the statement's own: throw
  */
 
 import { type Connection, createPool, type Pool, type PoolConnection } from 'mariadb'
-import { type Refusal, Refused, timedOut } from './contract/refusals.ts'
+import { type Refusal, Refused, timedOut, unavailable } from './contract/refusals.ts'
 import { DRIVER_OPTIONS, READING_SESSION, WRITING_SESSION } from './db/connect.ts'
-import { DeadlinePassed, interpretError, isOfConnection, isStatementTimeout } from './db/errors.ts'
+import { DeadlinePassed, findTrouble, interpretError, isOfConnection, isStatementTimeout } from './db/errors.ts'
 import { foldEqualKeys, insertKeys, type Keyed, MISMATCH, readStoredAnswers } from './db/idempotency.ts'
 import type { Lane, Statement } from './db/lane.ts'
+import type { DatabaseWatch } from './db/outages.ts'
 import type { Decision, Plan, RowId } from './db/plan.ts'
 import { connectionOptions } from './db/url.ts'
 
@@ -49,7 +52,7 @@ export type Decide<C, R> = (lane: Lane, calls: readonly C[]) => Promise<Plan<R>>
 /** How one attempt to write ended. */
 type Attempt<R> =
   | { ended: 'committed'; decisions: readonly Decision<R>[] }
-  | { ended: 'undone' | 'lost' }
+  | { ended: 'undone' | 'lost' | 'refused' }
   | { ended: 'taken' | 'fault'; error: unknown }
 
 export interface DatabaseOptions {
@@ -57,8 +60,8 @@ export interface DatabaseOptions {
   url: string
   /** Connections of each pool. */
   connections: number
-  /** Called when a connection fails. */
-  onTrouble?: () => void
+  /** Is told of trouble with connections and statements. */
+  watch?: DatabaseWatch
 }
 
 /** The connections of a pool, and the batches that wait for one. */
@@ -72,16 +75,17 @@ export interface PoolUse {
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
 const WATCH_TURN_S = 0.1
+const UNWATCHED: DatabaseWatch = { suspect() {}, refuses() {}, accepts() {}, isRefusing: false }
 
 export class Database {
   readonly #reading: Pool
   readonly #writing: Pool
   readonly #blocking: Pool
   readonly #watching: Pool
-  readonly #onTrouble: () => void
+  readonly #watch: DatabaseWatch
 
-  constructor({ url, connections, onTrouble = () => {} }: DatabaseOptions) {
-    this.#onTrouble = onTrouble
+  constructor({ url, connections, watch = UNWATCHED }: DatabaseOptions) {
+    this.#watch = watch
     const options = { ...connectionOptions(url), ...DRIVER_OPTIONS, connectionLimit: connections }
     this.#reading = createPool({ ...options, initSql: READING_SESSION })
     this.#writing = createPool({ ...options, initSql: WRITING_SESSION })
@@ -89,14 +93,17 @@ export class Database {
     this.#watching = createPool({ ...options, initSql: WRITING_SESSION, minimumIdle: 0 })
     // The pool replaces lost connections, and pending queries reject. Without a listener the error would end the process.
     for (const pool of this.#pools) {
-      pool.on('connection', (connection: Connection) => connection.on('error', onTrouble))
-      pool.on('error' as 'connection', onTrouble)
+      pool.on('connection', (connection: Connection) => connection.on('error', watch.suspect))
+      pool.on('error' as 'connection', watch.suspect)
     }
   }
 
-  /** Reads, again if an attempt failed in passing. Rejects with `Refused` `timeout`, or with the statement's error. */
+  /**
+   * Reads, again if an attempt failed in passing. Rejects with `Refused`, `timeout` or `unavailable`, or with the
+   * statement's error.
+   */
   read<T>(ask: (lane: Lane) => Promise<T>, deadlineMs: number): Promise<T> {
-    return this.#retried(this.#reading, deadlineMs, (connection) => ask(createLane(connection, true)))
+    return this.#retried(this.#reading, deadlineMs, (connection) => ask(createLane(connection, true, this.#watch)))
   }
 
   /**
@@ -183,6 +190,9 @@ export class Database {
             timedOut('unknown'),
           )
           break
+        case 'refused':
+          refuseOpen(open, isUncertain ? timedOut('unknown') : unavailable())
+          break
         case 'fault':
           if (!isUncertain) throw attempt.error
           refuseOpen(open, timedOut('unknown')) // after a throw, the queue might run the calls again
@@ -204,13 +214,16 @@ export class Database {
     const progress = { commitSent: false }
     try {
       const decisions = await this.#onLane(pool, deadlineMs, (connection) =>
-        transact(connection, createLane(connection, skipsHeldRows), calls, decide, progress),
+        transact(connection, createLane(connection, skipsHeldRows, this.#watch), calls, decide, progress, this.#watch),
       )
       return { ended: 'committed', decisions }
     } catch (error) {
       const meaning = interpretError(error)
       if (meaning === 'undone') return { ended: 'undone' }
       if (meaning === 'taken') return { ended: 'taken', error }
+      // A read-only database refuses COMMIT itself, and rolls back. Nothing is known after other errors of COMMIT.
+      const isRefused = meaning === 'unusable' && (!progress.commitSent || findTrouble(error) === 'readOnly')
+      if (isRefused) return { ended: 'refused' }
       if (progress.commitSent) return { ended: 'lost' }
       return meaning === 'lost' ? { ended: 'undone' } : { ended: 'fault', error }
     }
@@ -241,7 +254,7 @@ export class Database {
     return this.read((lane) => readStoredAnswers<C, R>(lane, keyed), deadlineMs).catch(() => undefined)
   }
 
-  /** Commits statements that need no decision, as one transaction. Rejects with `Refused` `timeout`. */
+  /** Commits statements that need no decision, as one transaction. Rejects like `read`. */
   async change(statements: readonly Statement[], deadlineMs: number): Promise<void> {
     const plan: Plan<undefined> = { decisions: [{ ok: undefined }], writes: statements }
     const [result] = await this.write([{}], async () => plan, deadlineMs)
@@ -254,7 +267,9 @@ export class Database {
       try {
         return await this.#onLane(pool, deadlineMs, work)
       } catch (error) {
-        if (interpretError(error) === 'fault') throw error
+        const meaning = interpretError(error)
+        if (meaning === 'fault') throw error
+        if (meaning === 'unusable') throw new Refused(unavailable())
         if (!(await pause(attempt, deadlineMs))) throw new Refused(timedOut('none'))
       }
     }
@@ -264,7 +279,8 @@ export class Database {
     try {
       return await onLane(pool, deadlineMs, work)
     } catch (error) {
-      if (isOfConnection(error)) this.#onTrouble()
+      if (isOfConnection(error)) this.#watch.suspect()
+      if (interpretError(error) === 'unusable') this.#watch.refuses(error)
       throw error
     }
   }
@@ -315,8 +331,14 @@ async function onLane<T>(pool: Pool, deadlineMs: number, work: (lane: PoolConnec
   return Promise.race([working, expiry]).finally(() => clearTimeout(timer))
 }
 
-function createLane(connection: PoolConnection, skipsHeldRows: boolean): Lane {
-  return { skipsHeldRows, rows: (sql, values) => connection.query(sql, values) }
+function createLane(connection: PoolConnection, skipsHeldRows: boolean, watch: DatabaseWatch): Lane {
+  return { skipsHeldRows, rows: (sql, values) => watched(sql, connection.query(sql, values), watch) }
+}
+
+/** While statements are refused, tells which are accepted again. */
+function watched<T>(sql: string, answer: Promise<T>, watch: DatabaseWatch): Promise<T> {
+  if (watch.isRefusing) answer.then(() => watch.accepts(sql)).catch(() => {}) // whoever waits for the answer gets the error
+  return answer
 }
 
 /** Decides, writes, commits; rolls back on any error. `progress` tells the caller how far it came. */
@@ -326,16 +348,17 @@ async function transact<C extends Keyed, R>(
   calls: readonly C[],
   decide: Decide<C, R>,
   progress: { commitSent: boolean },
+  watch: DatabaseWatch,
 ): Promise<readonly Decision<R>[]> {
   try {
     const { decisions, writes } = await decide(lane, calls)
     if (decisions.length !== calls.length) throw new Error(`${decisions.length} decisions for ${calls.length} calls`)
     const replies = await Promise.allSettled(
-      [insertKeys(calls, decisions), ...writes].map((write) => send(connection, write)),
+      [insertKeys(calls, decisions), ...writes].map((write) => watched(write.sql, send(connection, write), watch)),
     )
     for (const reply of replies) if (reply.status === 'rejected') throw reply.reason
     progress.commitSent = true
-    await connection.commit()
+    await watched('COMMIT', connection.commit(), watch)
     return decisions
   } catch (error) {
     if (connection.isValid()) await connection.rollback().catch(() => connection.destroy())

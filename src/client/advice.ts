@@ -52,6 +52,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   idempotency_mismatch: EXIT.conflict,
   price_changed: EXIT.conflict,
   shutting_down: EXIT.unreachable,
+  unavailable: EXIT.unreachable,
 }
 
 /** The command that shows whether an operation was carried out. */
@@ -157,6 +158,7 @@ const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => 
     return { message: 'the server did not finish in time; it may have been carried out', hint: check }
   },
   overloaded: () => ({ message: 'the server has too much to do; try again' }),
+  unavailable: () => ({ message: "the server's database can't do this now; try again later" }),
 }
 
 function explainShortage(details: Details, attempt: Attempt): Advice {

@@ -45,7 +45,7 @@ const RETRY_FIRST_MS = 20
 const RETRY_LONGEST_MS = 1_000
 const KEY_BYTES = 16
 /** Refusals after which the same call may succeed. */
-const TEMPORARY: readonly ErrorCode[] = ['overloaded', 'timeout', 'shutting_down']
+const TEMPORARY: readonly ErrorCode[] = ['overloaded', 'timeout', 'unavailable', 'shutting_down']
 /** Refusals made before the server looks at the key of a call: they say nothing about its earlier attempts. */
 const BEFORE_KEYS: readonly ErrorCode[] = ['unauthenticated', 'internal']
 

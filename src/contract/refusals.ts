@@ -122,6 +122,12 @@ export const REFUSALS = {
     meaning: 'the current password, given to change it, is wrong; the session goes on',
     remedy: 'Ask for the current password again.',
   },
+  unavailable: {
+    number: -32015,
+    meaning: "the database can't do it now, such as a write while its disk is full; the call was not carried out",
+    remedy: 'Send it again after a pause, which grows each time; if that goes on, tell whoever runs the server.',
+    details: { retry_after_ms: 'the shortest pause' },
+  },
 } as const satisfies Record<string, RefusalKind>
 
 export type ErrorCode = keyof typeof REFUSALS
@@ -134,7 +140,14 @@ export const ERROR_NUMBERS = Object.fromEntries(ERROR_CODES.map((code) => [code,
 }
 
 /** What any request may be answered, whatever its operation. */
-export const COMMON_REFUSALS = ['invalid_params', 'internal', 'overloaded', 'timeout', 'shutting_down'] as const
+export const COMMON_REFUSALS = [
+  'invalid_params',
+  'internal',
+  'overloaded',
+  'timeout',
+  'unavailable',
+  'shutting_down',
+] as const
 
 /** Why a request was not done. `details` are further fields of `error.data`. */
 export interface Refusal {
@@ -158,4 +171,9 @@ export class Refused extends Error {
 /** A request that was not answered in time. `none`: it was not carried out; `unknown`: perhaps it was. */
 export function timedOut(outcome: 'none' | 'unknown'): Refusal {
   return { code: 'timeout', message: 'not done in time', details: { outcome } }
+}
+
+/** The database refuses what the call needs; the call was not carried out. */
+export function unavailable(): Refusal {
+  return { code: 'unavailable', message: "the database can't do this now", details: { retry_after_ms: 1_000 } }
 }

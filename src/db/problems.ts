@@ -13,7 +13,7 @@ export function explainError(error: unknown, url: string): string | undefined {
   const text = sqlMessage ?? message
   const { host = '', port, socketPath, user, password, database } = connectionOptions(url)
   const place = socketPath === undefined ? `${host}:${port}` : 'its socket'
-  if (FULL_DISK.test(text)) return 'the disk of the database is full'
+  if (FULL_DISK.test(text)) return DISK_IS_FULL
   const meaning = MEANINGS.find(([codes]) => codes.includes(code))?.[1]
   const asked = { host, place, user, database, hasPassword: password !== '', text }
   return meaning?.(asked) ?? `the database can't be used: ${text.split('\n')[0]}`
@@ -38,7 +38,8 @@ interface Asked {
 const DENIED_DATABASE = ['ER_DBACCESS_DENIED_ERROR']
 const DENIED_TABLE = ['ER_TABLEACCESS_DENIED_ERROR', 'ER_COLUMNACCESS_DENIED_ERROR']
 const DENIALS = [...DENIED_DATABASE, ...DENIED_TABLE]
-const FULL_DISK = /No space left|\b(errno:|error) 28\b/i
+const FULL_DISK = /No space left|\b(errno:|errcode:|error) 28\b/i
+const DISK_IS_FULL = 'the disk of the database is full'
 /** Codes of server, driver, Node and operating system, with their meaning. */
 const MEANINGS: readonly (readonly [codes: readonly string[], meaning: (asked: Asked) => string])[] = [
   [['ECONNREFUSED'], ({ place }) => `connection refused: nothing listens on ${place}`],
@@ -60,12 +61,24 @@ const MEANINGS: readonly (readonly [codes: readonly string[], meaning: (asked: A
   [DENIED_TABLE, ({ user, text }) => `user "${user}" has no right to ${explainDenial(text)}`],
   [['ER_HOST_NOT_PRIVILEGED', 'ER_HOST_IS_BLOCKED'], () => 'the database accepts no connections from this host'],
   [['ER_CON_COUNT_ERROR'], () => 'the database has too many connections'],
-  [
-    ['ER_TOO_MANY_USER_CONNECTIONS', 'ER_USER_LIMIT_REACHED'],
-    ({ user }) => `user "${user}" has too many connections to the database`,
-  ],
+  [['ER_TOO_MANY_USER_CONNECTIONS'], ({ user }) => `user "${user}" has too many connections to the database`],
   [['ER_SERVER_SHUTDOWN'], () => 'the database is shutting down'],
-  [['ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'], () => 'the database is read-only'],
+  [
+    [
+      'ER_OPTION_PREVENTS_STATEMENT',
+      'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION',
+      'ER_READ_ONLY_MODE',
+      'ER_INNODB_READ_ONLY',
+      'ER_OPEN_AS_READONLY',
+    ],
+    () => 'the database is read-only',
+  ],
+  [['ER_DISK_FULL', 'ER_RECORD_FILE_FULL', 'ER_INDEX_FILE_FULL', 'ER_INNODB_UNDO_LOG_FULL'], () => DISK_IS_FULL],
+  [
+    ['ER_OUTOFMEMORY', 'ER_OUT_OF_RESOURCES', 'ER_ENGINE_OUT_OF_MEMORY', 'ER_STD_BAD_ALLOC_ERROR'],
+    () => 'the database has no memory left',
+  ],
+  [['ER_UNKNOWN_COM_ERROR'], () => 'the database is a node that is not in its cluster'],
   [['ER_SERVER_SSL_DISABLED'], () => 'the database offers no TLS'],
   [['CERT_HAS_EXPIRED'], () => 'the certificate of the database has expired'],
   [

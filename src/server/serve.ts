@@ -61,15 +61,9 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     log(error)
     process.exit(1)
   })
-  const watches = [
-    watchOutages('customer database', urls.customer, log),
-    watchOutages('product database', urls.product, log),
-  ] as const
-  // Trouble with one is a reason to look at both: calls may never reach the other.
-  const onTrouble = () => {
-    for (const watch of watches) watch.suspect()
-  }
-  const connect = (name: DatabaseName, connections: number) => new Database({ url: urls[name], connections, onTrouble })
+  const watches = watchOutages(urls, log)
+  const connect = (name: DatabaseName, connections: number) =>
+    new Database({ url: urls[name], connections, watch: watches[name] })
   const customer = connect('customer', settings.dbConnections)
   const product = connect('product', settings.dbConnections)
   const gathering = settings.queue === 'off' ? { cap: 1, inFlight: settings.dbConnections } : undefined
@@ -119,7 +113,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
       log,
       remaining: listener.remaining,
       databases: common.databases,
-      isLost: { customer: () => watches[0].isLost, product: () => watches[1].isLost },
+      isLost: { customer: () => watches.customer.isLost, product: () => watches.product.isLost },
     }))
   progress.end()
   if (observing) writeLine(process.stdout, `${role} server answers HTTP on ${settings.httpHost}:${observing.port}`)
@@ -142,7 +136,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     reportStopping(listener)
     await listener.drain(GRACE_MS)
     await sessions.drained()
-    for (const watch of watches) watch.stop()
+    watches.stop()
     await Promise.all([customer, product].map((database) => database.close()))
     process.exit(0)
   })

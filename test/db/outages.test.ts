@@ -178,11 +178,11 @@ describe('the watch of a database', () => {
   it('goes on when the file of its certificates is gone', async () => {
     const logged: string[] = []
     const url = `${database.url('customer')}?ca=${encodeURIComponent(`${home}/gone.pem`)}`
-    const watch = watchOutages('customer database', url, (text) => logged.push(text))
-    watch.suspect()
+    const watches = watchOutages({ customer: url, product: database.url('product') }, (text) => logged.push(text))
+    watches.customer.suspect()
     await until('the loss is logged', () => logged.length > 0)
     await sleep(1_500)
-    watch.stop()
+    watches.stop()
     assert.deepEqual(logged, ['customer database lost: the file that ca names does not exist'])
   })
 })

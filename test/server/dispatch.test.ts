@@ -468,12 +468,23 @@ describe('the server', () => {
   })
 
   it('refuses calls that fail unexpectedly with internal, logs the error, and reveals nothing of the database', async () => {
+    await marketplace.sql('product', 'ALTER TABLE item ADD CONSTRAINT never CHECK (category <> 81)')
+    const params = { session, ...anItem({ category: 81 }) }
+    const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
+    await marketplace.sql('product', 'ALTER TABLE item DROP CONSTRAINT never')
+    assert.deepEqual(refusal.data, { code: 'internal' })
+    assert.ok(!/never|insert|souk_test/i.test(JSON.stringify(refusal)))
+    assert.match(sellers.program.log, /`never` failed/)
+    assert.ok(!sellers.program.log.includes(session))
+  })
+
+  it('refuses calls that the database can’t do with unavailable, and reveals nothing of it', async () => {
     await marketplace.sql('product', 'RENAME TABLE seller_score TO elsewhere')
     const refusal = await sendRefused(encodeRequest({ id: 1, method: 'get_seller_rating', params: { session } }))
     await marketplace.sql('product', 'RENAME TABLE elsewhere TO seller_score')
-    assert.deepEqual(refusal.data, { code: 'internal' })
+    assert.deepEqual(refusal.data, { code: 'unavailable', retry_after_ms: 1_000 })
     assert.ok(!/seller_score|select|souk_test/i.test(JSON.stringify(refusal)))
-    assert.match(sellers.program.log, /seller_score/)
+    assert.match(sellers.program.log, /product database refuses reads: .*seller_score/)
     assert.ok(!sellers.program.log.includes(session))
   })
 
