@@ -148,7 +148,15 @@ export class Connection<R extends Role> {
   #take(line: Buffer): void {
     const reply = decodeReply(line)
     if (reply === undefined) this.#failForeign()
-    else if ('id' in reply) this.#settle(reply) // a notification says that the end of the connection follows
+    else if ('id' in reply) this.#settle(reply)
+    else if (reply.method === 'shutting_down') this.#leave()
+  }
+
+  /** The server stops. It carries out nothing more: it refuses the calls that it still reads, and then closes. */
+  #leave(): void {
+    this.#flush()
+    this.#lost ??= new ConnectionLost('the connection was lost: the server is stopping', 'none')
+    this.#socket.end()
   }
 
   #settle({ id, result, error }: Reply): void {

@@ -31,6 +31,12 @@ const STALE_MS = 60_000
 /** Tells one statement from another. Behind it, the number of values differs. */
 const STATEMENT_START = 60
 
+/** How the log says that statements are refused, and taken again. */
+const SAID = {
+  reads: { refused: 'refuses reads', accepted: 'takes reads again' },
+  writes: { refused: 'refuses writes', accepted: 'takes writes again' },
+} as const
+
 export interface DatabaseWatch {
   /** A connection failed: has a look at the database, if that is not being done. */
   suspect(): void
@@ -137,7 +143,7 @@ async function findProblem(url: string): Promise<string | undefined> {
 
 /** Statements of one kind that are refused for one reason. */
 interface Refusals {
-  what: 'reads' | 'writes'
+  kind: keyof typeof SAID
   begunMs: number
   /** When each statement was refused last, by its start. */
   refusedMs: Map<string, number>
@@ -159,19 +165,19 @@ function watchRefusals(
       const kind = isRead(sql ?? '') ? 'reads' : 'writes'
       const name = `${kind} ${findTrouble(error)}`
       const nowMs = performance.now()
-      const refusals = open.get(name) ?? { what: kind, begunMs: nowMs, refusedMs: new Map() }
-      if (!open.has(name)) log(`${what} refuses ${kind}: ${explainError(error, url) ?? String(error)}`)
+      const refusals = open.get(name) ?? { kind, begunMs: nowMs, refusedMs: new Map() }
+      if (!open.has(name)) log(`${what} ${SAID[kind].refused}: ${explainError(error, url) ?? String(error)}`)
       open.set(name, refusals)
       refusals.refusedMs.set(startOf(sql ?? ''), nowMs)
     },
     accepts(sql) {
       const nowMs = performance.now()
-      for (const [name, { what: kind, begunMs, refusedMs }] of open) {
+      for (const [name, { kind, begunMs, refusedMs }] of open) {
         if (nowMs - (refusedMs.get(startOf(sql)) ?? nowMs) > CALM_MS) refusedMs.delete(startOf(sql))
         for (const [start, atMs] of refusedMs) if (nowMs - atMs > STALE_MS) refusedMs.delete(start)
         if (refusedMs.size > 0) continue
         open.delete(name)
-        log(`${what} takes ${kind} again after ${secondsSince(begunMs)} s`)
+        log(`${what} ${SAID[kind].accepted} after ${secondsSince(begunMs)} s`)
       }
     },
   }

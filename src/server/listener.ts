@@ -70,6 +70,10 @@ interface Connection {
   output: string
   /** No more is read: the client has sent its FIN, or a line that is too long, took too long, or is of another protocol. */
   finished: boolean
+  /** The client was told that this server stops. Requests are still taken for a while, and refused. */
+  leaving: boolean
+  /** That while is over: close when all that was read is answered. */
+  overdue: boolean
   /** Our FIN is sent, or will be after the last reply. Input is discarded. */
   closing: boolean
   paused: boolean
@@ -88,6 +92,11 @@ const MOST_IN_TURN = 256
 /** Clients beyond the limit on connections whose handshake is done only to tell them so. */
 const MOST_TURNED_DOWN = 100
 const TURNING_DOWN_MS = 2_000
+/**
+ * How long requests are still answered after the farewell: they were sent before it arrived. A FIN at once would leave
+ * them without an answer. A client that sends its FIN needs no such time.
+ */
+const LEAVING_MS = 500
 const FAREWELL = encodeNotification('shutting_down')
 const TOO_LONG: Refusal = { code: 'invalid_request', message: 'the line is too long' }
 const TOO_LARGE: Refusal = { code: 'limit_exceeded', message: 'the replies to this array are too large: send fewer' }
@@ -125,6 +134,8 @@ export function listen(options: ListenerOptions): Promise<Listener> {
       collectedBytes: 0,
       output: '',
       finished: false,
+      leaving: false,
+      overdue: false,
       closing: false,
       paused: false,
       stuck: false,
@@ -196,7 +207,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
       const line = nextLine(connection)
       if (line === undefined) {
         if (connection.decoder.overlong) refuseRest(connection)
-        if (connection.finished && connection.inFlight === 0) close(connection)
+        if ((connection.finished || connection.overdue) && connection.inFlight === 0) close(connection)
         break
       }
       connection.lineBegunMs = connection.lastReadMs
@@ -327,6 +338,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     } else {
       connection.lastReadMs = connection.lineBegunMs = performance.now()
       connection.socket.resume()
+      if (connection.leaving) setTimeout(leave, LEAVING_MS, connection) // for what has waited in the kernel
     }
   }
 
@@ -359,11 +371,18 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   function bidFarewell(connection: Connection): void {
-    if (connection.closing) return
+    if (connection.closing || connection.leaving) return
     if (connection.entering) return void connection.socket.destroy()
     while (connection.array !== undefined) takeEntry(connection, connection.array) // is refused, so that the array is answered
     append(connection, FAREWELL)
-    close(connection)
+    connection.leaving = true
+    if (connection.finished) take(connection)
+    else setTimeout(leave, LEAVING_MS, connection)
+  }
+
+  function leave(connection: Connection): void {
+    connection.overdue = !connection.paused
+    if (!connection.paused) take(connection)
   }
 
   function enforceTimeouts(connection: Connection, nowMs: number): void {

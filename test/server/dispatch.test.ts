@@ -468,8 +468,8 @@ describe('the server', () => {
   })
 
   it('refuses calls that fail unexpectedly with internal, logs the error, and reveals nothing of the database', async () => {
-    await marketplace.sql('product', 'ALTER TABLE item ADD CONSTRAINT never CHECK (category <> 81)')
-    const params = { session, ...anItem({ category: 81 }) }
+    await marketplace.sql('product', "ALTER TABLE item ADD CONSTRAINT never CHECK (name <> 'never')")
+    const params = { session, ...anItem({ name: 'never' }) }
     const refusal = await sendRefused(encodeRequest({ id: 1, method: 'register_item_for_sale', params }))
     await marketplace.sql('product', 'ALTER TABLE item DROP CONSTRAINT never')
     assert.deepEqual(refusal.data, { code: 'internal' })
