@@ -75,7 +75,7 @@ export interface PoolUse {
 const RETRY_FIRST_MS = 5
 const RETRY_LONGEST_MS = 250
 const WATCH_TURN_S = 0.1
-const UNWATCHED: DatabaseWatch = { suspect() {}, refuses() {}, accepts() {}, isRefusing: false }
+const UNWATCHED: DatabaseWatch = { suspect() {}, isLost: false, refuses() {}, accepts() {}, isRefusing: false }
 
 export class Database {
   readonly #reading: Pool

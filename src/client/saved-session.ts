@@ -7,9 +7,9 @@
 
 import { createHash } from 'node:crypto'
 import { appendFileSync, chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Role } from '../contract/operations.ts'
+import { homeFolder } from '../process/start.ts'
 import { decodeText } from '../process/text.ts'
 import type { Address } from './address.ts'
 
@@ -36,7 +36,7 @@ export class SavedSession {
 
   /** A session in `SOUK_SESSION` wins over the remembered one. */
   constructor(environment: NodeJS.ProcessEnv, role: Role, { host, port, tls }: Omit<Address, 'timeoutMs'>) {
-    this.#folder = join(environment.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'souk')
+    this.#folder = join(environment.XDG_STATE_HOME || join(homeFolder(), '.local', 'state'), 'souk')
     this.#name = `${role}-${encodeURIComponent(host)}-${port}`
     this.#isSecure = tls !== undefined
     this.#given = environment.SOUK_SESSION || undefined

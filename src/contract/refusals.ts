@@ -123,7 +123,7 @@ export const REFUSALS = {
     remedy: 'Ask for the current password again.',
   },
   unavailable: {
-    number: -32015,
+    number: -32016,
     meaning: "the database can't do it now, such as a write while its disk is full; the call was not carried out",
     remedy: 'Send it again after a pause, which grows each time; if that goes on, tell whoever runs the server.',
     details: { retry_after_ms: 'the shortest pause' },

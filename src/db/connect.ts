@@ -37,17 +37,31 @@ export const WRITING_SESSION = [
   'SET autocommit = 0', // a statement piped behind one that failed can then never commit by itself
 ]
 
-/** Does `work` on a connection of its own, which it then closes. */
+/** Work may wait long, for locks or while tables change. So often, another connection tells whether the server hangs. */
+const BETWEEN_LOOKS_MS = 5_000
+
+/** Does `work` on a connection of its own, which it then closes. Rejects when the server hangs. */
 export async function withConnection<T>(
   url: string,
   work: (connection: Connection) => Promise<T>,
   connectTimeout = 5_000,
 ): Promise<T> {
-  const connection = await createConnection({ ...connectionOptions(url), bigIntAsNumber: true, connectTimeout })
+  const options = { ...connectionOptions(url), bigIntAsNumber: true, connectTimeout }
+  const connection = await createConnection(options)
   connection.on('error', () => {}) // the pending query rejects with it too
+  let looks: NodeJS.Timeout | undefined
+  const hangs = new Promise<never>((_, reject) => {
+    const look = () =>
+      createConnection(options).then(
+        (another) => another.destroy(),
+        (error) => error.code === 'ER_CONNECTION_TIMEOUT' && reject(error),
+      )
+    looks = setInterval(look, BETWEEN_LOOKS_MS).unref()
+  })
   try {
-    return await work(connection)
+    return await Promise.race([work(connection), hangs])
   } finally {
+    clearInterval(looks)
     connection.destroy()
   }
 }

@@ -10,8 +10,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  accessSync,
   appendFileSync,
   closeSync,
+  constants,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -23,10 +25,11 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { SqlError } from 'mariadb'
 import { howToInstall, NEEDS } from '../process/needs.ts'
 import { SetUpError } from '../process/start.ts'
 import { withConnection } from './connect.ts'
@@ -51,8 +54,11 @@ const FOLDERS = [
 ]
 export const BUFFER_POOL_MIB = 512
 const READY_MS = 30_000
-const LOGIN_MS = 10_000
+/** A clean end takes longer the more is to be written; a database that hangs never ends by itself. */
+const LONGEST_STOP_MS = 15_000
+const LONGEST_LOOK_MS = 2_000
 const LONGEST_SOCKET_PATH_BYTES = 107
+const DENIED = 'denied'
 
 export interface PrivateDatabase {
   pid: number
@@ -76,6 +82,8 @@ const CAUSES: readonly (readonly [pattern: RegExp, words: string])[] = [
   [/ENOSPC|No space left|Errcode: 28|error 28\b/, 'the disk is full'],
   [/EACCES|EPERM|EROFS|ENOENT|Permission denied|Read-only|Errcode: (13|30)\b/, 'nothing can be written there'],
   [/EEXIST|ENOTDIR|Not a directory/, 'not a folder'],
+  [/EISDIR/, 'a folder stands where a file should'],
+  [/ELOOP/, 'a symbolic link that leads nowhere'],
   [/ENAMETOOLONG/, 'the path is too long'],
   [/socket file path is too long/, 'the path of its socket is too long'],
   [/Can't lock|Unable to lock/i, 'another database server uses its folder'],
@@ -138,7 +146,7 @@ export async function startPrivateDatabase(
   bufferPoolMib = BUFFER_POOL_MIB,
   onStep: (what: string) => void = () => {},
 ): Promise<PrivateDatabase> {
-  const running = await findServer(home)
+  const running = await findServer(home, onStep)
   if (running !== undefined) return { ...createHandle(running, untilEnded(running.pid)), adopted: true }
   const programs = findPrograms()
   const paths = pathsIn(home)
@@ -148,7 +156,8 @@ export async function startPrivateDatabase(
     onStep('making the private database')
     await makeDataFolder(programs['mariadb-install-db'], paths)
   }
-  makeClosedFolder(paths.data)
+  makeClosedFolder(paths.data) // throws if something else is there, about which MariaDB would say nothing in its log
+  accessSync(paths.data, constants.W_OK | constants.X_OK)
   const earlier = readUsers(home)
   const users = { socket: chooseSocket(paths, earlier), passwords: earlier?.passwords ?? makePasswords() }
   writeUsers(home, users)
@@ -264,7 +273,7 @@ function startServer(
 }
 
 function asUser(): string[] {
-  return userInfo().uid === 0 ? ['--user=root'] : []
+  return process.getuid?.() === 0 ? ['--user=root'] : []
 }
 
 async function untilReady(
@@ -303,43 +312,62 @@ interface Server {
   users: PrivateUsers
 }
 
-/** The server that runs in this home, and knows our users. */
-async function findServer(home: string): Promise<Server | undefined> {
+/**
+ * The server that runs in this home, and knows our users. Waits for one that is starting or ending. Throws `HomeProblem`
+ * for one that hangs.
+ */
+async function findServer(home: string, onStep: (what: string) => void = () => {}): Promise<Server | undefined> {
   const paths = pathsIn(home)
   const users = readUsers(home)
-  if (users === undefined || !existsSync(paths.pid) || !isClosedFolder(dirname(users.socket))) return undefined
-  if ((await readDataFolder(users)) !== paths.data) return undefined
-  return { pid: Number.parseInt(readFileSync(paths.pid, 'utf8'), 10), users }
+  if (users === undefined || !isClosedFolder(dirname(users.socket))) return undefined
+  const untilMs = performance.now() + READY_MS
+  for (let isFirst = true; existsSync(paths.pid); isFirst = false) {
+    const pid = Number.parseInt(readFileSync(paths.pid, 'utf8'), 10)
+    const folder = await readDataFolder(users)
+    if (folder === paths.data) return { pid, users }
+    if (folder === DENIED || !runsOn(paths.data, pid)) return undefined
+    if (performance.now() > untilMs)
+      throw new HomeProblem(`its database, process ${pid}, does not answer; end it: kill -9 ${pid}`)
+    if (isFirst) onStep(`waiting for the database that runs already, process ${pid}`)
+    await sleep(50)
+  }
+  return undefined
+}
+
+function runsOn(data: string, pid: number): boolean {
+  return Number.isSafeInteger(pid) && readCommand(pid).includes(` --datadir=${data} `)
 }
 
 /** Ends a server on our data that does not know our users: an older souk left it, whose root had no password. */
 async function endUnknownServer({ pid: path, data }: Paths, onStep: (what: string) => void): Promise<void> {
   const pid = existsSync(path) ? Number.parseInt(readFileSync(path, 'utf8'), 10) : Number.NaN
-  if (!Number.isSafeInteger(pid) || !readCommand(pid).includes(` --datadir=${data} `)) return
+  if (!runsOn(data, pid)) return
   onStep('stopping the private database of an earlier souk')
   process.kill(pid, 'SIGTERM')
   await Promise.race([untilEnded(pid), sleep(READY_MS, undefined, { ref: false })])
 }
 
+/** The data folder of the server that answers; `DENIED` if it does not know our users, undefined if none answers. */
 async function readDataFolder(users: PrivateUsers): Promise<string | undefined> {
   const sql = 'SELECT @@datadir AS folder'
   try {
     const [row] = await withConnection(
       createUrl(users)(''),
       (connection) => connection.query<{ folder: string }[]>(sql),
-      LOGIN_MS,
+      LONGEST_LOOK_MS,
     )
     return row === undefined ? undefined : resolve(row.folder)
-  } catch {
-    return undefined
+  } catch (error) {
+    return (error as SqlError).code === 'ER_ACCESS_DENIED_ERROR' ? DENIED : undefined
   }
 }
 
 function createHandle({ pid, users }: Server, ended: Promise<void>): Omit<PrivateDatabase, 'adopted'> {
   const identity = identify(pid)
-  const tellToStop = onceBeforeEnd(() => {
-    if (identity !== undefined && identify(pid) === identity) process.kill(pid, 'SIGTERM')
-  })
+  const end = (signal: NodeJS.Signals) => {
+    if (identity !== undefined && identify(pid) === identity) process.kill(pid, signal)
+  }
+  const tellToStop = onceBeforeEnd(() => end('SIGTERM'))
   void ended.then(tellToStop)
   return {
     pid,
@@ -347,7 +375,9 @@ function createHandle({ pid, users }: Server, ended: Promise<void>): Omit<Privat
     url: createUrl(users),
     async stop() {
       tellToStop()
+      const overdue = setTimeout(() => end('SIGKILL'), LONGEST_STOP_MS)
       await ended
+      clearTimeout(overdue)
     },
   }
 }
@@ -403,3 +433,5 @@ function askPs(pid: number): string[] {
   const [state, ...started] = stdout.trim().split(/\s+/)
   return state === undefined || state === '' ? [] : [state, started.join(' ')]
 }
+
+/** The program and arguments of a process; empty for a process that is gone. */

@@ -4,6 +4,7 @@
  */
 
 import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { progress, writeLine } from './progress.ts'
@@ -33,6 +34,15 @@ export class SetUpError extends Error {
 /** Node's arguments to run a program of souk, named without extension; compiled or not, like this process. */
 export function programArguments(name: string, ...rest: string[]): string[] {
   return [...process.execArgv, fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF)), ...rest]
+}
+
+/** The home folder of the user; the working folder for a user without one, as containers may have. */
+export function homeFolder(): string {
+  try {
+    return homedir()
+  } catch {
+    return process.cwd()
+  }
 }
 
 /** What a person types for a program of souk: with npx, if this one was started by it. */

@@ -4,7 +4,6 @@
  * are shown at once.
  */
 
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { DEFAULT_HOST, DEFAULT_PORTS } from '../contract/addresses.ts'
@@ -13,7 +12,7 @@ import type { DatabaseName } from '../db/schema.ts'
 import { databaseUrlProblem, maskPassword } from '../db/url.ts'
 import '../contract/complaints.ts'
 import { defineOption } from '../process/command-line.ts'
-import { CLONE } from '../process/start.ts'
+import { CLONE, homeFolder } from '../process/start.ts'
 import { describeValue, FILE, FOLDER, HOST, wholeNumber } from '../process/values.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Limits } from './limits.ts'
 import { SESSION_LIFE } from './market/sessions.ts'
@@ -183,5 +182,5 @@ function nameSource(name: PropertyKey | undefined, flags: Flags): string {
 
 function defaultHome(): string {
   if (CLONE !== undefined) return join(CLONE, '.souk')
-  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'souk')
+  return join(process.env.XDG_DATA_HOME || join(homeFolder(), '.local', 'share'), 'souk')
 }

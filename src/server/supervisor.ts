@@ -19,6 +19,8 @@ import { fitConnections } from './open-files.ts'
 import { asEnvironment, type SettingSources, type Settings } from './settings.ts'
 
 const RESTART_MS = 200
+/** What ends sooner after its start is not started again at once. */
+const STEADY_MS = 5_000
 const LONGEST_RESTART_MS = 10_000
 const LONGEST_STOP_MS = 11_000
 
@@ -77,15 +79,16 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
     database = startPrivateDatabase(settings.home, BUFFER_POOL_MIB, showStep)
     const running = await database
     if (running.adopted) say(`took over the running database of an earlier souk (process ${running.pid})`)
-    void running.ended.then(restartDatabase)
+    const beganMs = performance.now()
+    void running.ended.then(() => restartDatabase(beganMs))
     return running
   }
 
-  async function restartDatabase(): Promise<void> {
+  async function restartDatabase(beganMs: number): Promise<void> {
     if (stopping) return
     say('database ended; starting it again')
     let said = ''
-    for (let attempt = 0; !stopping; attempt += 1) {
+    for (let attempt = firstAttempt(beganMs); !stopping; attempt += 1) {
       await sleep(pauseMs(attempt))
       try {
         if (!stopping) await keepDatabase()
@@ -118,15 +121,16 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
       server.once('message', () => resolve(true))
       server.once('exit', () => resolve(false))
     })
-    if (await ready) return void server.once('exit', () => void restart(role, urls))
+    const beganMs = performance.now()
+    if (await ready) return void server.once('exit', () => void restart(role, urls, beganMs))
     const hasSaidWhy = server.exitCode === 2
     throw hasSaidWhy ? new SetUpError() : new Error(`the ${role} server did not start`)
   }
 
-  async function restart(role: Role, urls: DatabaseUrls): Promise<void> {
+  async function restart(role: Role, urls: DatabaseUrls, beganMs: number): Promise<void> {
     if (stopping) return
     say(`${role} server ended; starting it again`)
-    for (let attempt = 0; !stopping; attempt += 1) {
+    for (let attempt = firstAttempt(beganMs); !stopping; attempt += 1) {
       await sleep(pauseMs(attempt))
       try {
         if (!stopping) return await keepServer(role, urls)
@@ -151,9 +155,14 @@ export async function runMarketplace(wanted: Settings, sources: SettingSources):
   }
 }
 
+/** 0, which is at once, for what ran steadily until it ended. */
+function firstAttempt(beganMs: number): number {
+  return performance.now() - beganMs > STEADY_MS ? 0 : 1
+}
+
 /** Doubles, since what prevents a start may last. */
 function pauseMs(attempt: number): number {
-  return Math.min(LONGEST_RESTART_MS, RESTART_MS * 2 ** attempt)
+  return attempt === 0 ? 0 : Math.min(LONGEST_RESTART_MS, RESTART_MS * 2 ** (attempt - 1))
 }
 
 function problemsIn(error: unknown): readonly string[] {

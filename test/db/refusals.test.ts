@@ -48,7 +48,7 @@ before(async () => {
     `GRANT ALL ON *.* TO ${USER}@'%'`,
   )
   const urls = { customer: database.url('customer'), product: database.url('product') }
-  await prepareDatabases(urls, urls)
+  await prepareDatabases(urls, urls, ['seller'])
   // Rights to a table, unlike those to a database, end for open connections too when they are taken back.
   const [tables] = await database.sql('SHOW TABLES FROM product')
   await database.sql(

@@ -1,15 +1,13 @@
 /**
  * A server that stops while its clients still ask: each request gets one reply,
- * also one that was on its way when the farewell came, and a client that retries
- * does not notice the restart.
+ * also one that was on its way when the farewell came.
  */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { connect as connectOnce } from '../../src/client/connection.ts'
-import { RetryingClient } from '../../src/client/retrying-client.ts'
 import { Caller, encodeRequest, type OpenAccount, openAccount, Wire } from '../support/clients.ts'
-import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../support/marketplace.ts'
+import { startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
 
 let marketplace: TestMarketplace
 let ann: OpenAccount
@@ -82,49 +80,5 @@ describe('a connection of the client', () => {
     await connection.closed
     await assert.rejects(connection.call('ping', {}), { outcome: 'none' })
     assert.equal(await ended, 0)
-  })
-})
-
-describe('a rolling restart by SIGTERM under load', () => {
-  it('fails no call of a client that retries, and doubles none', async () => {
-    let server: RunningServer<'seller'> = await marketplace.serve('seller')
-    const own = server.port
-    const clients = Array.from(
-      { length: 30 },
-      () => new RetryingClient({ role: 'seller' as const, host: '127.0.0.1', port: own, timeoutMs: 60_000 }),
-    )
-    const item = { name: 'Lamp', category: 7, keywords: [], condition: 'new' as const, price_cents: 100, quantity: 1 }
-    const failures: unknown[] = []
-    let stopping = false
-    let registered = 0
-    const working = clients.map(async (client) => {
-      while (!stopping) {
-        try {
-          await client.call('register_item_for_sale', { session: ann.session, ...item })
-          registered += 1
-          await client.call('get_seller_rating', { session: ann.session })
-        } catch (error) {
-          failures.push(error)
-        }
-      }
-    })
-    for (let restarts = 0; restarts < 3; restarts += 1) {
-      const before = registered
-      await until('clients make progress', () => registered > before + 200)
-      assert.equal(await server.program.end(), 0)
-      server = await marketplace.serve('seller', { sellerPort: own })
-    }
-    const before = registered
-    await until('clients make progress', () => registered > before + 200)
-    stopping = true
-    await Promise.all(working)
-    assert.deepEqual(failures, [])
-    const [row] = await marketplace.sql<{ items: number }>(
-      'product',
-      'SELECT COUNT(*) AS items FROM item WHERE category = 7',
-    )
-    assert.equal(Number(row?.items), registered)
-    await Promise.all(clients.map((client) => client.close()))
-    assert.equal(await server.program.end(), 0)
   })
 })

@@ -185,6 +185,24 @@ describe('a marketplace', () => {
     assert.deepEqual(findProcesses(home), [])
   })
 
+  it('ends within its time when its database hangs', async () => {
+    const program = await startReady()
+    process.kill(find('mariadbd')?.pid as number, 'SIGSTOP')
+    assert.equal(await program.end(), 0)
+    assert.deepEqual(findProcesses(home), [])
+  })
+
+  it('names a database that hangs, left by an owner that was killed, and exits with 2', async () => {
+    const first = await startReady()
+    const pid = find('mariadbd')?.pid as number
+    process.kill(pid, 'SIGSTOP')
+    await first.end('SIGKILL')
+    const second = start()
+    assert.equal(await second.ended, 2)
+    assert.equal(second.log, `souk: SOUK_HOME: its database, process ${pid}, does not answer; end it: kill -9 ${pid}\n`)
+    assert.equal(find('mariadbd')?.pid, pid)
+  })
+
   it('shares its database with a server of one role that is started in the same home', async () => {
     const program = await startReady()
     const { session, id } = await openAccount(await sellers())

@@ -5,13 +5,16 @@
  */
 
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createConnection } from 'mariadb'
 import type { CallRefused } from '../../src/client/connection.ts'
+import { withConnection } from '../../src/db/connect.ts'
 import { connectionOptions } from '../../src/db/url.ts'
 import { anItem, Caller, openAccount } from '../support/clients.ts'
 import {
@@ -21,7 +24,7 @@ import {
   startDatabaseServer,
   USER,
 } from '../support/database-server.ts'
-import { ServerProgram, temporaryHome } from '../support/marketplace.ts'
+import { ServerProgram, SOURCE_SERVER, temporaryHome } from '../support/marketplace.ts'
 import { SOUK_LOAD } from '../support/souk-load.ts'
 
 const FOR_THE_OWNER = '"souk-server schema", run by the owner of the tables, makes them and gives rights'
@@ -191,6 +194,19 @@ describe('a database that can’t be used', () => {
     }
   })
 
+  it('hangs, before or while it is asked', async () => {
+    const asking = withConnection(good()[0], (connection) => connection.query('SELECT SLEEP(60)'))
+    const hanging = assert.rejects(asking, { code: 'ER_CONNECTION_TIMEOUT' })
+    await sleep(500)
+    process.kill(database.pid, 'SIGSTOP')
+    try {
+      assert.deepEqual(await problemsOf(good()), bothSay(`no MariaDB server answers on 127.0.0.1:${database.port}`))
+      await hanging
+    } finally {
+      process.kill(database.pid, 'SIGCONT')
+    }
+  })
+
   it('has too many connections, or is read-only', async () => {
     await restart('--max-connections=10', '--read-only')
     assert.deepEqual(await problemsOf(good()), bothSay('the database is read-only'))
@@ -264,6 +280,69 @@ describe('a private database that can’t start', () => {
     assert.deepEqual(await problemOf(join(file, 'below')), [`souk: SOUK_HOME: ${join(file, 'below')}: not a folder`])
     assert.deepEqual(await problemOf('/proc/souk'), ['souk: SOUK_HOME: /proc/souk: nothing can be written there'])
     assert.deepEqual(await problemOf('/nix', {}, '--home', file), [`souk: --home: ${file}: not a folder`])
+  })
+
+  it('names what it can’t use: a folder of another user, a file or a link in the place of a folder', async (test) => {
+    if (process.getuid?.() !== 0) return test.skip('only root can start a program as another user')
+    chmodSync(home, 0o755)
+    const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...SOURCE_SERVER]
+    const problemOfNobody = async (folder: string) =>
+      readProblems(new ServerProgram(home, [], { SOUK_HOME: folder }, asNobody))
+    const make = (name: string, mode: number) => {
+      const folder = join(home, name)
+      mkdirSync(folder)
+      chmodSync(folder, mode)
+      return folder
+    }
+    const closed = make('closed', 0o700)
+    const unwritable = make('unwritable', 0o555)
+    for (const folder of [closed, unwritable])
+      assert.deepEqual(await problemOfNobody(folder), [
+        `souk: SOUK_HOME: ${folder}/owner: nothing can be written there`,
+      ])
+    const below = join(unwritable, 'below')
+    assert.deepEqual(await problemOfNobody(below), [`souk: SOUK_HOME: ${below}: nothing can be written there`])
+    const foreign = make('foreign', 0o777)
+    mkdirSync(join(foreign, 'mariadb'), { mode: 0o700 })
+    assert.deepEqual(await problemOfNobody(foreign), [
+      `souk: SOUK_HOME: ${foreign}/mariadb: nothing can be written there`,
+    ])
+    const withFile = make('with-file', 0o777)
+    writeFileSync(join(withFile, 'mariadb'), '')
+    assert.deepEqual(await problemOfNobody(withFile), [`souk: SOUK_HOME: ${withFile}/mariadb: not a folder`])
+    const link = join(home, 'link')
+    symlinkSync(link, link)
+    assert.deepEqual(await problemOfNobody(link), [`souk: SOUK_HOME: ${link}: a symbolic link that leads nowhere`])
+    const dangling = join(home, 'dangling')
+    symlinkSync(join(home, 'nix'), dangling)
+    assert.deepEqual(await problemOfNobody(dangling), [`souk: SOUK_HOME: ${dangling}: not a folder`])
+    const withFolder = make('with-folder', 0o777)
+    mkdirSync(join(withFolder, 'owner'))
+    assert.deepEqual(await problemOfNobody(withFolder), [`souk: SOUK_HOME: a folder stands where a file should`])
+  })
+
+  it('starts for a user without a name, as containers have', async (test) => {
+    if (process.getuid?.() !== 0) return test.skip('only root can start a program as another user')
+    const own = join(home, 'own')
+    mkdirSync(own)
+    chownSync(own, 54_321, 54_321)
+    const ports = { SOUK_SELLER_PORT: '0', SOUK_BUYER_PORT: '0' }
+    const nameless = ['setpriv', '--reuid=54321', '--regid=54321', '--clear-groups', ...SOURCE_SERVER]
+    const program = new ServerProgram(home, [], { SOUK_HOME: own, ...ports }, nameless)
+    await program.says(/souk is ready\n/)
+    assert.equal(await program.end(), 0)
+  })
+
+  it('says that the disk is full', async (test) => {
+    const small = join(home, 'small')
+    mkdirSync(small)
+    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small], { encoding: 'utf8' })
+    if (mount.status !== 0) return test.skip(`no disk can be mounted: ${mount.stderr?.trim() ?? mount.error}`)
+    const [problem, ...others] = await problemOf(small)
+    spawnSync('umount', [small])
+    const said = 'the private database could not be made: the disk is full'
+    assert.equal(problem, `souk: SOUK_HOME: ${said}; its log is ${small}/mariadb.log`)
+    assert.deepEqual(others, [])
   })
 
   it('says why and where its log is when its data is broken, or the path of its socket too long', async () => {
