@@ -36,6 +36,17 @@ CREATE TABLE IF NOT EXISTS buyer (
   UNIQUE KEY by_username (username)  -- create_account, login
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
+-- How much guessing of passwords is charged to a network, to an account, or to
+-- an account in a network that it knows. The keys are hashes of their names. A
+-- row without a charge says that an account knows a network.
+CREATE TABLE IF NOT EXISTS password_guess (
+  key_hash   CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the key's SHA-256
+  free_at    BIGINT UNSIGNED NOT NULL, -- when nothing is charged any more
+  expires_at BIGINT UNSIGNED NOT NULL, -- when the row says nothing any more
+  PRIMARY KEY (key_hash),              -- login, create_account, change_password
+  KEY by_expiry (expires_at)           -- sweeping
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
 CREATE TABLE IF NOT EXISTS session (
   token_hash CHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- base64url of the token's SHA-256
   role       ENUM('seller', 'buyer') NOT NULL,

@@ -157,6 +157,9 @@ const ADVICE: Partial<Record<ErrorCode, (details: Details, attempt: Attempt) => 
     if (outcome !== 'unknown' || check === undefined) return { message: 'the server did not answer in time' }
     return { message: 'the server did not finish in time; it may have been carried out', hint: check }
   },
+  too_many_attempts: ({ retry_after_ms }) => ({
+    message: `too many wrong passwords; try again in ${formatWait(Number(retry_after_ms))}`,
+  }),
   overloaded: () => ({ message: 'the server has too much to do; try again' }),
   unavailable: () => ({ message: "the server's database can't do this now; try again later" }),
 }
@@ -210,6 +213,11 @@ function explainPrices(details: Details, { commands, params }: Attempt): Advice 
     message: [...prices, `the total is ${now} now, not ${formatAmount(Number(params.total_cents))}`].join('\n'),
     hint: commands.hint(`make-purchase --total ${now}`),
   }
+}
+
+function formatWait(waitMs: number): string {
+  const minutes = Math.ceil(waitMs / 60_000)
+  return minutes > 1 ? `${minutes} minutes` : 'a minute'
 }
 
 function hintToCheck({ commands, operation, params, login }: Attempt): string | undefined {

@@ -115,14 +115,14 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       params: z.strictObject({ username, password, name: name.describe('name that others see') }),
       result: z.strictObject(created),
       open: true,
-      refusals: ['username_taken'],
+      refusals: ['username_taken', 'too_many_attempts'],
     },
     login: {
       about: 'Begin a session',
       params: z.strictObject({ username, password }),
       result: z.strictObject({ session, expires_in_s: count }),
       open: true,
-      refusals: ['unauthenticated'],
+      refusals: ['unauthenticated', 'too_many_attempts'],
     },
     logout: {
       about: 'End the session',
@@ -134,7 +134,7 @@ function forBoth<Created extends z.ZodRawShape>(created: Created) {
       about: 'Change the password, and end all other sessions of the account',
       params: z.strictObject({ session, password, new_password: password }),
       result: ok,
-      refusals: ['wrong_password'],
+      refusals: ['wrong_password', 'too_many_attempts'],
     },
     whoami: {
       about: 'Show whose session this is, and when it ends if it is not used',

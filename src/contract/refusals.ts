@@ -122,6 +122,12 @@ export const REFUSALS = {
     meaning: 'the current password, given to change it, is wrong; the session goes on',
     remedy: 'Ask for the current password again.',
   },
+  too_many_attempts: {
+    number: -32015,
+    meaning: 'too many passwords were wrong; this one was not looked at',
+    remedy: 'Wait. Whoever logs in over another connection, or from a network of earlier logins, may not have to.',
+    details: { retry_after_ms: 'the shortest pause' },
+  },
   unavailable: {
     number: -32016,
     meaning: "the database can't do it now, such as a write while its disk is full; the call was not carried out",

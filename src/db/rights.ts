@@ -25,6 +25,7 @@ export const RIGHTS: Readonly<Record<DatabaseName, Rights>> = {
     schema_version: { seller: 'SELECT', buyer: 'SELECT' },
     seller: { seller: 'SELECT, INSERT, UPDATE', buyer: 'SELECT (id, name)' },
     buyer: { buyer: 'SELECT, INSERT, UPDATE' },
+    password_guess: { seller: 'SELECT, INSERT, UPDATE, DELETE', buyer: 'SELECT, INSERT, UPDATE, DELETE' },
     session: {
       seller: 'SELECT, INSERT, UPDATE (expires_at), DELETE',
       buyer: 'SELECT, INSERT, UPDATE (expires_at), DELETE',

@@ -25,6 +25,7 @@ import { buyerCarts, oldCarts } from './market/carts.ts'
 import { buyerCatalogue, sellerCatalogue } from './market/catalogue.ts'
 import { categories } from './market/categories.ts'
 import { sellerEdits } from './market/edits.ts'
+import { OLD_GUESSES } from './market/guesses.ts'
 import type { Handlers } from './market/handler.ts'
 import { health, shareCheck } from './market/health.ts'
 import { IdBlocks } from './market/ids.ts'
@@ -121,7 +122,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   process.send?.({ port: listener.port })
   const onSwept = (table: string, rows: number) => counts?.swept(table, rows)
   const stopSweeps = [
-    keepSweeping(urls.customer, [OLD_SESSIONS], onSwept, log),
+    keepSweeping(urls.customer, [OLD_SESSIONS, OLD_GUESSES], onSwept, log),
     keepSweeping(
       urls.product,
       role === 'buyer' ? [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)] : [OLD_KEYS],

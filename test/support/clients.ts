@@ -151,9 +151,10 @@ export class Wire {
     })
   }
 
-  static connect({ port }: { port: number }): Promise<Wire> {
+  /** Connects from a loopback address: each counts as a network of its own. */
+  static connect({ port }: { port: number }, localAddress = '127.0.0.1'): Promise<Wire> {
     return new Promise((resolve, reject) => {
-      const socket = createConnection({ host: '127.0.0.1', port, noDelay: true })
+      const socket = createConnection({ host: '127.0.0.1', port, localAddress, noDelay: true })
       socket.once('error', reject)
       socket.once('connect', () => resolve(new Wire(socket)))
     })

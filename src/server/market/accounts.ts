@@ -6,8 +6,10 @@ import { type Lane, placeholders } from '../../db/lane.ts'
 import type { Plan } from '../../db/plan.ts'
 import type { Database } from '../../db.ts'
 import { createQueue } from '../batch-queue.ts'
+import type { Peer } from '../peer.ts'
+import { type Guess, Guesses } from './guesses.ts'
 import type { AnyHandler } from './handler.ts'
-import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
+import { hashPassword, inTurn, isOutdated, type Sender, verifyPassword } from './passwords.ts'
 import type { Account, Sessions } from './sessions.ts'
 
 interface Credentials {
@@ -33,6 +35,7 @@ export function accounts<Created extends object>(
   sessions: Sessions,
   created: (id: number) => Created,
 ) {
+  const guesses = new Guesses(customer, role, GATHERED)
   const byUsername = createQueue<string, StoredAccount | undefined>({
     ...GATHERED,
     run: (usernames, deadlineMs) =>
@@ -42,14 +45,50 @@ export function accounts<Created extends object>(
       ),
   })
 
+  /** Whether the password is that of the hash. Rejects with `Refused`. */
+  async function isRight(
+    guess: Guess,
+    hash: string | undefined,
+    deadlineMs: number,
+    hasSession = false,
+  ): Promise<boolean> {
+    const { peer, username, password } = guess
+    const admitted = await guesses.begin(guess, hasSession, deadlineMs)
+    let wasWrong = false
+    try {
+      return await inTurn({ peer, knownAs: admitted.isKnown ? username : undefined }, deadlineMs, async () => {
+        await guesses.charge(admitted, deadlineMs)
+        const right = await verifyPassword(password, hash)
+        if (right) await guesses.refund(admitted, deadlineMs)
+        wasWrong = !right
+        return right
+      })
+    } finally {
+      guesses.end(admitted, wasWrong)
+    }
+  }
+
+  function newHash(sender: Sender, password: string, deadlineMs: number): Promise<string> {
+    return inTurn(sender, deadlineMs, () => hashPassword(password))
+  }
+
+  /** Writes a new account. Does nothing if the user name is taken. */
+  function insertAccount(guess: Guess, name: string, hash: string, deadlineMs: number): Promise<void> {
+    const sql = `INSERT INTO ${role} (username, name, password) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE id = id`
+    const insert = { sql, values: [guess.username, name, hash] }
+    return customer.change([insert, guesses.know(guess, hash)], deadlineMs)
+  }
+
+  /** A new name is no guess. */
   const createAccount: AnyHandler<Credentials & { name: string }, Created> = {
-    async answer({ params: { username, password, name } }, deadlineMs) {
+    async answer({ params: { username, password, name }, peer }, deadlineMs) {
+      const guess = { username, password, peer }
       const earlier = await byUsername.ask(username, deadlineMs)
-      const hash = earlier === undefined ? await hashPassword(password, deadlineMs) : undefined
-      if (hash !== undefined) await insertAccount(customer, role, { username, name, hash }, deadlineMs)
+      const hash = earlier === undefined ? await newHash({ peer }, password, deadlineMs) : undefined
+      if (hash !== undefined) await insertAccount(guess, name, hash, deadlineMs)
       const account = await byUsername.ask(username, deadlineMs) // ours, or that of a faster client
       if (account === undefined) throw new Error('a written account is missing')
-      const same = account.hash === hash || (await verifyPassword(password, account.hash, deadlineMs))
+      const same = account.hash === hash || (await isRight(guess, account.hash, deadlineMs))
       return same
         ? { ok: created(account.id) }
         : { refused: { code: 'username_taken', message: 'this user name is taken' } }
@@ -57,24 +96,27 @@ export function accounts<Created extends object>(
   }
 
   const login: AnyHandler<Credentials, { session: string; expires_in_s: number }> = {
-    async answer({ params: { username, password } }, deadlineMs) {
+    async answer({ params: { username, password }, peer }, deadlineMs) {
       const account = await byUsername.ask(username, deadlineMs)
-      const right = await verifyPassword(password, account?.hash, deadlineMs)
+      const right = await isRight({ username, password, peer }, account?.hash, deadlineMs)
       if (!right || account === undefined) {
         return { refused: { code: 'unauthenticated', message: 'wrong user name or password' } }
       }
-      const hash = isOutdated(account.hash) ? await rehash(account, password, deadlineMs) : account.hash
+      const hash = isOutdated(account.hash) ? await rehash(account, password, peer, deadlineMs) : account.hash
       return { ok: await sessions.open(account.id, hash, deadlineMs) }
     },
   }
 
   /** Stores a hash with today's parameters, unless another login or a change of the password was faster. */
-  async function rehash(account: StoredAccount, password: string, deadlineMs: number): Promise<string> {
-    const hash = await hashPassword(password, deadlineMs)
+  async function rehash(account: StoredAccount, password: string, peer: Peer, deadlineMs: number): Promise<string> {
+    const sender = { peer, knownAs: account.username }
+    const hash = await newHash(sender, password, deadlineMs)
     const sql = `UPDATE ${role} SET password = ? WHERE id = ? AND password = ?`
     await customer.change([{ sql, values: [hash, account.id, account.hash] }], deadlineMs)
     const stored = await byUsername.ask(account.username, deadlineMs)
-    return stored !== undefined && (await verifyPassword(password, stored.hash, deadlineMs)) ? stored.hash : hash
+    if (stored === undefined) return hash
+    const isSame = await inTurn(sender, deadlineMs, () => verifyPassword(password, stored.hash))
+    return isSame ? stored.hash : hash
   }
 
   const logout: AnyHandler<{ session: string }, { ok: true }> = {
@@ -86,16 +128,17 @@ export function accounts<Created extends object>(
 
   /** A call that is sent again finds the new password set, and succeeds too. */
   const changePassword: AnyHandler<{ password: string; new_password: string }, { ok: true }> = {
-    async answer({ account, params: { password, new_password } }, deadlineMs) {
+    async answer({ account, params: { password, new_password }, peer }, deadlineMs) {
       for (;;) {
         const read = (lane: Lane) => readAccounts('id', ({ id }) => id, lane, role, [account.id])
         const [stored] = await customer.read(read, deadlineMs)
         if (stored === undefined) throw new Error('a session without an account')
-        const isRight = await verifyPassword(password, stored.hash, deadlineMs)
-        if (!isRight && !(await verifyPassword(new_password, stored.hash, deadlineMs))) {
+        const { username } = stored
+        const isCurrent = await isRight({ username, password, peer }, stored.hash, deadlineMs, true)
+        if (!isCurrent && !(await isRight({ username, password: new_password, peer }, stored.hash, deadlineMs, true))) {
           return { refused: WRONG_PASSWORD }
         }
-        const hash = isRight ? await hashPassword(new_password, deadlineMs) : stored.hash
+        const hash = isCurrent ? await newHash({ peer, knownAs: username }, new_password, deadlineMs) : stored.hash
         const replaced = await replaceHash(account, stored.hash, hash, deadlineMs)
         if ('refused' in replaced) return replaced
         if (replaced.ok) return { ok: { ok: true } }
@@ -157,15 +200,4 @@ async function readAccounts<K extends string | number>(
   const found = rows.map(([id, username, name, hash]) => ({ id, username, name, hash }))
   const byKey = new Map(found.map((account) => [pickKey(account), account]))
   return keys.map((key) => byKey.get(key))
-}
-
-/** Writes a new account. Does nothing if the user name is taken. */
-function insertAccount(
-  customer: Database,
-  role: Role,
-  { username, name, hash }: Omit<StoredAccount, 'id'>,
-  deadlineMs: number,
-): Promise<void> {
-  const sql = `INSERT INTO ${role} (username, name, password) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE id = id`
-  return customer.change([{ sql, values: [username, name, hash] }], deadlineMs)
 }

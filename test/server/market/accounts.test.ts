@@ -11,6 +11,9 @@ import { hashToken } from '../../../src/server/market/sessions.ts'
 import { Caller, type OpenAccount, openAccount } from '../../support/clients.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../../support/marketplace.ts'
 
+/** Long, since a call may hash several passwords, and the machine may be busy. */
+const PATIENT = { limitRequestMs: 30_000 }
+
 let marketplace: TestMarketplace
 let sellers: RunningServer<'seller'>
 let seller: Caller<'seller'>
@@ -21,14 +24,14 @@ let ann: OpenAccount
 before(async () => {
   marketplace = await startTestMarketplace()
   const [one, two, buyers] = await Promise.all([
-    marketplace.serve('seller'),
-    marketplace.serve('seller'),
-    marketplace.serve('buyer'),
+    marketplace.serve('seller', PATIENT),
+    marketplace.serve('seller', PATIENT),
+    marketplace.serve('buyer', PATIENT),
   ])
   sellers = one
-  seller = await Caller.connect(one)
-  elsewhere = await Caller.connect(two)
-  buyer = await Caller.connect(buyers)
+  seller = await Caller.connect(one, 60_000)
+  elsewhere = await Caller.connect(two, 60_000)
+  buyer = await Caller.connect(buyers, 60_000)
   ann = await openAccount(seller)
 })
 after(() => marketplace?.close())
