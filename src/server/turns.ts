@@ -3,7 +3,7 @@
  * wait longer, and nobody else does. An entry has a path of keys, such as the
  * sender's network and connection: networks take turns, and so do the
  * connections of a network; entries with the same path are handed out in order
- * of arrival. Every level has a bound, so that one sender can't fill the places
+ * of arrival. Whoever had the last turn goes behind those who came meanwhile. Every level has a bound, so that one sender can't fill the places
  * of the others. It knows no clock and no sockets.
  */
 
@@ -14,6 +14,8 @@ interface Part<T> {
   size: number
   /** The first has the next turn. */
   readonly children: Map<unknown, Part<T>>
+  /** The key that had the last turn. */
+  last: unknown
   entries: T[]
 }
 
@@ -74,13 +76,21 @@ export class Turns<T> {
 
 function takeFrom<T>(part: Part<T>): T | undefined {
   part.size -= 1
+  moveBehind(part.children, part.last)
   const [next] = part.children
   if (next === undefined) return part.entries.shift()
   const [key, child] = next
   const taken = takeFrom(child)
-  part.children.delete(key)
-  if (child.size > 0) part.children.set(key, child) // behind the others
+  if (child.size === 0) part.children.delete(key)
+  part.last = key
   return taken
+}
+
+function moveBehind<T>(children: Map<unknown, Part<T>>, key: unknown): void {
+  const child = children.get(key)
+  if (child === undefined) return
+  children.delete(key)
+  children.set(key, child)
 }
 
 function getOrAdd<T>(children: Map<unknown, Part<T>>, key: unknown): Part<T> {
@@ -92,5 +102,5 @@ function getOrAdd<T>(children: Map<unknown, Part<T>>, key: unknown): Part<T> {
 }
 
 function newPart<T>(): Part<T> {
-  return { size: 0, children: new Map(), entries: [] }
+  return { size: 0, children: new Map(), last: undefined, entries: [] }
 }

@@ -30,7 +30,7 @@ describe('A waiting line', () => {
     assert.deepEqual(takeAll(lineOf([...many, [['a', 'y'], 'y']])).slice(0, 3), ['x0', 'y', 'x1'])
   })
 
-  test('goes on with the next in turn when some have left and others come', () => {
+  test('puts who had the last turn behind those who come meanwhile', () => {
     const turns = lineOf([
       [['a', 'x'], 'a1'],
       [['a', 'x'], 'a2'],
@@ -38,7 +38,7 @@ describe('A waiting line', () => {
     ])
     assert.equal(turns.take(), 'a1')
     turns.add(['c', 'x'], 'c1')
-    assert.deepEqual(takeAll(turns), ['b1', 'a2', 'c1'])
+    assert.deepEqual(takeAll(turns), ['b1', 'c1', 'a2'])
   })
 
   test('has no place beyond the bound of any level, and has one again when an entry leaves', () => {
