@@ -22,6 +22,7 @@ import {
 import { type Answer, type Refusal, Refused } from '../contract/refusals.ts'
 import { type IdempotencyKey, toSessionKey } from '../db/idempotency.ts'
 import type { Database } from '../db.ts'
+import { type HeldBytes, TOO_MUCH_HELD } from './held-bytes.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
 import type { OnAnswer, QueueWatch } from './observe/counts.ts'
@@ -48,6 +49,7 @@ export interface DispatchOptions<R extends Role> {
   observe?: ((operation: string) => OnAnswer) | undefined
   /** Asked once for each queue. */
   watch?: ((queue: string) => QueueWatch) | undefined
+  held: HeldBytes
   log(problem: unknown): void
 }
 
@@ -62,12 +64,16 @@ interface Route {
   params: z.ZodType<AnyParams>
   open: boolean
   keyed: KeyScope | undefined
+  /** Whether it only reads: its answer may be replaced by a refusal. */
+  reads: boolean
   weigh(params: AnyParams): number
   ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
 
 /** The most that one request counts against its connection's limit on requests in flight. */
 const HEAVIEST = 64
+/** Longer results wait for no client that is slow while too much is held. */
+const LONG_BYTES = 16 * 1024
 const NOTHING = z.strictObject({})
 /** Names of unknown fields that a refusal repeats, and the characters of each. */
 const MOST_UNKNOWN_NAMES = 5
@@ -77,7 +83,7 @@ const NOBODY: Account = { id: 0, name: '', sessionHash: '', endsMs: 0 }
 export function createDispatcher<R extends Role>(
   options: DispatchOptions<R>,
 ): (request: Request, peer: Peer) => Dispatched {
-  const { role, sessions, requestMs, log } = options
+  const { role, sessions, requestMs, held, log } = options
   const routes = createRoutes(options)
   const documentJson = JSON.stringify(options.document)
   const onDiscover = options.observe?.(DISCOVER)
@@ -91,12 +97,16 @@ export function createDispatcher<R extends Role>(
     const onAnswer = route === undefined ? onUnknown : route.onAnswer
     const refuse = (refusal: Refusal): Dispatched => ({ weight: 1, reply: encodeAnswer({ refused: refusal }) })
     const encodeAnswer = (answer: Answer<object>): EncodedLine | Promise<EncodedLine> => {
-      onAnswer?.('ok' in answer ? 'ok' : answer.refused.code, performance.now() - begunMs)
-      return 'ok' in answer ? encodeOk(replyId, answer.ok) : encodeRefusal(replyId, answer.refused)
+      const line = 'ok' in answer ? encodeOk(replyId, answer.ok, peer, route?.reads) : undefined
+      const refusal = 'ok' in answer ? TOO_MUCH_HELD : answer.refused
+      onAnswer?.(line === undefined ? refusal.code : 'ok', performance.now() - begunMs)
+      return line ?? encodeRefusal(replyId, refusal)
     }
     if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
     const checked = route.params.safeParse(params)
     if (!checked.success) return refuse(refuseParams(checked.error))
+    const weight = Math.min(HEAVIEST, route.weigh(checked.data))
+    if (held.isFull && weight > 1 && route.reads) return refuse(TOO_MUCH_HELD)
     const deadlineMs = begunMs + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
     const answer = isPromise(account)
@@ -105,15 +115,29 @@ export function createDispatcher<R extends Role>(
     const reply = isPromise(answer)
       ? answer.then(encodeAnswer, (error) => encodeAnswer({ refused: toRefusal(error) }))
       : encodeAnswer(answer)
-    return { weight: Math.min(HEAVIEST, route.weigh(checked.data)), reply }
+    return { weight, reply }
   }
 
   /** Bytes, which at once count as unsent: the reply is long, and the request short. */
   function discover(id: RequestId, params: object, begunMs: number): Dispatched {
     const checked = NOTHING.safeParse(params)
-    onDiscover?.(checked.success ? 'ok' : 'invalid_params', performance.now() - begunMs)
-    const reply = checked.success ? encodeResult(id, documentJson) : encodeRefusal(id, refuseParams(checked.error))
+    const refusal = checked.success ? (held.isFull ? TOO_MUCH_HELD : undefined) : refuseParams(checked.error)
+    onDiscover?.(refusal?.code ?? 'ok', performance.now() - begunMs)
+    const reply = refusal === undefined ? encodeResult(id, documentJson) : encodeRefusal(id, refusal)
     return { weight: 1, reply: Buffer.from(reply) }
+  }
+
+  /** Returns undefined for a long result that would wait with too many others; never for one of a write. */
+  function encodeOk(
+    id: RequestId,
+    result: object,
+    peer: Peer,
+    reads: boolean | undefined,
+  ): EncodedLine | Promise<EncodedLine> | undefined {
+    const mayRefuse = reads && held.isFull
+    if (isLong(result)) return mayRefuse ? undefined : encodeInSlices(id, result, peer, held)
+    const line = encodeResult(id, JSON.stringify(result))
+    return mayRefuse && line.length > LONG_BYTES ? undefined : line
   }
 
   function carryOut(
@@ -138,17 +162,18 @@ export function createDispatcher<R extends Role>(
   return dispatch
 }
 
-function encodeOk(id: RequestId, result: object): EncodedLine | Promise<EncodedLine> {
-  return isLong(result) ? encodeInSlices(id, result) : encodeResult(id, JSON.stringify(result))
-}
-
-/** Other clients have a turn of the loop after each slice. */
-async function encodeInSlices(id: RequestId, result: object): Promise<Buffer> {
+/** Other clients have a turn of the loop after each slice. Encodes no more when its own client has gone. */
+async function encodeInSlices(id: RequestId, result: object, peer: Peer, held: HeldBytes): Promise<Buffer> {
   const slices: Buffer[] = []
+  let bytes = 0
   for (const slice of encodeSlices(id, result)) {
     slices.push(slice)
+    bytes += slice.length
+    held.bytes += slice.length
     await nextTurn()
+    if (peer.closed) break
   }
+  held.bytes -= bytes
   return Buffer.concat(slices)
 }
 
@@ -159,6 +184,7 @@ function createRoutes<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<
     routes.set(name, {
       params: operation.params as z.ZodType<AnyParams>,
       open: operation.open ?? false,
+      reads: 'reads' in handler,
       keyed: operation.keyed,
       onAnswer: options.observe?.(name),
       weigh: 'answer' in handler ? () => 1 : (handler.weigh ?? (() => 1)),

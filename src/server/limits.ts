@@ -28,8 +28,20 @@ export const LIMITS = {
     most: 1_024 * MIB,
     about: 'bytes of replies that a client may leave unread',
   },
+  heldBytes: {
+    default: 256 * MIB,
+    least: MIB,
+    most: 64 * 1_024 * MIB,
+    about: 'bytes of lines and replies that a server holds for all clients',
+  },
   /** No system opens more files. */
   connections: { default: 20_000, least: 1, most: 1_000_000, about: 'connections to a server' },
+  addressShare: {
+    default: 3,
+    least: 1,
+    most: 1_000_000,
+    about: 'connections of one address, for each that is free',
+  },
   unfinishedLineMs: {
     default: 10_000,
     least: 1,
@@ -37,7 +49,12 @@ export const LIMITS = {
     about: 'longest time until a begun line, or a TLS handshake, is complete (ms)',
   },
   idleMs: { default: 600_000, least: 1, most: 24 * HOUR_MS, about: 'longest time without a request (ms)' },
-  stuckMs: { default: 30_000, least: 1, most: HOUR_MS, about: 'longest time without reading a reply (ms)' },
+  stuckMs: {
+    default: 30_000,
+    least: 1,
+    most: HOUR_MS,
+    about: 'longest time in which less than 64 KiB of waiting replies is taken (ms)',
+  },
   /** No client waits longer. */
   requestMs: { default: 5_000, least: 1, most: 600_000, about: 'longest time until a request is answered (ms)' },
 } as const satisfies Record<string, Limit>
@@ -55,7 +72,11 @@ const BEYOND: Readonly<Record<LimitName, string>> = {
   lineBytes: 'the reply `invalid_request`, and the connection is closed after the replies under way',
   inFlight: 'the connection is not read until a request is answered; nothing is lost',
   unsentBytes: 'the connection is not read until the client reads; nothing is lost',
+  heldBytes:
+    'the reply `overloaded` to requests for long pages; clients with unread replies are not read, and after a second ' +
+    'the connections with the oldest replies or lines are closed',
   connections: 'the reply `overloaded` with the id null, and the connection is closed',
+  addressShare: 'the reply `overloaded` with the id null, and the connection is closed',
   unfinishedLineMs: 'the line is dropped, and the connection is closed after the replies under way',
   idleMs: 'the connection is closed; the session lives on',
   stuckMs: 'the connection is closed',

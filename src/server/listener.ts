@@ -24,10 +24,14 @@ import {
 import type { Refusal } from '../contract/refusals.ts'
 import type { Dispatched } from './dispatch.ts'
 import { answerForeign, answerPlain, TLS_RECORD } from './foreign.ts'
+import { HeldBytes } from './held-bytes.ts'
 import type { Limits } from './limits.ts'
 import type { Peer } from './peer.ts'
+import { RefusedConnections } from './refused-connections.ts'
 import { RequestArray } from './request-array.ts'
+import { AddressShares } from './shares.ts'
 import type { Tls } from './tls.ts'
+import { Unsent } from './unsent.ts'
 
 export interface ListenerOptions {
   host: string
@@ -36,6 +40,8 @@ export interface ListenerOptions {
   limits: Readonly<Limits>
   /** Clients then need TLS. */
   tls?: Tls | undefined
+  /** Counts what is held for the clients: here, and where their requests are answered. */
+  held?: HeldBytes
   answer(request: Request, peer: Peer): Dispatched
   /** Called with the code of each refusal that is not given by `answer`. */
   onRefusal?: ((code: string) => void) | undefined
@@ -58,8 +64,12 @@ interface Connection {
   socket: Socket
   readonly peer: Peer
   readonly decoder: LineDecoder
+  /** Of the socket. */
+  unsent: Unsent
   /** Weight of the requests in flight. */
   inFlight: number
+  /** Bytes of the lines that they came in. */
+  inFlightBytes: number
   /** Requests begun since other connections last had a turn of the loop. */
   begun: number
   /** The array whose requests are begun before the next line. */
@@ -79,11 +89,13 @@ interface Connection {
   paused: boolean
   /** TLS is wanted, and has not begun: the socket is nobody's to write to. */
   entering: boolean
+  /** When it last asked, or was being answered. */
+  lastBusyMs: number
   lastReadMs: number
   /** When the unfinished line began. */
   lineBegunMs: number
-  /** The kernel has not taken all output yet: the socket's timeout is running. */
-  stuck: boolean
+  /** Its part of what the server holds. */
+  heldBytes: number
 }
 
 const SWEEP_MS = 1_000
@@ -101,12 +113,15 @@ const FAREWELL = encodeNotification('shutting_down')
 const TOO_LONG: Refusal = { code: 'invalid_request', message: 'the line is too long' }
 const TOO_LARGE: Refusal = { code: 'limit_exceeded', message: 'the replies to this array are too large: send fewer' }
 const TOO_MANY: Refusal = { code: 'overloaded', message: 'too many connections', details: { retry_after_ms: 1_000 } }
+const TOO_MANY_OF_ADDRESS: Refusal = { ...TOO_MANY, message: 'too many connections from your address' }
 const SHUTTING_DOWN: Refusal = { code: 'shutting_down', message: 'this server is shutting down' }
 
 /** Rejects if it can't listen there. */
 export function listen(options: ListenerOptions): Promise<Listener> {
-  const { host, port, limits, tls, answer, onRefusal = () => {}, log } = options
+  const { host, port, limits, tls, held = new HeldBytes(limits.heldBytes), answer, onRefusal = () => {}, log } = options
   const connections = new Set<Connection>()
+  const shares = new AddressShares(limits.addressShare)
+  const refused = new RefusedConnections()
   let unflushed: Connection[] = []
   let draining = false
   let requests = 0
@@ -116,19 +131,26 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   const sweep = setInterval(() => {
     const nowMs = performance.now()
     for (const connection of connections) enforceTimeouts(connection, nowMs)
+    if (held.isFull) disconnectOldest(nowMs)
+    refused.sweep()
   }, SWEEP_MS).unref()
 
   function accept(socket: Socket): void {
     socket.on('error', () => {}) // 'close' follows
-    if (connections.size >= limits.connections) {
-      turnDown(socket)
+    const address = socket.remoteAddress ?? ''
+    const free = limits.connections - connections.size
+    if (!shares.admits(address, free)) {
+      turnDown(socket, free > 0 ? TOO_MANY_OF_ADDRESS : TOO_MANY)
       return
     }
+    const nowMs = performance.now()
     const connection: Connection = {
       socket,
-      peer: { address: socket.remoteAddress ?? '' },
+      peer: { address, closed: false },
       decoder: new LineDecoder(limits.lineBytes),
+      unsent: new Unsent(socket, () => take(connection)),
       inFlight: 0,
+      inFlightBytes: 0,
       begun: 0,
       array: undefined,
       collectedBytes: 0,
@@ -138,15 +160,18 @@ export function listen(options: ListenerOptions): Promise<Listener> {
       overdue: false,
       closing: false,
       paused: false,
-      stuck: false,
       entering: tls !== undefined,
-      lastReadMs: performance.now(),
+      lastBusyMs: nowMs,
+      lastReadMs: nowMs,
       lineBegunMs: 0,
+      heldBytes: 0,
     }
     connections.add(connection)
+    shares.take(address)
     socket.on('close', () => {
-      connection.closing = connection.finished = true // requests not begun yet never will be
       connections.delete(connection)
+      shares.release(address)
+      forget(connection)
     })
     if (tls === undefined) greet(connection, socket)
     else
@@ -160,12 +185,11 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   /** Reads from now on. */
   function greet(connection: Connection, socket: Socket): void {
     connection.socket = socket
+    connection.unsent = new Unsent(socket, () => take(connection))
     connection.entering = false
-    connection.lastReadMs = performance.now()
+    connection.lastReadMs = connection.lastBusyMs = performance.now()
     socket.on('data', (chunk: Buffer) => read(connection, chunk))
     socket.on('end', () => readEnd(connection))
-    socket.on('drain', () => take(connection))
-    socket.on('timeout', () => socket.destroy())
     socket.on('error', () => socket.destroy()) // Node does that by itself only for plain ones
   }
 
@@ -176,9 +200,9 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   /** Tells a client that there are too many; under TLS only if few wait to be told, since a handshake takes time. */
-  function turnDown(socket: Socket): void {
-    onRefusal(TOO_MANY.code)
-    const refuse = (to: Socket) => to.end(encodeRefusal(null, TOO_MANY), () => to.destroy())
+  function turnDown(socket: Socket, refusal: Refusal): void {
+    onRefusal(refusal.code)
+    const refuse = (to: Socket) => refused.refuse(to, refusal)
     if (tls === undefined) return void refuse(socket)
     if (turnedDown >= MOST_TURNED_DOWN) return void socket.destroy()
     turnedDown += 1
@@ -187,6 +211,14 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     })
     socket.setTimeout(TURNING_DOWN_MS, () => socket.destroy())
     tls.begin(socket, refuse, () => refuse(socket))
+  }
+
+  /** Lets go of what is held for a connection that has ended. Requests in flight go on, and are counted. */
+  function forget(connection: Connection): void {
+    connection.peer.closed = connection.closing = connection.finished = true // requests not begun yet never will be
+    if (connection.array !== undefined) connection.inFlightBytes -= connection.array.requestBytes
+    connection.array = undefined
+    count(connection)
   }
 
   function read(connection: Connection, chunk: Buffer): void {
@@ -217,9 +249,10 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   /** With nothing in flight, no other reply frees what an array has collected: the rest of the array is refused. */
-  function hasRoom({ begun, inFlight, socket, collectedBytes }: Connection): boolean {
+  function hasRoom({ begun, inFlight, inFlightBytes, unsent, collectedBytes }: Connection): boolean {
     if (begun >= MOST_IN_TURN || inFlight >= limits.inFlight) return false
-    if (socket.writableLength >= limits.unsentBytes) return false
+    if (unsent.bytes + (inFlight > 0 ? inFlightBytes : 0) >= limits.unsentBytes) return false
+    if (held.isFull && unsent.bytes > 0) return false
     return collectedBytes < limits.unsentBytes || inFlight === 0
   }
 
@@ -234,11 +267,12 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   function takeLine(connection: Connection, line: Buffer): void {
     const read = decodeLine(line)
     if (Array.isArray(read)) {
-      connection.array = new RequestArray(read)
+      connection.array = new RequestArray(read, line.length)
+      connection.inFlightBytes += connection.array.requestBytes
       return
     }
     const foreign = 'refusal' in read && read.refusal.code === 'parse_error' ? answerForeign(line) : undefined
-    if (foreign === undefined) begin(connection, read, append)
+    if (foreign === undefined) begin(connection, read, line.length, append)
     else turnAway(connection, foreign)
   }
 
@@ -248,41 +282,47 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     if (array.exhausted) connection.array = undefined
     if (request.id === undefined) collect(connection, array, place)
     const isFull = connection.collectedBytes >= limits.unsentBytes && request.id !== undefined
-    begin(connection, isFull ? { id: request.id, refusal: TOO_LARGE } : request, (_, reply) =>
+    begin(connection, isFull ? { id: request.id, refusal: TOO_LARGE } : request, 0, (_, reply) =>
       collect(connection, array, place, reply),
     )
   }
 
   function collect(connection: Connection, array: RequestArray, place: number, reply?: EncodedLine): void {
     connection.collectedBytes -= array.bytes
-    array.settle(place, reply)
+    array.settle(place, connection.peer.closed ? undefined : reply)
     if (!array.complete) {
       connection.collectedBytes += array.bytes
       return
     }
+    connection.inFlightBytes -= array.requestBytes
     const replies = array.encode()
     if (replies !== undefined) append(connection, replies)
   }
 
-  /** Carries a request out. Its reply, if it gets one, is given to `deliver`. */
+  /** Carries a request out that came in so many bytes. Its reply, if it gets one, is given to `deliver`. */
   function begin(
     connection: Connection,
     request: Request | Malformed,
+    bytes: number,
     deliver: (connection: Connection, reply: EncodedLine) => void,
   ): void {
     connection.begun += 1
     if (connection.begun === MOST_IN_TURN) setImmediate(nextTurn, connection)
+    if (!('refusal' in request)) connection.lastBusyMs = connection.lastReadMs
     const { weight, reply } = answerOrRefuse(request, connection.peer)
     if (!(reply instanceof Promise)) {
       if (request.id !== undefined) deliver(connection, reply)
       return
     }
     connection.inFlight += weight
+    connection.inFlightBytes += bytes
     requests += 1
     reply.then((line) => {
       connection.inFlight -= weight
+      connection.inFlightBytes -= bytes
       requests -= 1
       if (request.id !== undefined) deliver(connection, line)
+      count(connection)
       if (connection.paused || connection.finished) take(connection)
       if (draining && connection.inFlight === 0) bidFarewell(connection)
     })
@@ -330,6 +370,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
 
   /** Call only after taking requests: no later event would take bytes that were already read. */
   function pauseOrResume(connection: Connection): void {
+    count(connection)
     const pause = !connection.closing && !hasRoom(connection)
     if (pause === connection.paused) return
     connection.paused = pause
@@ -347,8 +388,8 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     if (typeof line === 'string') {
       if (connection.output === '' && unflushed.push(connection) === 1) process.nextTick(flush)
       connection.output += line
-    } else if (connection.socket.writable) {
-      connection.socket.write(line)
+    } else {
+      connection.unsent.write(line)
     }
   }
 
@@ -356,17 +397,27 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     const flushing = unflushed
     unflushed = []
     for (const connection of flushing) {
-      if (connection.socket.writable) connection.socket.write(connection.output)
+      connection.unsent.write(connection.output)
       connection.output = ''
-      if (connection.closing) connection.socket.end()
+      if (connection.closing) connection.unsent.end()
+      count(connection)
     }
+  }
+
+  /** Counts what is held for a connection. Call after any change of that. */
+  function count(connection: Connection): void {
+    const { peer, decoder, inFlightBytes, collectedBytes, output, unsent } = connection
+    const replyBytes = collectedBytes + output.length + unsent.bytes
+    const bytes = peer.closed ? inFlightBytes : inFlightBytes + decoder.bytes + replyBytes
+    held.bytes += bytes - connection.heldBytes
+    connection.heldBytes = bytes
   }
 
   /** The one way in which this side ends a connection: output still goes out, input is discarded. */
   function close(connection: Connection): void {
     connection.closing = connection.finished = true
     connection.lastReadMs = performance.now()
-    if (connection.output === '') connection.socket.end()
+    if (connection.output === '') connection.unsent.end()
     connection.socket.resume()
   }
 
@@ -386,26 +437,42 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   function enforceTimeouts(connection: Connection, nowMs: number): void {
-    const { socket, decoder, closing, paused, entering } = connection
+    const { socket, decoder, unsent, closing, paused, entering } = connection
     const unreadMs = nowMs - connection.lastReadMs
     if (entering) {
       if (unreadMs > limits.unfinishedLineMs) socket.destroy()
       return
     }
-    const stuck = socket.writableLength > 0
-    if (stuck !== connection.stuck) {
-      connection.stuck = stuck
-      socket.setTimeout(stuck ? limits.stuckMs : 0)
-    }
-    if (closing && unreadMs > (stuck ? limits.stuckMs : SWEEP_MS)) socket.destroy()
+    const isBehind = unsent.bytes > 0
+    if (unsent.isStuck(nowMs, limits.stuckMs)) socket.destroy()
+    else if (closing && !isBehind && unreadMs > SWEEP_MS) socket.destroy()
+    if (isBehind || connection.inFlight > 0) connection.lastBusyMs = nowMs
     if (closing || paused) return
     if (decoder.unfinished && nowMs - connection.lineBegunMs > limits.unfinishedLineMs) dropLine(connection)
-    else if (connection.inFlight === 0 && unreadMs > limits.idleMs) close(connection)
+    else if (nowMs - connection.lastBusyMs > limits.idleMs) close(connection)
+  }
+
+  /** Disconnects those for whom something has been held longest, and for a sweep at least, until much less is held. */
+  function disconnectOldest(nowMs: number): void {
+    const sinceMs = ({ unsent, decoder, lineBegunMs }: Connection) =>
+      unsent.oldestMs ?? (decoder.unfinished ? lineBegunMs : nowMs)
+    const ages = Array.from(connections, (connection) => ({ connection, sinceMs: sinceMs(connection) }))
+    const oldest = ages.filter(({ sinceMs }) => nowMs - sinceMs > SWEEP_MS).sort((a, b) => a.sinceMs - b.sinceMs)
+    for (const { connection } of oldest) {
+      if (!held.isHalfFull) return
+      if (connection.unsent.bytes === 0) {
+        dropLine(connection)
+      } else {
+        connection.socket.destroy()
+        forget(connection)
+      }
+    }
   }
 
   async function drain(graceMs: number): Promise<void> {
     draining = true
     const closed = new Promise((resolve) => server.close(resolve))
+    refused.destroyAll()
     for (const connection of connections) if (connection.inFlight === 0) bidFarewell(connection)
     const overdue = setTimeout(() => {
       for (const { socket } of connections) socket.destroy()

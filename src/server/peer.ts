@@ -5,6 +5,8 @@ import { isIPv6 } from 'node:net'
 export interface Peer {
   /** The IP address that the connection comes from; empty if it broke before that was asked. */
   readonly address: string
+  /** Whether the connection has ended: nobody gets a reply any more. */
+  closed: boolean
 }
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i

@@ -6,16 +6,22 @@
 
 import { type EncodedLine, encodeArray, type Malformed, type Request, toRequest } from '../contract/protocol.ts'
 
+/** What an entry that has been decoded costs, beside its text. */
+const ENTRY_BYTES = 64
+
 export class RequestArray {
   readonly #entries: readonly unknown[]
   readonly #replies: (EncodedLine | undefined)[] = []
+  /** What the requests cost, as long as some are unanswered. */
+  readonly requestBytes: number
   #begun = 0
   #settled = 0
   /** Bytes of the replies so far. */
   bytes = 0
 
-  constructor(entries: readonly unknown[]) {
+  constructor(entries: readonly unknown[], lineBytes: number) {
     this.#entries = entries
+    this.requestBytes = lineBytes + entries.length * ENTRY_BYTES
   }
 
   /** Whether all requests have been handed out. */

@@ -18,6 +18,7 @@ import { progress, writeLine } from '../process/progress.ts'
 import { asTyped, SetUpError, VERSION } from '../process/start.ts'
 import { onStop, showStopping } from '../process/stop.ts'
 import { createDispatcher } from './dispatch.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { describeLimits } from './limits.ts'
 import { type Listener, listen } from './listener.ts'
 import { accounts } from './market/accounts.ts'
@@ -77,6 +78,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   const counts = httpPort === undefined ? undefined : new Counts()
   const sessions = new Sessions(customer, role, life, gathering ?? SESSION_CHECKS)
   const limits = limitsFrom(fitConnections(settings))
+  const held = new HeldBytes(limits.heldBytes)
   const common = {
     databases: { customer, product },
     sessions,
@@ -85,6 +87,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     requestMs: settings.limitRequestMs,
     observe: observeCalls(counts, logger),
     watch: counts && ((queue: string) => counts.queue(queue)),
+    held,
     log,
   }
   const answer =
@@ -100,6 +103,7 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
     port,
     limits,
     tls,
+    held,
     answer,
     onRefusal: counts && ((code) => counts.refused(code)),
     log,

@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { anItem, Caller, encodeRequest, openAccount, Wire } from '../support/clients.ts'
+import { anItem, Caller, encodeRequest, openAccount, type Reply, Wire } from '../support/clients.ts'
 import {
   openConnections,
   type RunningServer,
@@ -201,14 +201,107 @@ describe('a client that takes no replies', () => {
     })
   }
 
-  it('is disconnected after some time', async () => {
+  it('is disconnected after some time, also if it sends a byte now and then', async () => {
     const server = await marketplace.serve('seller', { limitUnsentBytes: MIB, limitStuckMs: 300 })
     const wire = await Wire.connect(server)
     wire.socket.pause()
     wire.send(encodeListings(600, FEWER_ITEMS))
+    const nudging = setInterval(() => wire.send('\n'), 50).unref()
     await until('the server has begun to answer', () => wire.socket.readableLength > 0)
     await until('the server has closed the connection', () => openConnections(server) === 0)
+    clearInterval(nudging)
     wire.destroy()
+  })
+
+  it('fast enough for the limit gets every one nevertheless, if it goes on taking them', async () => {
+    const server = await marketplace.serve('seller', { limitStuckMs: 1_500 })
+    const wire = await Wire.connect(server)
+    const beganMs = performance.now()
+    wire.socket.on('data', () => {
+      wire.socket.pause()
+      setTimeout(() => wire.socket.resume(), 20).unref()
+    })
+    wire.send(encodeListings(100, ITEMS))
+    assert.equal((await wire.replies(100)).size, 100)
+    assert.ok(performance.now() - beganMs > 3_000, 'it was always behind for longer than the limit')
+    wire.destroy()
+  })
+})
+
+describe('clients that together leave more unread than a server holds', () => {
+  const COUNT = 8
+
+  /** Each of these is owed more than the kernel's buffers hold, and reads nothing. */
+  async function connectReaders(server: RunningServer): Promise<Wire[]> {
+    const wires = await Promise.all(Array.from({ length: COUNT }, () => Wire.connect(server)))
+    for (const wire of wires) {
+      wire.socket.pause()
+      wire.send(encodeListings(200, FEWER_ITEMS))
+    }
+    return wires
+  }
+
+  it('are disconnected before their time; meanwhile long pages are refused, and short calls are answered', async () => {
+    const server = await marketplace.serve('seller', { limitHeldBytes: 2 * MIB })
+    const seller = await Caller.connect(server)
+    const wires = await connectReaders(server)
+    const list = () => seller.call('display_items_for_sale', { session, limit: ITEMS })
+    const codes = new Set<unknown>()
+    await until('a long page is refused', async () => {
+      await seller.call('get_seller_rating', { session })
+      codes.add(
+        await list().then(
+          () => undefined,
+          (error) => error.code,
+        ),
+      )
+      return codes.has('overloaded')
+    })
+    assert.deepEqual(
+      [...codes].filter((code) => code !== undefined),
+      ['overloaded'],
+    )
+    await until('some are disconnected', () => openConnections(server) < COUNT + 1)
+    await until('a long page is answered again', () =>
+      list().then(
+        () => true,
+        () => false,
+      ),
+    )
+    await seller.call('ping', {})
+    for (const wire of wires) wire.destroy()
+    await seller.close()
+  })
+
+  it('leave no trace in what the server counts as held when they close', async () => {
+    const server = await marketplace.serve('seller', { limitHeldBytes: 2 * MIB })
+    const array = `[${encodeListings(20, FEWER_ITEMS).trimEnd().replaceAll('\n', ',')}]\n`
+    for (let round = 0; round < 5; round += 1) {
+      const wires = await connectReaders(server)
+      for (const wire of wires) wire.send(`${array}${encodePing(LINE_BYTES, 'unfinished')}`)
+      await until('the server has begun to answer', () => wires.some((wire) => wire.socket.readableLength > 0))
+      for (const wire of wires) wire.destroy()
+    }
+    const seller = await Caller.connect(server)
+    const list = () => seller.call('display_items_for_sale', { session, limit: ITEMS })
+    await until('a long page is answered', () =>
+      list().then(
+        () => true,
+        () => false,
+      ),
+    )
+    for (let call = 0; call < 20; call += 1) assert.equal((await list()).items.length, ITEMS)
+    await seller.close()
+  })
+
+  it('or leave lines unfinished, are disconnected before their time too', async () => {
+    const server = await marketplace.serve('seller', { limitHeldBytes: MIB, limitUnfinishedLineMs: 3_600_000 })
+    const wires = await Promise.all(Array.from({ length: 40 }, () => Wire.connect(server)))
+    for (const wire of wires) wire.send(' '.repeat(60_000))
+    await until('some are disconnected', () => openConnections(server) < wires.length)
+    const left = openConnections(server)
+    assert.ok(left > 0, 'not all')
+    for (const wire of wires) wire.destroy()
   })
 })
 
@@ -469,6 +562,58 @@ describe('connections', () => {
       return error === undefined
     })
     for (const wire of wires) wire.destroy()
+  })
+
+  it('are shared out among addresses, so that none takes all', async () => {
+    const server = await marketplace.serve('seller', { limitConnections: 8, limitAddressShare: 1 })
+    const ping = async (wire: Wire) => {
+      wire.request(1, 'ping')
+      return wire.reply()
+    }
+    const own: Wire[] = []
+    let refused: Reply['error']
+    while (refused === undefined) {
+      const wire = await Wire.connect(server)
+      const { error } = (await ping(wire)) ?? {}
+      if (error === undefined) own.push(wire)
+      else refused = error
+    }
+    assert.equal(own.length, 4)
+    assert.deepEqual(refused.data, { code: 'overloaded', retry_after_ms: 1_000 })
+    assert.match(refused.message, /address/)
+    const others = [await Wire.connect(server, '127.0.0.2'), await Wire.connect(server, '127.0.0.3')]
+    for (const other of others) assert.equal((await ping(other))?.error, undefined)
+    for (const wire of [...own, ...others]) wire.destroy()
+    await until('all are closed', () => openConnections(server) === 0)
+    const again = await Wire.connect(server)
+    assert.equal((await ping(again))?.error, undefined)
+    again.destroy()
+  })
+
+  it('that are refused get the reason also if they have asked already, and are closed if their clients do not', async () => {
+    const server = await marketplace.serve('seller', { limitConnections: 1 })
+    const first = await Wire.connect(server)
+    first.request(1, 'ping')
+    await first.reply()
+    const wires = await Promise.all(Array.from({ length: 50 }, () => Wire.connect(server)))
+    for (const wire of wires) {
+      wire.socket.allowHalfOpen = true
+      wire.request(1, 'ping')
+      assert.equal((await wire.reply())?.error?.data.code, 'overloaded')
+    }
+    await until('they are closed', () => openConnections(server) === 1)
+    for (const wire of [first, ...wires]) wire.destroy()
+  })
+
+  it('are idle without requests, whatever else is sent', async () => {
+    const server = await marketplace.serve('seller', { limitIdleMs: 1_000 })
+    for (const bytes of ['\n', '\r\n', ' \n', '1\n']) {
+      const wire = await Wire.connect(server)
+      const nudging = setInterval(() => wire.send(bytes), 50).unref()
+      await until('the server has closed the connection', () => openConnections(server) === 0)
+      clearInterval(nudging)
+      wire.destroy()
+    }
   })
 
   it('are closed when they have been idle for too long, and not while they are in use', async () => {
