@@ -90,7 +90,7 @@ function judge(figures: Record<string, number>, log: string): string[] {
   return rules.filter(([holds]) => !holds).map(([, problem]) => problem)
 }
 
-function named(when: string, { answersPerS, p50Ms, p99Ms, failed }: Service): Record<string, number> {
+export function named(when: string, { answersPerS, p50Ms, p99Ms, failed }: Service): Record<string, number> {
   return {
     [`${when}AnswersPerS`]: answersPerS,
     [`${when}P50Ms`]: p50Ms,
