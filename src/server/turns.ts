@@ -3,8 +3,9 @@
  * wait longer, and nobody else does. An entry has a path of keys, such as the
  * sender's network and connection: networks take turns, and so do the
  * connections of a network; entries with the same path are handed out in order
- * of arrival. Whoever had the last turn goes behind those who came meanwhile. Every level has a bound, so that one sender can't fill the places
- * of the others. It knows no clock and no sockets.
+ * of arrival. Whoever had the last turn goes behind those who came meanwhile.
+ * Every level has a bound, so that one sender can't fill the places of the
+ * others. It knows no clock and no sockets.
  */
 
 export type Path = readonly unknown[]
