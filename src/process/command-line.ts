@@ -180,9 +180,14 @@ function findSurplus(args: readonly string[], expected: readonly string[]): stri
 export function findNearest(input: string, words: readonly string[]): string | undefined {
   const typed = input.toLowerCase()
   const near = words.filter((word) => {
-    return (typed !== '' && word.startsWith(typed)) || distance(typed, word) <= Math.max(2, Math.floor(word.length / 3))
+    return (typed !== '' && word.startsWith(typed)) || distance(typed, word) <= mostTypos(word)
   })
   return near.length === 0 ? undefined : closest(typed, near)
+}
+
+/** With two of three letters wrong, another word was meant. */
+function mostTypos(word: string): number {
+  return word.replace(/^-+/, '').length <= 3 ? 1 : Math.max(2, Math.floor(word.length / 3))
 }
 
 /** Adds a hint to a `UsageError` that has none. */

@@ -113,7 +113,15 @@ describe('a command', () => {
 
   it('returns the options that were given', () => {
     const { options } = parseCommand('seller', 'items --json --all --host h --port 1 --timeout 2.5 --no-color')
-    const nothing = { passwordFile: undefined, host: undefined, port: undefined, timeout: undefined }
+    const elsewhere = {
+      host: undefined,
+      port: undefined,
+      timeout: undefined,
+      tls: false,
+      ca: undefined,
+      tlsName: undefined,
+    }
+    const nothing = { passwordFile: undefined, ...elsewhere }
     const where = { host: 'h', port: '1', timeout: '2.5' }
     assert.deepEqual(options, { ...nothing, ...where, json: true, all: true, keepGoing: false, color: false })
     assert.equal(parseCommand('seller', 'ping --json --json').options.json, true)
