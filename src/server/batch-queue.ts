@@ -14,6 +14,9 @@
  * There is no timer: batches grow with the load, because the work before them
  * takes time.
  *
+ * Which requests does it take? All that wait, if they fit. Otherwise senders
+ * have turns, by weight: one who asks for much waits longer, and nobody else does.
+ *
  * Every waiter is settled exactly once, and at its own deadline at the latest:
  * a batch has time until the latest of its requests' deadlines. Waiting requests
  * are bounded, in weight and in age; beyond that a request is refused at once.
@@ -35,6 +38,8 @@ export interface QueueOptions<Q, A> {
   longestWaitMs?: number
   /** Weight of a request; 1 unless given. */
   weigh?(request: Q): number
+  /** Who sent a request. Unless given, all are taken in order of arrival. */
+  sender?(request: Q): unknown
   /** Whether `run` changes anything. If so, the outcome of a request that it does not answer in time is unknown. */
   changes?: boolean
   /** Whether to run the batch's requests one by one, once, after this error. */
@@ -72,7 +77,7 @@ type Settlement<A> = { answer: A } | { error: unknown }
 
 export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   const { run, cap, inFlight, bound = BOUND, weigh = () => 1, changes = false, alone = () => false } = options
-  const { longestWaitMs = LONGEST_WAIT_MS, endOfTurn = setImmediate, now = () => performance.now() } = options
+  const { longestWaitMs = LONGEST_WAIT_MS, endOfTurn = setImmediate, now = () => performance.now(), sender } = options
   let waiting: Waiter<Q, A>[] = []
   let waitingWeight = 0
   const underWay = new Set<readonly Waiter<Q, A>[]>()
@@ -112,19 +117,34 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
 
   function takeBatch(): Waiter<Q, A>[] {
+    const inOrder = sender === undefined || waitingWeight <= cap ? waiting : inTurns(sender)
     let weight = 0
     let count = 0
-    for (const waiter of waiting) {
+    for (const waiter of inOrder) {
       if (count > 0 && weight + waiter.weight > cap) break
       weight += waiter.weight
       count += 1
     }
+    const batch = inOrder.slice(0, count)
+    waiting = inOrder === waiting ? waiting.slice(count) : withoutAll(waiting, batch)
     waitingWeight -= weight
     lastCount = count
     options.watch?.sent(count)
-    const batch = waiting.slice(0, count)
-    waiting = waiting.slice(count)
     return batch
+  }
+
+  /** All that wait, by the weight that the same sender has under way or asked for before; equals in order of arrival. */
+  function inTurns(senderOf: (request: Q) => unknown): Waiter<Q, A>[] {
+    const asked = new Map<unknown, number>()
+    const weightBefore = new Map<Waiter<Q, A>, number>()
+    for (const waiter of [...[...underWay].flat(), ...waiting]) {
+      const sender = senderOf(waiter.request)
+      const before = asked.get(sender) ?? 0
+      weightBefore.set(waiter, before)
+      asked.set(sender, before + waiter.weight)
+    }
+    const before = (waiter: Waiter<Q, A>) => weightBefore.get(waiter) as number
+    return [...waiting].sort((one, other) => before(one) - before(other))
   }
 
   async function dispatch(batch: readonly Waiter<Q, A>[]): Promise<void> {
@@ -210,6 +230,11 @@ export function createQueue<Q, A>(options: QueueOptions<Q, A>): Queue<Q, A> {
   }
   options.watch?.begin(queue)
   return queue
+}
+
+function withoutAll<T>(all: readonly T[], some: readonly T[]): T[] {
+  const left = new Set(some)
+  return all.filter((one) => !left.has(one))
 }
 
 function overloaded(oldestWaitMs: number): Refused {

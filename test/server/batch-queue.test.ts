@@ -204,6 +204,26 @@ describe('a busy queue', () => {
     }
     assert.deepEqual(batches(), ['a', 'bbbbb', 'c d'])
   })
+
+  it('takes the requests of senders in turns when not all fit, and those of each in their order', async () => {
+    const { ask, endTurn, sent, batches } = createTestQueue({ cap: 3, sender: (request) => request[0] })
+    const asked = ['a1', 'a2', 'a3', 'a4', 'a5', 'b1', 'c1', 'b2'].map((request) => ask(request))
+    endTurn()
+    for (let answered = 0; answered < 3; answered += 1) {
+      sent[answered]?.answer(toUpper(sent[answered]?.batch ?? []))
+      await new Promise(setImmediate)
+    }
+    assert.deepEqual(batches(), ['a1 b1 c1', 'a2 b2 a3', 'a4 a5'])
+    assert.deepEqual(await all(asked), ['A1', 'A2', 'A3', 'A4', 'A5', 'B1', 'C1', 'B2'])
+  })
+
+  it('counts a heavy request of a sender as many turns', () => {
+    const options = { cap: 4, sender: (request: string) => request[0], weigh: (request: string) => request.length }
+    const { ask, endTurn, batches } = createTestQueue({ ...options, inFlight: 2 })
+    for (const request of ['aaaa', 'aaab', 'b', 'b']) ask(request)
+    endTurn()
+    assert.deepEqual(batches(), ['aaaa', 'b b'])
+  })
 })
 
 describe('a full queue', () => {
