@@ -148,13 +148,19 @@ export function encodeRefusal(id: RequestId, { code, message, details }: Refusal
   return `${JSON.stringify({ jsonrpc: '2.0', id, error })}\n`
 }
 
-/** Encodes the reply to an array of requests: their replies, each of which is a line, as one line. */
-export function encodeArray(replies: readonly EncodedLine[]): EncodedLine {
-  if (replies.every((reply) => typeof reply === 'string')) {
-    return `[${replies.map((reply) => reply.slice(0, -1)).join(',')}]\n`
+/**
+ * Encodes the reply to an array of requests: their replies, each of which is a line, as one line, in slices of
+ * `SLICE_ENTRIES`.
+ */
+export function* encodeArray(replies: readonly EncodedLine[]): Generator<Buffer> {
+  for (let at = 0; at < replies.length; at += SLICE_ENTRIES) {
+    const pieces = replies.slice(at, at + SLICE_ENTRIES).flatMap((reply, index) => {
+      const before = at + index === 0 ? '[' : ','
+      return [Buffer.from(before), Buffer.from(reply as string).subarray(0, -1)]
+    })
+    if (at + SLICE_ENTRIES >= replies.length) pieces.push(Buffer.from(']\n'))
+    yield Buffer.concat(pieces)
   }
-  const pieces = replies.flatMap((reply) => [Buffer.from(','), Buffer.from(reply as string).subarray(0, -1)])
-  return Buffer.concat([Buffer.from('['), ...pieces.slice(1), Buffer.from(']\n')])
 }
 
 export function encodeNotification(method: string): string {

@@ -6,7 +6,6 @@
  */
 
 import { createHash } from 'node:crypto'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import * as z from 'zod'
 import { DISCOVER } from '../contract/openrpc.ts'
 import { type KeyScope, operationsByName, type Role } from '../contract/operations.ts'
@@ -23,6 +22,7 @@ import { type Answer, type Refusal, Refused } from '../contract/refusals.ts'
 import { type IdempotencyKey, toSessionKey } from '../db/idempotency.ts'
 import type { Database } from '../db.ts'
 import { type HeldBytes, TOO_MUCH_HELD } from './held-bytes.ts'
+import { joinSlices } from './long-lines.ts'
 import type { AnyHandler, Call, Handlers } from './market/handler.ts'
 import type { Account, Sessions } from './market/sessions.ts'
 import type { OnAnswer, QueueWatch } from './observe/counts.ts'
@@ -70,8 +70,6 @@ interface Route {
   ask(call: Call<AnyParams>, deadlineMs: number): Promise<Answer<object>> | Answer<object>
 }
 
-/** The most that one request counts against its connection's limit on requests in flight. */
-const HEAVIEST = 64
 /** Longer results wait for no client that is slow while too much is held. */
 const LONG_BYTES = 16 * 1024
 const NOTHING = z.strictObject({})
@@ -100,12 +98,14 @@ export function createDispatcher<R extends Role>(
       const line = 'ok' in answer ? encodeOk(replyId, answer.ok, peer, route?.reads) : undefined
       const refusal = 'ok' in answer ? TOO_MUCH_HELD : answer.refused
       onAnswer?.(line === undefined ? refusal.code : 'ok', performance.now() - begunMs)
-      return line ?? encodeRefusal(replyId, refusal)
+      if (line !== undefined) return line
+      if (refusal.code === 'overloaded') peer.overloaded?.()
+      return encodeRefusal(replyId, refusal)
     }
     if (route === undefined) return refuse({ code: 'unknown_method', message: `no such operation for a ${role}` })
     const checked = route.params.safeParse(params)
     if (!checked.success) return refuse(refuseParams(checked.error))
-    const weight = Math.min(HEAVIEST, route.weigh(checked.data))
+    const weight = route.weigh(checked.data)
     if (held.isFull && weight > 1 && route.reads) return refuse(TOO_MUCH_HELD)
     const deadlineMs = begunMs + requestMs
     const account = route.open ? NOBODY : sessions.check(checked.data.session ?? '', deadlineMs)
@@ -135,7 +135,7 @@ export function createDispatcher<R extends Role>(
     reads: boolean | undefined,
   ): EncodedLine | Promise<EncodedLine> | undefined {
     const mayRefuse = reads && held.isFull
-    if (isLong(result)) return mayRefuse ? undefined : encodeInSlices(id, result, peer, held)
+    if (isLong(result)) return mayRefuse ? undefined : joinSlices(encodeSlices(id, result), peer, held)
     const line = encodeResult(id, JSON.stringify(result))
     return mayRefuse && line.length > LONG_BYTES ? undefined : line
   }
@@ -160,21 +160,6 @@ export function createDispatcher<R extends Role>(
   }
 
   return dispatch
-}
-
-/** Other clients have a turn of the loop after each slice. Encodes no more when its own client has gone. */
-async function encodeInSlices(id: RequestId, result: object, peer: Peer, held: HeldBytes): Promise<Buffer> {
-  const slices: Buffer[] = []
-  let bytes = 0
-  for (const slice of encodeSlices(id, result)) {
-    slices.push(slice)
-    bytes += slice.length
-    held.bytes += slice.length
-    await nextTurn()
-    if (peer.closed) break
-  }
-  held.bytes -= bytes
-  return Buffer.concat(slices)
 }
 
 function createRoutes<R extends Role>(options: DispatchOptions<R>): ReadonlyMap<string, Route> {
@@ -209,7 +194,7 @@ function createAsk<R extends Role>(
   const gather = ({ cap, inFlight }: { cap: number; inFlight: number }) => ({
     cap,
     inFlight,
-    ...gathering,
+    ...(gathering ?? { sender: ({ peer }: Call<AnyParams>) => peer }),
     weigh: ({ params }: Call<AnyParams>) => handler.weigh?.(params) ?? 1,
     alone: (error: unknown) => !(error instanceof Refused),
     watch: (round: Round) => watch?.(round === 1 ? name : `${name} round ${round}`),

@@ -25,8 +25,10 @@ import type { Refusal } from '../contract/refusals.ts'
 import type { Dispatched } from './dispatch.ts'
 import { answerForeign, answerPlain, TLS_RECORD } from './foreign.ts'
 import { HeldBytes } from './held-bytes.ts'
+import { InFlight, type Part } from './in-flight.ts'
 import type { Limits } from './limits.ts'
 import type { Peer } from './peer.ts'
+import { QUANTUM, ReadingTurns } from './reading-turns.ts'
 import { RefusedConnections } from './refused-connections.ts'
 import { RequestArray } from './request-array.ts'
 import { AddressShares } from './shares.ts'
@@ -59,19 +61,15 @@ export interface Listener {
   drain(graceMs: number): Promise<void>
 }
 
-interface Connection {
+interface Connection extends Part {
   /** After the handshake, the one that encrypts. */
   socket: Socket
   readonly peer: Peer
   readonly decoder: LineDecoder
   /** Of the socket. */
   unsent: Unsent
-  /** Weight of the requests in flight. */
-  inFlight: number
-  /** Bytes of the lines that they came in. */
+  /** Bytes of the lines of the requests in flight. */
   inFlightBytes: number
-  /** Requests begun since other connections last had a turn of the loop. */
-  begun: number
   /** The array whose requests are begun before the next line. */
   array: RequestArray | undefined
   /** Bytes of replies in arrays that are not answered as a whole. */
@@ -99,8 +97,6 @@ interface Connection {
 }
 
 const SWEEP_MS = 1_000
-/** Requests of a connection in one turn of the loop: those that are answered at once fill no limit. */
-const MOST_IN_TURN = 256
 /** Clients beyond the limit on connections whose handshake is done only to tell them so. */
 const MOST_TURNED_DOWN = 100
 const TURNING_DOWN_MS = 2_000
@@ -126,6 +122,8 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   let draining = false
   let requests = 0
   let turnedDown = 0
+  const turns = new ReadingTurns(serve)
+  const inFlight = new InFlight<Connection>(limits.inFlight, (connection) => connection.paused && take(connection))
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, accept)
   const sweep = setInterval(() => {
@@ -146,12 +144,13 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     const nowMs = performance.now()
     const connection: Connection = {
       socket,
-      peer: { address, closed: false },
+      peer: { address, closed: false, overloaded: () => inFlight.rest(connection) },
       decoder: new LineDecoder(limits.lineBytes),
       unsent: new Unsent(socket, () => take(connection)),
       inFlight: 0,
       inFlightBytes: 0,
-      begun: 0,
+      moving: 0,
+      recent: 0,
       array: undefined,
       collectedBytes: 0,
       output: '',
@@ -171,6 +170,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     socket.on('close', () => {
       connections.delete(connection)
       shares.release(address)
+      turns.leave(connection)
       forget(connection)
     })
     if (tls === undefined) greet(connection, socket)
@@ -229,9 +229,23 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     take(connection)
   }
 
-  /** Takes requests while there is room for their replies. Reads on only if there is room left. */
+  /** Takes requests when it is the connection's turn. Reads no further while it stands in line with what was read. */
   function take(connection: Connection): void {
-    while (!connection.closing && hasRoom(connection)) {
+    if (turns.awaits(connection)) pauseOrResume(connection, true)
+    else turns.serve(connection)
+  }
+
+  /** The connection's turn. Reads on only if there is room for more. Returns whether it needs another turn. */
+  function serve(connection: Connection): boolean {
+    const hasMore = takeSome(connection)
+    pauseOrResume(connection, hasMore)
+    return hasMore
+  }
+
+  /** Takes requests while there is room for their replies, up to `QUANTUM`. Returns whether there may be more. */
+  function takeSome(connection: Connection): boolean {
+    for (let taken = 0; !connection.closing && hasRoom(connection); taken += 1) {
+      if (taken === QUANTUM || (taken > 0 && turns.isOver())) return true
       if (connection.array !== undefined) {
         takeEntry(connection, connection.array)
         continue
@@ -240,20 +254,22 @@ export function listen(options: ListenerOptions): Promise<Listener> {
       if (line === undefined) {
         if (connection.decoder.overlong) refuseRest(connection)
         if ((connection.finished || connection.overdue) && connection.inFlight === 0) close(connection)
-        break
+        return false
       }
       connection.lineBegunMs = connection.lastReadMs
       takeLine(connection, line)
     }
-    pauseOrResume(connection)
+    return false
   }
 
   /** With nothing in flight, no other reply frees what an array has collected: the rest of the array is refused. */
-  function hasRoom({ begun, inFlight, inFlightBytes, unsent, collectedBytes }: Connection): boolean {
-    if (begun >= MOST_IN_TURN || inFlight >= limits.inFlight) return false
-    if (unsent.bytes + (inFlight > 0 ? inFlightBytes : 0) >= limits.unsentBytes) return false
+  function hasRoom(connection: Connection): boolean {
+    const { inFlightBytes, unsent, collectedBytes } = connection
+    const isIdle = connection.inFlight === 0
+    if (!inFlight.hasRoom(connection)) return false
+    if (unsent.bytes + (isIdle ? 0 : inFlightBytes) >= limits.unsentBytes) return false
     if (held.isFull && unsent.bytes > 0) return false
-    return collectedBytes < limits.unsentBytes || inFlight === 0
+    return collectedBytes < limits.unsentBytes || isIdle
   }
 
   /** The last line may lack its newline, and so may the first of a TLS client. */
@@ -295,8 +311,8 @@ export function listen(options: ListenerOptions): Promise<Listener> {
       return
     }
     connection.inFlightBytes -= array.requestBytes
-    const replies = array.encode()
-    if (replies !== undefined) append(connection, replies)
+    const replies = array.encode(connection.peer, held)
+    if (replies !== undefined) deliverLater(connection, 1, 0, replies, append)
   }
 
   /** Carries a request out that came in so many bytes. Its reply, if it gets one, is given to `deliver`. */
@@ -306,31 +322,34 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     bytes: number,
     deliver: (connection: Connection, reply: EncodedLine) => void,
   ): void {
-    connection.begun += 1
-    if (connection.begun === MOST_IN_TURN) setImmediate(nextTurn, connection)
     if (!('refusal' in request)) connection.lastBusyMs = connection.lastReadMs
     const { weight, reply } = answerOrRefuse(request, connection.peer)
     if (!(reply instanceof Promise)) {
       if (request.id !== undefined) deliver(connection, reply)
       return
     }
-    connection.inFlight += weight
+    deliverLater(connection, weight, bytes, reply, request.id === undefined ? undefined : deliver)
+  }
+
+  function deliverLater(
+    connection: Connection,
+    weight: number,
+    bytes: number,
+    reply: Promise<EncodedLine>,
+    deliver?: (connection: Connection, reply: EncodedLine) => void,
+  ): void {
+    const end = inFlight.begin(connection, weight)
     connection.inFlightBytes += bytes
     requests += 1
     reply.then((line) => {
-      connection.inFlight -= weight
+      end()
       connection.inFlightBytes -= bytes
       requests -= 1
-      if (request.id !== undefined) deliver(connection, line)
+      deliver?.(connection, line)
       count(connection)
       if (connection.paused || connection.finished) take(connection)
       if (draining && connection.inFlight === 0) bidFarewell(connection)
     })
-  }
-
-  function nextTurn(connection: Connection): void {
-    connection.begun = 0
-    take(connection)
   }
 
   function answerOrRefuse(request: Request | Malformed, peer: Peer): Dispatched {
@@ -369,9 +388,9 @@ export function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   /** Call only after taking requests: no later event would take bytes that were already read. */
-  function pauseOrResume(connection: Connection): void {
+  function pauseOrResume(connection: Connection, hasMore: boolean): void {
     count(connection)
-    const pause = !connection.closing && !hasRoom(connection)
+    const pause = !connection.closing && (hasMore || !hasRoom(connection))
     if (pause === connection.paused) return
     connection.paused = pause
     if (pause) {
@@ -425,6 +444,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     if (connection.closing || connection.leaving) return
     if (connection.entering) return void connection.socket.destroy()
     while (connection.array !== undefined) takeEntry(connection, connection.array) // is refused, so that the array is answered
+    if (connection.inFlight > 0) return // its replies are being encoded
     append(connection, FAREWELL)
     connection.leaving = true
     if (connection.finished) take(connection)
@@ -480,6 +500,7 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     await closed
     clearTimeout(overdue)
     clearInterval(sweep)
+    inFlight.close()
   }
 
   return startListening(server, host, port).then((actualPort) => {

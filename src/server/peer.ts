@@ -7,6 +7,8 @@ export interface Peer {
   readonly address: string
   /** Whether the connection has ended: nobody gets a reply any more. */
   closed: boolean
+  /** To be called when a call of this connection was refused as overloaded: it is read more slowly for a while. */
+  overloaded?(): void
 }
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i

@@ -5,6 +5,9 @@
  */
 
 import { type EncodedLine, encodeArray, type Malformed, type Request, toRequest } from '../contract/protocol.ts'
+import type { HeldBytes } from './held-bytes.ts'
+import { joinSlices } from './long-lines.ts'
+import type { Peer } from './peer.ts'
 
 /** What an entry that has been decoded costs, beside its text. */
 const ENTRY_BYTES = 64
@@ -48,8 +51,8 @@ export class RequestArray {
   }
 
   /** All replies in one line; undefined if there are none. */
-  encode(): EncodedLine | undefined {
+  encode(peer: Peer, held: HeldBytes): Promise<EncodedLine> | undefined {
     const replies = this.#replies.filter((reply) => reply !== undefined)
-    return replies.length === 0 ? undefined : encodeArray(replies)
+    return replies.length === 0 ? undefined : joinSlices(encodeArray(replies), peer, held)
   }
 }

@@ -414,14 +414,18 @@ describe('the encoders', () => {
   })
 
   it('write the replies to an array as one line, also if some were encoded in slices', () => {
-    const lines = fc.array(fc.tuple(fc.jsonValue(), fc.boolean()), { minLength: 1 })
+    const lines = fc
+      .tuple(fc.array(fc.tuple(fc.jsonValue(), fc.boolean()), { minLength: 1 }), fc.constantFrom(1, 600))
+      .map(([entries, times]) => Array.from({ length: times }, () => entries).flat())
     fc.assert(
       fc.property(lines, (entries) => {
         const replies = entries.map(([value, inSlices], id) => {
           const line = encodeResult(id, JSON.stringify(value))
           return inSlices ? Buffer.from(line) : line
         })
-        const text = encodeArray(replies).toString()
+        const slices = [...encodeArray(replies)]
+        assert.equal(slices.length, Math.ceil(replies.length / 500))
+        const text = Buffer.concat(slices).toString()
         assert.equal(text.indexOf('\n'), text.length - 1)
         assert.deepEqual(
           JSON.parse(text),
