@@ -17,6 +17,7 @@ import { type PrivateDatabase, startPrivateDatabase } from '../../src/db/private
 import type { PrivateUser } from '../../src/db/private-users.ts'
 import { createDatabase, type DatabaseName } from '../../src/db/schema.ts'
 import { asEnvironment, type Settings } from '../../src/server/settings.ts'
+import type { ClockReading } from './server-clock.ts'
 
 export type SomeSettings = Partial<Settings>
 
@@ -92,6 +93,19 @@ export class ServerProgram {
     })
     if (match === null) throw new Error(`ended (${this.#ending}) without ${pattern}:\n${this.#output}\n${this.#log}`)
     return match
+  }
+
+  /** What the clock that was loaded into the server (server-clock.ts) has measured since the last call. */
+  readClock(): Promise<ClockReading> {
+    this.#child.send('clock')
+    return new Promise((resolve) => {
+      const receive = (message: { clock?: ClockReading }) => {
+        if (message.clock === undefined) return
+        this.#child.off('message', receive)
+        resolve(message.clock)
+      }
+      this.#child.on('message', receive)
+    })
   }
 
   /** Sends the signal, and resolves when the process has ended. */
