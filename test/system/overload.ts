@@ -12,6 +12,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { seeded } from '../../src/loadgen/random.ts'
+import { readCpuSeconds } from '../../src/loadgen/systems.ts'
 import { wholeNumber } from '../../src/process/values.ts'
 import { anItem, Caller, openAccount } from '../support/clients.ts'
 import {
@@ -41,6 +42,8 @@ export interface Overload {
   figures: {
     /** Calls answered a second, in a closed loop. */
     peak: number
+    /** Processor time of server and database for an answered call, in that loop. */
+    peakCpuUs: number
     quiet: Bystander
     overloads: readonly { times: number; during: Phase; after: Phase }[]
   }
@@ -54,6 +57,8 @@ export interface Phase {
   refused: Record<string, number>
   /** Refusals as `overloaded` that name no pause. */
   withoutPause: number
+  /** Processor time of server and database for an answered call. */
+  cpuUs: number
   latenciesMs: { p50: number; p99: number }
   bystander: Bystander
   server: ClockReading
@@ -110,13 +115,16 @@ export async function overload(options: OverloadOptions): Promise<Overload> {
     const bystander = await BystanderClients.connect(buyers)
     generator = await OpenLoop.start({ port: buyers.port, connections, requests, cpu: CPUS?.generator })
 
+    const usedCpuUs = createCpuClock([buyers.program.pid, marketplace.database().pid])
     const inFlight = Math.ceil(PEAK_IN_FLIGHT / connections)
     await generator.offer({ inFlight })
     await sleep(WARM_UP_S)
     await generator.look()
+    usedCpuUs()
     await sleep(PEAK_S)
     const { answered, seconds: peakS } = await generator.look()
     const peak = answered / peakS
+    const peakCpuUs = usedCpuUs() / answered
     await generator.offer({ rate: 0 })
     await sleep(PAUSE_S)
     const quiet = await bystander.measure(QUIET_S)
@@ -126,8 +134,10 @@ export async function overload(options: OverloadOptions): Promise<Overload> {
       const measure = async (measureS: number): Promise<Phase> => {
         await generator?.look()
         await buyers.program.readClock()
+        usedCpuUs()
         const measured = await bystander.measure(measureS)
-        return toPhase((await generator?.look()) as Counts, measured, await buyers.program.readClock())
+        const counts = (await generator?.look()) as Counts
+        return toPhase(counts, usedCpuUs() / counts.answered, measured, await buyers.program.readClock())
       }
       await generator.offer({ rate: factor * peak })
       const during = await measure(seconds)
@@ -140,7 +150,7 @@ export async function overload(options: OverloadOptions): Promise<Overload> {
       await sleep(PAUSE_S)
     }
     await bystander.close()
-    const figures = { peak, quiet, overloads }
+    const figures = { peak, peakCpuUs, quiet, overloads }
     const violations = findViolations(figures)
     return { verdict: violations.length === 0 ? 'holds' : violations, figures }
   } finally {
@@ -174,7 +184,18 @@ function findViolations({ peak, quiet, overloads }: Overload['figures']): string
   return violations
 }
 
-function toPhase(counts: Counts, bystander: Bystander, server: ClockReading): Phase {
+/** Processor time of some processes since the last call. */
+function createCpuClock(pids: readonly number[]): () => number {
+  const read = () => pids.reduce((sum, pid) => sum + (readCpuSeconds(pid) ?? 0), 0) * 1e6
+  let lastUs = read()
+  return () => {
+    const beforeUs = lastUs
+    lastUs = read()
+    return lastUs - beforeUs
+  }
+}
+
+function toPhase(counts: Counts, cpuUs: number, bystander: Bystander, server: ClockReading): Phase {
   const perS = (count: number) => Math.round(count / counts.seconds)
   const refused = Object.fromEntries(Object.entries(counts.refused).map(([code, count]) => [code, perS(count)]))
   const { offered, sent, answered, withoutPause, latenciesMs } = counts
@@ -184,6 +205,7 @@ function toPhase(counts: Counts, bystander: Bystander, server: ClockReading): Ph
     answered: perS(answered),
     refused,
     withoutPause,
+    cpuUs,
     latenciesMs,
     bystander,
     server,

@@ -25,12 +25,15 @@ const RANKED = 2_000
 const FIRST_ROUND = 101
 /** Postings read per wanted item in the second round of two keywords; usually enough if one in fifty has both. */
 const READ_PER_ITEM = 60
+/** Items of a page that weigh as much as one ordinary call: a batch of long pages would keep the loop for itself. */
+const ITEMS_PER_WEIGHT = 20
 
 export const buyerSearch: Handlers<'buyer', 'search_items'> = {
   search_items: {
     reads: 'product',
     cap: 25,
     inFlight: 2,
+    weigh: ({ limit }) => Math.ceil(limit / ITEMS_PER_WEIGHT),
     async ask(lane, calls) {
       const found = await findAll(lane, calls)
       return found.map((page) => ({ ok: page }))
