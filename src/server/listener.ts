@@ -312,7 +312,8 @@ export function listen(options: ListenerOptions): Promise<Listener> {
     }
     connection.inFlightBytes -= array.requestBytes
     const replies = array.encode(connection.peer, held)
-    if (replies !== undefined) deliverLater(connection, 1, 0, replies, append)
+    // Fills the connection, so that what comes behind the array is answered behind it.
+    if (replies !== undefined) deliverLater(connection, limits.inFlight, 0, replies, append)
   }
 
   /** Carries a request out that came in so many bytes. Its reply, if it gets one, is given to `deliver`. */
