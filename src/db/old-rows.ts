@@ -25,20 +25,22 @@ const LOCK = "GET_LOCK(CONCAT('souk sweep ', LEFT(DATABASE(), 48)), 0)"
 
 /**
  * Sweeps repeatedly, until the returned function is called. `onSwept` is told how
- * many rows of a table are gone, `onFault` of what is wrong with a sweep itself.
+ * many rows of a table are gone, `onTrouble` of errors that the next sweep would
+ * meet again: of the database, or of the sweep itself.
  */
 export function keepSweeping(
   url: string,
   olds: readonly OldRows[],
   onSwept: (table: string, rows: number) => void,
-  onFault: (error: unknown) => void,
+  onTrouble: (error: unknown, meaning: 'unusable' | 'fault') => void,
 ): () => void {
   const stopped = new AbortController()
   const repeat = async () => {
     while (!stopped.signal.aborted) {
       const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(LONGEST_SWEEP_MS)])
       await sweep(url, olds, onSwept, signal).catch((error) => {
-        if (!signal.aborted && interpretError(error) === 'fault') onFault(error)
+        const meaning = interpretError(error)
+        if (!signal.aborted && (meaning === 'unusable' || meaning === 'fault')) onTrouble(error, meaning)
       })
       await sleep(BETWEEN_SWEEPS_MS, undefined, { ref: false, signal: stopped.signal }).catch(() => {})
     }

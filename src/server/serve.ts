@@ -7,7 +7,7 @@
 import { describeRole } from '../contract/openrpc.ts'
 import type { Role } from '../contract/operations.ts'
 import { OLD_KEYS } from '../db/idempotency.ts'
-import { keepSweeping } from '../db/old-rows.ts'
+import { keepSweeping, type OldRows } from '../db/old-rows.ts'
 import { watchOutages } from '../db/outages.ts'
 import { prepareDatabases } from '../db/prepare.ts'
 import { findRunning, inHome } from '../db/private-mariadb.ts'
@@ -125,14 +125,13 @@ export async function serve(role: Role, settings: Settings, sources: SettingSour
   writeLine(process.stdout, `${role} server accepts connections on ${settings.host}:${listener.port}`)
   process.send?.({ port: listener.port })
   const onSwept = (table: string, rows: number) => counts?.swept(table, rows)
+  const keepDatabaseSwept = (name: DatabaseName, olds: readonly OldRows[]) =>
+    keepSweeping(urls[name], olds, onSwept, (error, meaning) =>
+      meaning === 'unusable' ? watches[name].refuses(error) : log(error),
+    )
   const stopSweeps = [
-    keepSweeping(urls.customer, [OLD_SESSIONS, OLD_GUESSES], onSwept, log),
-    keepSweeping(
-      urls.product,
-      role === 'buyer' ? [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)] : [OLD_KEYS],
-      onSwept,
-      log,
-    ),
+    keepDatabaseSwept('customer', [OLD_SESSIONS, OLD_GUESSES]),
+    keepDatabaseSwept('product', role === 'buyer' ? [OLD_KEYS, oldCarts(settings.sessionAbsoluteS)] : [OLD_KEYS]),
   ]
   onStop(async () => {
     setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref() // in case the database does not answer

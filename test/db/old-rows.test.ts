@@ -116,18 +116,24 @@ describe('a sweep', () => {
     })
   })
 
-  it('tells of a fault once in each sweep', async () => {
-    const faults: unknown[] = []
-    await untilUnlocked()
-    const stop = keepSweeping(
-      marketplace.urls.product,
-      [{ table: 'missing', age: 'created_at', lifeS: 1 }],
-      () => {},
-      (error) => faults.push(error),
-    )
-    await until('it has failed', () => faults.length > 0)
-    stop()
-    assert.match(String(faults), /missing/)
+  it('tells once of trouble that the next sweep would meet again', async () => {
+    for (const [table, expected] of [
+      ['missing', 'unusable'],
+      ['cart WHERE', 'fault'],
+    ] as const) {
+      const meanings: string[] = []
+      await untilUnlocked()
+      const old = { table, age: 'created_at', lifeS: 1 }
+      const stop = keepSweeping(
+        marketplace.urls.product,
+        [old],
+        () => {},
+        (_, meaning) => meanings.push(meaning),
+      )
+      await until('it has failed', () => meanings.length > 0)
+      stop()
+      assert.deepEqual(meanings, [expected])
+    }
   })
 })
 

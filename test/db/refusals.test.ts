@@ -105,11 +105,11 @@ async function withError<T>(number: number, work: () => Promise<T>): Promise<T> 
   return work().finally(() => database.sql('DROP TRIGGER product.trouble'))
 }
 
-/** Everything logged from here on, without times. */
+/** The words of everything logged from here on. */
 function logFrom(): () => string[] {
   const from = server.log.length
   const lines = () => server.log.slice(from).split('\n').filter(Boolean)
-  return () => lines().map((line) => line.split(' ').slice(2).join(' '))
+  return () => lines().map((line) => JSON.parse(line).msg)
 }
 
 /** Waits until the end of the trouble is logged, while the calls go on that tell of it. */

@@ -9,6 +9,7 @@ import { operationsByName, ROLES, type Role } from '../../src/contract/operation
 import { decodeLine } from '../../src/contract/protocol.ts'
 import { createDispatcher, type DispatchOptions } from '../../src/server/dispatch.ts'
 import { answerForeign } from '../../src/server/foreign.ts'
+import { HeldBytes } from '../../src/server/held-bytes.ts'
 import { DEFAULT_LIMITS } from '../../src/server/limits.ts'
 import { adversarialLines } from '../support/adversarial-lines.ts'
 
@@ -21,7 +22,8 @@ function dispatcherOf(role: Role) {
   const answer = () => ({ ok: {} })
   const handlers = Object.fromEntries([...operationsByName(role).keys()].map((name) => [name, { answer }]))
   const sessions = { check: () => ({ id: 1, name: 'Ann', sessionHash: '', endsMs: 0 }) }
-  const options = { role, handlers, sessions, document: {}, requestMs: 1_000, log: () => {} }
+  const held = new HeldBytes(Number.POSITIVE_INFINITY)
+  const options = { role, handlers, sessions, held, document: {}, requestMs: 1_000, log: () => {} }
   return createDispatcher(options as unknown as DispatchOptions<Role>)
 }
 

@@ -408,6 +408,14 @@ describe('the server', () => {
     assert.equal(refusal.data.code, 'wrong_password')
   })
 
+  it('refuses one wrong password after the other with too_many_attempts', async () => {
+    const params = { username: 'nobody-here', password: 'wrong horse' }
+    const codes = new Set<unknown>()
+    for (let tries = 0; tries < 12 && !codes.has('too_many_attempts'); tries += 1)
+      codes.add((await sendRefused(encodeRequest({ id: 1, method: 'login', params }))).data.code)
+    assert.deepEqual([...codes], ['unauthenticated', 'too_many_attempts'])
+  })
+
   it('refuses other parameters under a used key with idempotency_mismatch', async () => {
     const item = { session, idempotency_key: 'once', ...anItem() }
     await send(encodeRequest({ id: 1, method: 'register_item_for_sale', params: item }))
