@@ -1,8 +1,9 @@
 /**
  * A TCP link to a server that breaks when a test says so. It forwards bytes as
- * they come and counts them. At a given byte, or after a given line, it closes
- * the connection, resets it, falls silent, or delays the bytes that follow. It
- * does not know what the bytes mean.
+ * they come, or slower and in pieces, and counts them. At a given byte, or after
+ * a given line, it closes the connection or one direction of it, resets it,
+ * falls silent, or delays the bytes that follow. It does not know what the bytes
+ * mean.
  */
 
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
@@ -19,8 +20,22 @@ export interface Fault {
   does: Cut | { delayMs: number }
 }
 
-/** How a connection ends. `silence`: nothing is forwarded any more, in either direction, and neither side learns of it. */
-export type Cut = 'close' | 'reset' | 'silence'
+/**
+ * How a connection ends. `silence`: nothing is forwarded any more, in either direction, and neither side learns of it.
+ * `half-close`: the server's direction ends, and the client's stays open.
+ */
+export type Cut = 'close' | 'reset' | 'silence' | 'half-close'
+
+/** How bytes are forwarded; by default at once, as they come. */
+export interface Shape {
+  /** Before each chunk. */
+  delayMs?: number
+  bytesPerS?: number
+  sliceBytes?: number
+}
+
+/** The server's port on the loopback address, or its Unix socket. */
+export type Target = number | { path: string }
 
 interface LinkConnection {
   readonly client: Socket
@@ -36,22 +51,24 @@ export class FaultyLink {
   /** The number of whole lines forwarded so far, by receiver. */
   readonly lines = { server: 0, client: 0 }
   readonly port: number
+  /** Of all connections, from now on. */
+  shape: Shape = {}
   readonly #listener: Server
-  readonly #links: LinkConnection[] = []
+  readonly #links = new Set<LinkConnection>()
   #armed: Fault | undefined
   /** The bytes or lines that may still pass before the armed fault happens. */
   #left = 0
 
-  private constructor(listener: Server, serverPort: number) {
-    this.#listener = listener.on('connection', (client) => this.#accept(client, serverPort))
+  private constructor(listener: Server, target: Target) {
+    this.#listener = listener.on('connection', (client) => this.#accept(client, target))
     this.port = (listener.address() as { port: number }).port
   }
 
-  /** Resolves when it accepts connections for the server on that port. The server need not run yet. */
-  static start(serverPort: number): Promise<FaultyLink> {
+  /** Resolves when it accepts connections for that server, which need not run yet. */
+  static start(target: Target): Promise<FaultyLink> {
     const listener = createServer({ allowHalfOpen: true, noDelay: true })
     return new Promise((resolve) => {
-      listener.listen(0, '127.0.0.1', () => resolve(new FaultyLink(listener, serverPort)))
+      listener.listen(0, '127.0.0.1', () => resolve(new FaultyLink(listener, target)))
     })
   }
 
@@ -59,6 +76,11 @@ export class FaultyLink {
   arm(fault: Fault): void {
     this.#armed = fault
     this.#left = 'bytes' in fault.after ? fault.after.bytes : fault.after.lines
+  }
+
+  /** Takes back a fault that has not happened. */
+  disarm(): void {
+    this.#armed = undefined
   }
 
   /** Whether an armed fault has not happened yet. */
@@ -78,13 +100,15 @@ export class FaultyLink {
     await closed
   }
 
-  #accept(client: Socket, port: number): void {
+  #accept(client: Socket, target: Target): void {
     this.connections += 1
-    const server = createConnection({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })
+    const address = typeof target === 'number' ? { host: '127.0.0.1', port: target } : target
+    const server = createConnection({ ...address, allowHalfOpen: true, noDelay: true })
     const link: LinkConnection = { client, server, silent: false }
-    this.#links.push(link)
+    this.#links.add(link)
     for (const to of ['server', 'client'] as const) {
       link[to].on('error', () => {}) // the loop that reads from it gets the error too
+      link[to].on('close', () => link.client.destroyed && link.server.destroyed && this.#links.delete(link))
       void this.#forward(link, to)
     }
   }
@@ -97,7 +121,7 @@ export class FaultyLink {
       for await (const chunk of source.iterator({ destroyOnReturn: false })) await this.#forwardChunk(link, to, chunk)
       if (!link.silent) target.end()
     } catch {
-      if (!link.silent) target.resetAndDestroy()
+      if (!link.silent) reset(target)
     }
   }
 
@@ -131,7 +155,13 @@ export class FaultyLink {
 
   async #write(link: LinkConnection, to: Fault['to'], chunk: Buffer): Promise<void> {
     for (const byte of chunk) if (byte === NEWLINE) this.lines[to] += 1
-    await new Promise((resolve) => link[to].write(chunk, resolve))
+    const { delayMs, bytesPerS, sliceBytes = chunk.length } = this.shape
+    if (delayMs !== undefined) await sleep(delayMs)
+    for (let at = 0; at < chunk.length && !link.silent; at += sliceBytes) {
+      const slice = chunk.subarray(at, at + sliceBytes)
+      await new Promise((resolve) => link[to].write(slice, resolve))
+      if (bytesPerS !== undefined) await sleep((slice.length / bytesPerS) * 1_000)
+    }
   }
 }
 
@@ -145,8 +175,15 @@ function cut(link: LinkConnection, how: Cut): void {
     link.silent = true
     return
   }
+  if (how === 'half-close') return void link.client.end()
   for (const socket of [link.client, link.server]) {
-    if (how === 'reset') socket.resetAndDestroy()
+    if (how === 'reset') reset(socket)
     else socket.destroy()
   }
+}
+
+/** A Unix socket knows no reset. */
+function reset(socket: Socket): void {
+  if (socket.remoteFamily === undefined) socket.destroy()
+  else socket.resetAndDestroy()
 }

@@ -137,8 +137,7 @@ export interface TestMarketplace {
   close(): Promise<void>
 }
 
-export async function startTestMarketplace(): Promise<TestMarketplace> {
-  const home = temporaryHome()
+export async function startTestMarketplace(home = temporaryHome()): Promise<TestMarketplace> {
   try {
     return await startIn(home)
   } catch (error) {
