@@ -114,22 +114,27 @@ export async function readSnapshot(url: string): Promise<Snapshot> {
 
 /** The violations of the rules, one sentence each; none if all is well. */
 export function findViolations(before: Snapshot, after: Snapshot, ledger: Ledger): string[] {
+  return Object.values(audit(before, after, ledger)).flat()
+}
+
+/** The violations by what they concern. */
+export function audit(before: Snapshot, after: Snapshot, ledger: Ledger) {
   const writes = listEffects(ledger, after)
   const written: Written = (operation) => writes.filter((write) => write.operation === operation) as never
   const registered = matchRegistrations(before, after, written)
-  return [
-    ...checkKeys(ledger, before, after),
-    ...checkItems(before, after, registered),
-    ...checkStock(before, after, registered, written),
-    ...checkPrices(before, after, registered, written),
-    ...checkPostings(after),
-    ...checkPurchases(before, after, written),
-    ...checkPurchaseLines(before, after, registered, written),
-    ...checkVotes(before, after, written),
-    ...checkThumbs(before, after),
-    ...checkScores(before, after),
-    ...checkCarts(before, after, writes, written),
-  ]
+  return {
+    keys: [...checkKeys(ledger, before, after)],
+    items: [...checkItems(before, after, registered)],
+    stock: [...checkStock(before, after, registered, written)],
+    prices: [...checkPrices(before, after, registered, written)],
+    postings: [...checkPostings(after)],
+    purchases: [...checkPurchases(before, after, written)],
+    purchaseLines: [...checkPurchaseLines(before, after, registered, written)],
+    votes: [...checkVotes(before, after, written)],
+    thumbs: [...checkThumbs(before, after)],
+    scores: [...checkScores(before, after)],
+    carts: [...checkCarts(before, after, writes, written)],
+  }
 }
 
 type WriteOf<O extends Write['operation']> = Extract<Write, { operation: O }>

@@ -14,6 +14,8 @@ import { SYSTEM_NAMES } from './systems.ts'
 /** An option without a `value` is a flag. */
 interface Option {
   value?: string
+  /** May be given several times: its values are a list. */
+  repeats?: boolean
   about: string
   schema: z.ZodType
 }
@@ -85,12 +87,12 @@ export type PartName = (typeof PART_NAMES)[number]
 
 /** The options as the command line and its help have them. */
 export function describeOptions(options: Options): OptionSyntax[] {
-  return Object.entries(options).map(([name, { value, about, schema }]) => {
+  return Object.entries(options).map(([name, { value, repeats = false, about, schema }]) => {
     const fallback = schema.safeParse(undefined).data
     const { bounds } = describeValue(schema)
     const range = bounds === undefined ? '' : `: ${bounds}`
     const usual = value === undefined || fallback === undefined ? '' : ` (${fallback})`
-    return defineOption(value === undefined ? `--${name}` : `--${name} <${value}>`, about + range + usual)
+    return defineOption(value === undefined ? `--${name}` : `--${name} <${value}>`, about + range + usual, { repeats })
   })
 }
 
@@ -100,12 +102,12 @@ export function checkOptions<O extends Options>(
   given: GivenOptions,
   earlierProblems: readonly string[] = [],
 ): Values<O> {
-  const typed = Object.entries(options).map(([name, { value }]) => {
-    return [name, value === undefined ? given.flag(name) : given.word(name)]
+  const typed = Object.entries(options).map(([name, { value, repeats }]) => {
+    return [name, value === undefined ? given.flag(name) : repeats ? given.words(name) : given.word(name)]
   })
   const shape = Object.fromEntries(Object.entries(options).map(([name, { schema }]) => [name, schema]))
   const checked = z.object(shape).safeParse(Object.fromEntries(typed))
-  const problems = (checked.error?.issues ?? []).map(({ path, message }) => `--${path.join('.')}: ${message}`)
+  const problems = (checked.error?.issues ?? []).map(({ path, message }) => `--${String(path[0])}: ${message}`)
   if (earlierProblems.length + problems.length > 0) throw new UsageError([...earlierProblems, ...problems])
   return checked.data as Values<O>
 }
