@@ -1,6 +1,6 @@
 /**
- * The length and the random numbers of the randomised tests. `npm run chaos`
- * asks for more rounds, and can ask for the seed of an earlier run.
+ * The length and the random numbers of the randomised tests: SOUK_TEST_ROUNDS
+ * makes them longer, SOUK_TEST_SEED repeats an earlier run.
  */
 
 import type { TestContext } from 'node:test'
