@@ -224,11 +224,6 @@ describe('the checker', () => {
       ),
     ],
     [
-      'I5',
-      'an error of the server',
-      replaceCall(succeeded('whoami'), ({ result: _, ...call }) => [{ ...call, refused: { code: 'internal' } }]),
-    ],
-    [
       'I6',
       'a second reply',
       ({ entries }) => ({

@@ -1,6 +1,6 @@
 /** What a fault is: an entry of the table in faults.ts; and what its judges count in the log. */
 
-import type { Random } from '../../src/loadgen/random.ts'
+import { below, type Random } from '../../src/loadgen/random.ts'
 import type { SomeSettings } from '../support/marketplace.ts'
 import { TEMPORARY } from './client.ts'
 import type { CallEntry, Entry, RequestEntry } from './log.ts'
@@ -35,6 +35,53 @@ export interface Fault {
   run(stage: Stage, steps: readonly Step[]): Promise<Bound[]>
   /** Bounds on what the clients logged. */
   judge?(entries: readonly Entry[]): Bound[]
+}
+
+/** A run of clients against a marketplace of its own, which it judges itself. */
+export type Trial = (options: { seed: number; seconds: number; clients: number }) => Promise<{
+  verdict: string
+  /** What it has to show and does not. */
+  problems: readonly string[]
+  figures: Readonly<Record<string, number>>
+}>
+
+/** The limits on time that a trial waits for are about 10 s. */
+const LEAST_TRIAL_S = 20
+
+/** A fault that is a trial, with so many clients in a usual chapter. The stage stands beside it, without load. */
+export function fromTrial(
+  about: string,
+  seconds: number,
+  clients: { count: number; called: string },
+  trial: Trial,
+): Fault {
+  return {
+    about,
+    seconds,
+    load: { sellers: 0, buyers: 0, pauseMs: 0 },
+    plan(random, length) {
+      const lengthS = Math.max(LEAST_TRIAL_S, length)
+      const count = Math.ceil((clients.count * lengthS) / seconds)
+      return [{ calmMs: 0, seed: below(2 ** 32, random), seconds: lengthS, clients: count }]
+    },
+    async run(stage, steps) {
+      const bounds: Bound[] = []
+      for (const step of steps) {
+        stage.signal.throwIfAborted()
+        const options = { seed: Number(step.seed), seconds: Number(step.seconds), clients: Number(step.clients) }
+        const { verdict, problems, figures } = await trial(options)
+        stage.count(clients.called, options.clients)
+        const shown = Object.entries(figures).map(([name, figure]) => `${name} ${Math.round(figure)}`)
+        const figure = [verdict, ...problems, ...shown].join(', ')
+        bounds.push({
+          what: 'the others are served, and what is held for these is bounded',
+          figure,
+          holds: problems.length === 0,
+        })
+      }
+      return bounds
+    },
+  }
 }
 
 export const NORMAL_LOAD = { sellers: 4, buyers: 16, pauseMs: 40 }

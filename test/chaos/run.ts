@@ -93,8 +93,10 @@ async function settle(stage: Stage): Promise<Resources> {
 function judgeServers({ lostServers, output }: Stage, entries: readonly Entry[]): Bound[] {
   const sessions = new Set(entries.map((entry) => (entry.kind === 'call' ? entry.session : '')))
   const secrets = [...sessions, PASSWORD_CANARY].filter((secret) => secret !== '' && output.includes(secret))
+  const failed = entries.filter((entry) => entry.kind === 'call' && entry.refused?.code === 'internal')
   return [
     { what: NO_UNASKED_END, figure: String(lostServers.length), holds: lostServers.length === 0 },
+    { what: 'no call ends as `internal`', figure: String(failed.length), holds: failed.length === 0 },
     { what: 'no session and no password is in a log', figure: String(secrets.length), holds: secrets.length === 0 },
   ]
 }

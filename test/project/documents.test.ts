@@ -19,6 +19,7 @@ const DOCUMENTS = [
   'docs/client.md',
   'docs/operating.md',
   'docs/protocol.md',
+  'docs/reliability.md',
 ]
 
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')

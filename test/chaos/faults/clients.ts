@@ -6,15 +6,14 @@
 import { createConnection, type Socket } from 'node:net'
 import { below, type Random, seeded } from '../../../src/loadgen/random.ts'
 import { anItem, encodeRequest, Wire } from '../../support/clients.ts'
+import { attackBySlowReaders } from '../../system/slow-readers.ts'
+import { attackBySlowloris } from '../../system/slowloris.ts'
 import type { Client } from '../client.ts'
-import { atLeast, drawSteps, type Fault, LIGHT_LOAD } from '../fault.ts'
+import { atLeast, drawSteps, type Fault, fromTrial, LIGHT_LOAD } from '../fault.ts'
 import { closedLoop, type Loop, newClient } from '../probes.ts'
 import type { Stage } from '../stage.ts'
 
 const SEGMENT_REQUESTS = 2_000
-const LISTED_ITEMS = 1_000
-const STUCK_MS = 3_000
-const UNFINISHED_MS = 10_000
 const PROBE_CLIENTS = 8
 const MOST_IDLE_KIB = 25
 const IDLE = 'idle connections'
@@ -110,87 +109,19 @@ async function askOddly(
   return replies.sort()
 }
 
-export const F8: Fault = {
-  about: 'slow readers ask for long listings and never read',
-  seconds: 20,
-  load: LIGHT_LOAD,
-  settings: { limitStuckMs: STUCK_MS },
-  plan: (random, seconds) => [{ calmMs: below(200, random), readers: Math.min(2_000, 100 * seconds) }],
-  async run(stage, [step]) {
-    const readers = Number(step?.readers)
-    const seller = await newClient(stage, 'seller')
-    const items = Array.from({ length: LISTED_ITEMS }, (_, number) => anItem({ name: `Item ${number}` }))
-    for (let at = 0; at < items.length; at += 100) {
-      await Promise.all(items.slice(at, at + 100).map((item) => seller.call('register_item_for_sale', { ...item })))
-    }
-    const port = stage.ports('seller')[0] as number
-    const rssBefore = stage.readRssMib()
-    const listing = encodeRequest({
-      id: 1,
-      method: 'display_items_for_sale',
-      params: { session: seller.identity.session, limit: LISTED_ITEMS },
-    })
-    const line = listing.repeat(4)
-    const { sockets, closed } = await openSockets(port, readers, (socket) => socket.pause().write(line))
-    const open = () => sockets.length - closed()
-    const untilMs = performance.now() + STUCK_MS * 4
-    let rssMost = rssBefore
-    while (open() > 0 && performance.now() < untilMs) {
-      for (const socket of sockets) if (!socket.destroyed && socket.writable) socket.write('\n') // use, but no reading
-      await stage.pause(200)
-      rssMost = Math.max(rssMost, stage.readRssMib())
-    }
-    const left = open()
-    for (const socket of sockets) socket.destroy()
-    seller.close()
-    stage.count('slow readers', readers)
-    return [
-      { what: 'each is closed', figure: `${left} of ${readers} are left`, holds: left === 0 },
-      {
-        what: 'memory grows by 512 MiB at most',
-        figure: `${Math.round(rssBefore)} → ${Math.round(rssMost)} MiB`,
-        holds: rssMost - rssBefore <= 512,
-      },
-    ]
-  },
-}
+export const F8 = fromTrial(
+  'slow readers ask for long listings and never read',
+  40,
+  { count: 2_000, called: 'slow readers' },
+  attackBySlowReaders,
+)
 
-export const F9: Fault = {
-  about: 'slowloris: connections that send a byte every few seconds',
-  seconds: 40,
-  load: LIGHT_LOAD,
-  plan: (random, seconds) => [
-    { calmMs: below(200, random), connections: Math.min(5_000, 125 * seconds), everyMs: 2_500 + below(2_500, random) },
-  ],
-  async run(stage, [step]) {
-    const connections = Number(step?.connections)
-    const probe = await pingers(stage)
-    await probe.run(500) // warms up
-    const quiet = await probe.run(3_000)
-    const port = stage.ports('buyer')[0] as number
-    const { sockets, closed } = await openSockets(port, connections, (socket) => socket.resume().write('{'))
-    const beganMs = performance.now()
-    const drip = setInterval(() => {
-      for (const socket of sockets) if (socket.writable) socket.write(' ')
-    }, Number(step?.everyMs))
-    const beside = await probe.run(3_000)
-    while (closed() < connections && performance.now() - beganMs < 2 * UNFINISHED_MS) await stage.pause(50)
-    clearInterval(drip)
-    const tookMs = performance.now() - beganMs
-    const left = connections - closed()
-    for (const socket of sockets) socket.destroy()
-    probe.close()
-    stage.count('slow connections', connections)
-    return [
-      {
-        what: 'all are closed after 10 s',
-        figure: `${left} left after ${(tookMs / 1_000).toFixed(1)} s`,
-        holds: left === 0,
-      },
-      atLeast('calls of others, of those in quiet', beside.perS / quiet.perS, 0.95),
-    ]
-  },
-}
+export const F9 = fromTrial(
+  'slowloris: connections that send a byte now and then',
+  40,
+  { count: 5_000, called: 'slow connections' },
+  attackBySlowloris,
+)
 
 export const F10: Fault = {
   about: 'overload at several times capacity, then half of it',
@@ -232,7 +163,7 @@ export const F10: Fault = {
 
 export const F16: Fault = {
   about: 'a bad request among 255 good ones in a batch',
-  seconds: 10,
+  seconds: 25,
   load: LIGHT_LOAD,
   plan(random, seconds) {
     const draw = (number: number) => ({ calmMs: 20, poison: number % POISONS.length, place: below(256, random) })

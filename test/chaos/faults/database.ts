@@ -198,7 +198,7 @@ function newKey(): string {
 export function judgeTyped(entries: readonly Entry[]): Bound {
   const codes = troubleCodes(entries)
   return {
-    what: 'refusals are typed: overloaded or timeout, none internal',
+    what: 'refusals meanwhile are typed, none `internal`',
     figure: formatCounts(codes),
     holds: codes.internal === undefined,
   }

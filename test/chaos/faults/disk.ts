@@ -6,18 +6,9 @@ import { join } from 'node:path'
 import { below } from '../../../src/loadgen/random.ts'
 import { anItem } from '../../support/clients.ts'
 import { temporaryHome } from '../../support/marketplace.ts'
-import {
-  atMostMs,
-  type Bound,
-  drawSteps,
-  eachStep,
-  type Fault,
-  formatCounts,
-  NORMAL_LOAD,
-  troubleCodes,
-} from '../fault.ts'
+import { atMostMs, drawSteps, eachStep, type Fault, NORMAL_LOAD } from '../fault.ts'
 import { newClient } from '../probes.ts'
-import { untilAllAnswer } from './database.ts'
+import { judgeTyped, untilAllAnswer } from './database.ts'
 
 /** The database's log alone takes 256 MiB. */
 const DISK = '512m'
@@ -69,12 +60,7 @@ export const F11: Fault = {
       atMostMs('writes succeed again after the disk is freed', backMs, 2_000),
     ]
   },
-  judge(entries): Bound[] {
-    const codes = troubleCodes(entries)
-    return [
-      { what: 'writes fail typed, none internal', figure: formatCounts(codes), holds: codes.internal === undefined },
-    ]
-  },
+  judge: (entries) => [judgeTyped(entries)],
 }
 
 /** A folder on a small disk, and how to remove both. */
