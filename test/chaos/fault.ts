@@ -39,7 +39,6 @@ export interface Fault {
 
 /** A run of clients against a marketplace of its own, which it judges itself. */
 export type Trial = (options: { seed: number; seconds: number; clients: number }) => Promise<{
-  verdict: string
   /** What it has to show and does not. */
   problems: readonly string[]
   figures: Readonly<Record<string, number>>
@@ -69,10 +68,10 @@ export function fromTrial(
       for (const step of steps) {
         stage.signal.throwIfAborted()
         const options = { seed: Number(step.seed), seconds: Number(step.seconds), clients: Number(step.clients) }
-        const { verdict, problems, figures } = await trial(options)
+        const { problems, figures } = await trial(options)
         stage.count(clients.called, options.clients)
         const shown = Object.entries(figures).map(([name, figure]) => `${name} ${Math.round(figure)}`)
-        const figure = [verdict, ...problems, ...shown].join(', ')
+        const figure = [...problems, ...shown].join(', ')
         bounds.push({
           what: 'the others are served, and what is held for these is bounded',
           figure,

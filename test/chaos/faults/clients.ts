@@ -6,10 +6,11 @@
 import { createConnection, type Socket } from 'node:net'
 import { below, type Random, seeded } from '../../../src/loadgen/random.ts'
 import { anItem, encodeRequest, Wire } from '../../support/clients.ts'
+import { overload } from '../../system/overload.ts'
 import { attackBySlowReaders } from '../../system/slow-readers.ts'
 import { attackBySlowloris } from '../../system/slowloris.ts'
 import type { Client } from '../client.ts'
-import { atLeast, drawSteps, type Fault, fromTrial, LIGHT_LOAD } from '../fault.ts'
+import { drawSteps, type Fault, fromTrial, LIGHT_LOAD } from '../fault.ts'
 import { closedLoop, type Loop, newClient } from '../probes.ts'
 import type { Stage } from '../stage.ts'
 
@@ -123,43 +124,21 @@ export const F9 = fromTrial(
   attackBySlowloris,
 )
 
-export const F10: Fault = {
-  about: 'overload at several times capacity, then half of it',
-  seconds: 25,
-  load: LIGHT_LOAD,
-  plan: (_random, seconds) => [{ calmMs: 0, clients: 20, times: 5, phaseMs: Math.round((seconds * 1_000) / 5) }],
-  async run(stage, [step]) {
-    const { clients, times, phaseMs } = step as Record<string, number> as {
-      clients: number
-      times: number
-      phaseMs: number
-    }
-    const ask = (many: number) =>
-      closedLoop(stage, {
-        role: 'buyer',
-        clients: many,
-        prepare: async () => {},
-        call: (client: Client) => client.call('display_cart'),
-      })
-    const [usual, flood] = [await ask(clients), await ask(clients * times)]
-    await usual.run(1_000) // warms up
-    const peak = await usual.run(phaseMs)
-    const over = await flood.run(phaseMs)
-    flood.close()
-    await stage.pause(2_000)
-    const after = await usual.run(phaseMs)
-    usual.close()
-    stage.count('clients', clients * times)
-    return [
-      atLeast('goodput under overload, of the peak', over.perS / peak.perS, 0.9),
-      {
-        what: 'p99 normal 2 s later',
-        figure: `${peak.p99Ms.toFixed(1)} → ${after.p99Ms.toFixed(1)} ms`,
-        holds: after.p99Ms <= 2 * peak.p99Ms + 5,
-      },
-    ]
+export const F10 = fromTrial(
+  'overload at 5 times the peak, then half of it',
+  40,
+  { count: 100, called: 'connections of an open loop' },
+  async ({ seed, seconds, clients }) => {
+    const { verdict, figures } = await overload({ seed, seconds: Math.ceil(seconds / 2), connections: clients })
+    const { peak, overloads } = figures
+    const shown = overloads.map(({ during, after }) => ({
+      peak,
+      answeredPerS: during.answered,
+      answeredAfterPerS: after.answered,
+    }))
+    return { problems: verdict === 'holds' ? [] : verdict, figures: shown[0] ?? {} }
   },
-}
+)
 
 export const F16: Fault = {
   about: 'a bad request among 255 good ones in a batch',
