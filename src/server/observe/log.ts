@@ -42,6 +42,7 @@ export function createLogger(
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: describeError },
+      errorKey: 'none', // of the error in this field pino would repeat the message, with all values
     },
     { write },
   )
