@@ -97,14 +97,22 @@ export class ServerProgram {
 
   /** What the clock that was loaded into the server (server-clock.ts) has measured since the last call. */
   readClock(): Promise<ClockReading> {
-    this.#child.send('clock')
-    return new Promise((resolve) => {
-      const receive = (message: { clock?: ClockReading }) => {
-        if (message.clock === undefined) return
+    return this.ask('clock')
+  }
+
+  /** Asks what was loaded into the server; resolves to what it answers under this name. */
+  ask<Answer>(name: string): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const receive = (message: Record<string, Answer>) => {
+        if (!(name in message)) return
         this.#child.off('message', receive)
-        resolve(message.clock)
+        this.#child.off('exit', giveUp)
+        resolve(message[name] as Answer)
       }
+      const giveUp = () => reject(new Error(`ended without an answer to ${name}`))
       this.#child.on('message', receive)
+      this.#child.once('exit', giveUp)
+      this.#child.send(name)
     })
   }
 
