@@ -189,7 +189,7 @@ describe('on a terminal', () => {
       'starting the servers',
     ])
 
-    const url = (await findRunning(home))?.('souk_customer') as string
+    const url = (await findRunning(home))?.('souk_customer', 'root') as string
     const wire = await Wire.connect({ port: Number(port) })
     wire.request(0, 'create_account', { username: 'bob', password: 'correct horse', name: 'Bob' })
     await wire.reply()

@@ -145,7 +145,7 @@ describe('the replication', () => {
   })
 
   test('leaves nothing running, and nothing behind but its databases', () => {
-    assert.deepEqual(readdirSync(join(home, 'study')).sort(), ['mariadb', 'mariadb.log', 'tmp'])
+    assert.deepEqual(readdirSync(join(home, 'study')).sort(), ['mariadb', 'mariadb.log', 'tmp', 'users.cnf'])
     assert.equal(existsSync(join(home, 'study', 'mariadb', 'pid')), false)
   })
 })
