@@ -241,7 +241,7 @@ describe('readiness', () => {
     const { session } = await openAccount(buyer)
     process.kill(marketplace.database().pid, 'SIGSTOP')
     try {
-      const pending = buyer.refusal('get_cart' as never, { session } as never).catch(() => {})
+      const pending = buyer.refusal('display_cart', { session }).catch(() => {})
       await until('the call waits', async () =>
         fetch(`http://127.0.0.1:${port}/metrics`).then(async (answer) =>
           /^souk_requests_in_flight 1$/m.test(await answer.text()),
