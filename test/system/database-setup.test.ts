@@ -40,6 +40,7 @@ const accept = (...rights: string[]) => [
   `CREATE OR REPLACE USER ${USER}@'%' IDENTIFIED BY '${PASSWORD}'`,
   ...rights.map((right) => `GRANT ${right} TO ${USER}@'%'`),
 ]
+const NOBODY = 65_534
 const EVERYTHING = accept('ALL ON customer.*', 'ALL ON product.*')
 
 before(async () => {
@@ -285,29 +286,28 @@ describe('a private database that can’t start', () => {
   it('names what it can’t use: a folder of another user, a file or a link in the place of a folder', async (test) => {
     if (process.getuid?.() !== 0) return test.skip('only root can start a program as another user')
     chmodSync(home, 0o755)
-    const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...SOURCE_SERVER]
+    const asNobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', ...SOURCE_SERVER]
     const problemOfNobody = async (folder: string) =>
       readProblems(new ServerProgram(home, [], { SOUK_HOME: folder }, asNobody))
-    const make = (name: string, mode: number) => {
+    const make = (name: string, mode: number, owner: number) => {
       const folder = join(home, name)
       mkdirSync(folder)
       chmodSync(folder, mode)
+      chownSync(folder, owner, owner)
       return folder
     }
-    const closed = make('closed', 0o700)
-    const unwritable = make('unwritable', 0o555)
+    const closed = make('closed', 0o700, 0)
+    const unwritable = make('unwritable', 0o555, 0)
     for (const folder of [closed, unwritable])
-      assert.deepEqual(await problemOfNobody(folder), [
-        `souk: SOUK_HOME: ${folder}/owner: nothing can be written there`,
-      ])
+      assert.deepEqual(await problemOfNobody(folder), [`souk: SOUK_HOME: ${folder} belongs to another user`])
+    const own = make('read-only', 0o500, NOBODY)
+    assert.deepEqual(await problemOfNobody(own), [`souk: SOUK_HOME: ${own}/owner: nothing can be written there`])
     const below = join(unwritable, 'below')
     assert.deepEqual(await problemOfNobody(below), [`souk: SOUK_HOME: ${below}: nothing can be written there`])
-    const foreign = make('foreign', 0o777)
+    const foreign = make('foreign', 0o700, NOBODY)
     mkdirSync(join(foreign, 'mariadb'), { mode: 0o700 })
-    assert.deepEqual(await problemOfNobody(foreign), [
-      `souk: SOUK_HOME: ${foreign}/mariadb: nothing can be written there`,
-    ])
-    const withFile = make('with-file', 0o777)
+    assert.deepEqual(await problemOfNobody(foreign), [`souk: SOUK_HOME: ${foreign}/mariadb belongs to another user`])
+    const withFile = make('with-file', 0o700, NOBODY)
     writeFileSync(join(withFile, 'mariadb'), '')
     assert.deepEqual(await problemOfNobody(withFile), [`souk: SOUK_HOME: ${withFile}/mariadb: not a folder`])
     const link = join(home, 'link')
@@ -316,7 +316,7 @@ describe('a private database that can’t start', () => {
     const dangling = join(home, 'dangling')
     symlinkSync(join(home, 'nix'), dangling)
     assert.deepEqual(await problemOfNobody(dangling), [`souk: SOUK_HOME: ${dangling}: not a folder`])
-    const withFolder = make('with-folder', 0o777)
+    const withFolder = make('with-folder', 0o700, NOBODY)
     mkdirSync(join(withFolder, 'owner'))
     assert.deepEqual(await problemOfNobody(withFolder), [`souk: SOUK_HOME: a folder stands where a file should`])
   })
@@ -336,7 +336,7 @@ describe('a private database that can’t start', () => {
   it('says that the disk is full', async (test) => {
     const small = join(home, 'small')
     mkdirSync(small)
-    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small], { encoding: 'utf8' })
+    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs', small], { encoding: 'utf8' })
     if (mount.status !== 0) return test.skip(`no disk can be mounted: ${mount.stderr?.trim() ?? mount.error}`)
     const [problem, ...others] = await problemOf(small)
     spawnSync('umount', [small])
