@@ -12,8 +12,11 @@
 
 /** Requests of a connection that are served before the next one has its turn. */
 export const QUANTUM = 16
-/** Time for requests in one turn of the loop. */
-const TURN_MS = 2
+/**
+ * Time for requests in one turn of the loop. Less makes smaller batches: with 2 ms, searches of 100 clients took a
+ * quarter more processor time.
+ */
+export const TURN_MS = 10
 
 export class ReadingTurns<C> {
   /** Serves up to `QUANTUM` requests of the connection, or one when the turn is over. Returns whether it has more. */

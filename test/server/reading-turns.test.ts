@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { QUANTUM, ReadingTurns } from '../../src/server/reading-turns.ts'
+import { QUANTUM, ReadingTurns, TURN_MS } from '../../src/server/reading-turns.ts'
 
 /** Serving a request takes `requestMs`. */
 function createTestTurns(requests: Record<string, number>, requestMs: number) {
@@ -48,7 +48,7 @@ describe('a connection', () => {
   })
 
   it('that has sent a little is served before what is left of those that have sent much', async () => {
-    const { served, ask, allServed } = createTestTurns({}, 1)
+    const { served, ask, allServed } = createTestTurns({}, TURN_MS / 2)
     for (const name of ['a', 'b', 'c']) ask(name, 20)
     ask('d', 1)
     await allServed()
@@ -56,7 +56,7 @@ describe('a connection', () => {
   })
 
   it('with much is served even while others come with a little in every turn', async () => {
-    const { served, ask } = createTestTurns({}, 5)
+    const { served, ask } = createTestTurns({}, 2 * TURN_MS)
     ask('much', 10)
     for (let turn = 0; turn < 10; turn += 1) {
       for (const name of ['a', 'b', 'c', 'd']) ask(name, 1)
@@ -66,7 +66,7 @@ describe('a connection', () => {
   })
 
   it('is not served any more once it has left', async () => {
-    const { turns, served, ask } = createTestTurns({}, 5)
+    const { turns, served, ask } = createTestTurns({}, 2 * TURN_MS)
     ask('a', 2)
     turns.leave('a')
     for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate)
