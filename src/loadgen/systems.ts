@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import type { TlsOptions } from '../client/tls.ts'
 import { ROLES, type Role } from '../contract/operations.ts'
 import { howToInstall, NEEDS } from '../process/needs.ts'
-import { programArguments, SetUpError } from '../process/start.ts'
+import { programArguments, programFile, SetUpError } from '../process/start.ts'
 import type { RunCertificate } from './certificate.ts'
 import { SESSION_IDLE_S, type Urls } from './databases.ts'
 
@@ -113,7 +113,7 @@ function startServer(
   role: Role,
   { urls, nullResults, poolSize, watched = false, certificate }: SystemOptions,
 ): ChildProcess {
-  const [program, ...rest] = commandLine(name, role, watched ? 'loadgen/children/watched-server' : 'server', poolSize)
+  const [program, ...rest] = commandLine(name, role, watched, poolSize)
   const environment = {
     SOUK_HOST: HOST,
     SOUK_SELLER_PORT: '0',
@@ -133,13 +133,18 @@ function startServer(
   })
 }
 
-function commandLine(name: SystemName, role: Role, server: string, poolSize = 16): [string, ...string[]] {
+function commandLine(name: SystemName, role: Role, watched: boolean, poolSize = 16): [string, ...string[]] {
   const node = process.execPath
+  const watch = watched ? [`--import=${programFile('loadgen/children/loop-watch')}`] : []
   switch (name) {
     case 'souk':
-      return [node, ...programArguments(server, role)]
+      return [node, ...watch, ...programArguments('server', role)]
     case 'queue-off':
-      return [node, ...programArguments(server, role, '--queue', 'off', '--db-connections', String(poolSize))]
+      return [
+        node,
+        ...watch,
+        ...programArguments('server', role, '--queue', 'off', '--db-connections', String(poolSize)),
+      ]
     case 'null':
       return [node, ...programArguments('loadgen/children/null-server')]
     case 'threads':

@@ -11,7 +11,7 @@ import { progress, writeLine } from './progress.ts'
 import { onLostOutput, UNREAD } from './streams.ts'
 
 const SELF = import.meta.url
-/** The package's folder. This file lies one folder below it when bundled, two when compiled and as source. */
+/** The package's folder. This file lies one folder below it when bundled into souk.js, two otherwise. */
 const ROOT = ['..', '../..']
   .map((above) => fileURLToPath(new URL(above, SELF)))
   .find((folder) => existsSync(join(folder, 'package.json'))) as string
@@ -33,7 +33,12 @@ export class SetUpError extends Error {
 
 /** Node's arguments to run a program of souk, named without extension; compiled or not, like this process. */
 export function programArguments(name: string, ...rest: string[]): string[] {
-  return [...process.execArgv, fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF)), ...rest]
+  return [...process.execArgv, programFile(name), ...rest]
+}
+
+/** The file of a program of souk. */
+export function programFile(name: string): string {
+  return fileURLToPath(new URL(`../${name}${extname(SELF)}`, SELF))
 }
 
 /** The home folder of the user; the working folder for a user without one, as containers may have. */

@@ -15,6 +15,7 @@ import { findProcesses, ServerProgram, startTestMarketplace, temporaryHome, unti
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const NOT_COPIED = ['.git', '.souk', 'dist', 'node_modules']
 const BESIDE_PROGRAMS = ['LICENSE', 'README.md', 'package.json', 'schema.sql']
+const BUNDLED = ['client.ts', 'server.ts']
 const PASSWORD = 'correct horse\n'
 const DEPENDENCIES = Object.keys(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).dependencies)
 
@@ -78,10 +79,16 @@ function compiled(): string[] {
     const imports = readFileSync(join(ROOT, 'src', path), 'utf8').matchAll(/\b(?:from|import)[ (]*'(\.[^'\n]+)'/g)
     for (const [, imported = ''] of imports) visit(join(dirname(path), imported))
   }
-  const programs = readdirSync(join(ROOT, 'src')).filter((name) => name.endsWith('.ts') && name !== 'client.ts')
+  const programs = readdirSync(join(ROOT, 'src')).filter((name) => name.endsWith('.ts') && !BUNDLED.includes(name))
   const children = readdirSync(join(ROOT, 'src/loadgen/children')).map((name) => join('loadgen/children', name))
   for (const path of [...programs, ...children]) visit(path)
   return [...seen].map((path) => join('dist', path.replace(/\.ts$/, '.js')))
+}
+
+/** The files of the bundles. */
+function bundled(): string[] {
+  const parts = filesIn(join(installed, 'dist', 'server-parts'), '.js').map((name) => join('server-parts', name))
+  return ['souk.js', 'server.js', ...parts].map((name) => join('dist', name))
 }
 
 describe('the package', () => {
@@ -92,23 +99,25 @@ describe('the package', () => {
   it('contains freshly compiled programs, the files they read, and nothing else', () => {
     const baseline = filesIn(join(ROOT, 'baseline'), '.py').map((name) => join('baseline', name))
     const migrations = filesIn(join(ROOT, 'migrations')).map((name) => join('migrations', name))
-    const bundle = [join('dist', 'souk.js'), join('dist', 'THIRD-PARTY-LICENSES.txt')]
+    const bundles = [...bundled(), join('dist', 'THIRD-PARTY-LICENSES.txt')]
     const types = ['library', 'client/call-errors', 'contract/calls', 'contract/refusals'].map((name) => {
       return join('dist', 'types', `${name}.d.ts`)
     })
-    const expected = [...BESIDE_PROGRAMS, ...bundle, ...compiled(), ...types, ...migrations, ...baseline]
+    const expected = [...BESIDE_PROGRAMS, ...bundles, ...compiled(), ...types, ...migrations, ...baseline]
     assert.deepEqual(filesIn(installed).sort(), expected.sort())
   })
 
   it('brings the licence of every package that is bundled', () => {
     const licences = readFileSync(join(installed, 'dist', 'THIRD-PARTY-LICENSES.txt'), 'utf8')
-    const bundle = readFileSync(join(installed, 'dist', 'souk.js'), 'utf8')
-    const bundled = new Set(
-      [...bundle.matchAll(/^\/\/ .*node_modules\/((?:@[^/]+\/)?[^/]+)\//gm)].map(([, name]) => name),
+    const text = bundled()
+      .map((path) => readFileSync(join(installed, path), 'utf8'))
+      .join('\n')
+    const packages = new Set(
+      [...text.matchAll(/^ *\/\/ .*node_modules\/((?:@[^/]+\/)?[^/]+)\//gm)].map(([, name]) => name),
     )
-    const parts = licences.split(/(?=^\S+ [\d.]+ \(.*\), contained in souk\.js$)/m)
-    assert.ok(bundled.size > 3)
-    assert.deepEqual(parts.map((part) => part.split(' ')[0]).sort(), [...bundled].sort())
+    const parts = licences.split(/(?=^\S+ [\d.]+ \(.*\), contained in souk(?:-server)?(?: and souk)?$)/m)
+    assert.ok(packages.size > 10)
+    assert.deepEqual(parts.map((part) => part.split(' ')[0]).sort(), [...packages].sort())
     for (const part of parts) assert.match(part, /Copyright|Permission/)
   })
 
@@ -123,7 +132,7 @@ describe('the package', () => {
     for (const name of filesIn(join(installed, 'dist'), '.js')) {
       const path = join(installed, 'dist', name)
       const imports = readFileSync(path, 'utf8').matchAll(
-        /(?<!\.)\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\n]+)['"]/g,
+        /(?<!\.)\b(?:from|import|import\.meta\.resolve)[ (]*['"]([^'"\s]+)['"]/g,
       )
       for (const [, imported = ''] of imports) {
         const isThere = imported.startsWith('.')

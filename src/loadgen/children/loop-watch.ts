@@ -1,7 +1,6 @@
-#!/usr/bin/env node
 /**
- * A server that watches its own event loop. To each message from its parent it
- * replies with the loop's longest stall since the previous message.
+ * Loaded into a server before it starts: watches its event loop. To each message
+ * from its parent it replies with the loop's longest stall since the previous message.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -16,5 +15,3 @@ process.on('message', () => {
   delay.reset()
   process.send?.({ longestStallMs })
 })
-
-await import('../../server.ts')
