@@ -55,17 +55,23 @@ export class ReadingTurns<C> {
     const nowMs = this.#now()
     if (this.#endsMs === undefined) {
       this.#endsMs = nowMs + TURN_MS
-      setImmediate(() => this.#nextTurn())
+      setImmediate(this.#nextTurn)
     }
     return nowMs >= this.#endsMs
   }
 
-  /** Also serves one of the later line however many are first, so that nobody waits for ever. */
-  #nextTurn(): void {
-    this.#endsMs = undefined
+  /**
+   * Also serves one of the later line however many are first, so that nobody waits for ever. The turn after it is planned
+   * last: so it begins when the batches of this one have left.
+   */
+  readonly #nextTurn = (): void => {
+    const isIdle = this.#first.size === 0 && this.#later.size === 0
+    this.#endsMs = isIdle ? undefined : this.#now() + TURN_MS
+    if (isIdle) return
     while (this.#first.size > 0 && !this.isOver()) this.#serveNext(this.#first)
     if (this.#later.size > 0) this.#serveNext(this.#later)
     while (this.#later.size > 0 && !this.isOver()) this.#serveNext(this.#later)
+    setImmediate(this.#nextTurn)
   }
 
   #serveNext(line: Set<C>): void {

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { QUANTUM, ReadingTurns, TURN_MS } from '../../src/server/reading-turns.ts'
 
 /** Serving a request takes `requestMs`. */
-function createTestTurns(requests: Record<string, number>, requestMs: number) {
+function createTestTurns(requests: Record<string, number>, requestMs: number, onServed = (_name: string) => {}) {
   const served: string[] = []
   let nowMs = 0
   const turns: ReadingTurns<string> = new ReadingTurns(
@@ -15,6 +15,7 @@ function createTestTurns(requests: Record<string, number>, requestMs: number) {
         requests[name] = (requests[name] ?? 0) - 1
         nowMs += requestMs
         served.push(name)
+        onServed(name)
       }
       return false
     },
@@ -72,5 +73,15 @@ describe('a connection', () => {
     for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate)
     assert.deepEqual(served, ['a'])
     assert.equal(turns.awaits('a'), false)
+  })
+
+  it('has its request sent before the turn after its own', async () => {
+    const { served, ask, allServed } = createTestTurns({}, TURN_MS, (name) => {
+      if (name === 'seldom') setImmediate(() => served.push('batch')) // as queues send them
+    })
+    ask('much', 10)
+    ask('seldom', 1)
+    await allServed()
+    assert.deepEqual(served.slice(0, 5), ['much', 'seldom', 'much', 'batch', 'much'])
   })
 })
