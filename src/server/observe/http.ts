@@ -5,8 +5,9 @@
  * the server or its databases.
  */
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Registry } from 'prom-client'
 import type { Health } from '../market/health.ts'
 
@@ -35,6 +36,8 @@ const LONGEST_MS = 5_000
 const LARGEST_HEADER_BYTES = 8_192
 const MOST_CONNECTIONS = 100
 const FRESH_MS = 1_000
+/** How long a client may go on sending after it was refused: a connection that is closed at once takes the answer along. */
+const LINGER_MS = 500
 const PLAIN = 'text/plain; charset=utf-8'
 
 /** Rejects if it can't listen there. */
@@ -86,6 +89,7 @@ export function observeOverHttp({ host, port, metrics, askDatabases, log }: Obse
   const server = createServer({ ...limits, connectionsCheckingInterval: FRESH_MS }, respond)
   server.maxConnections = MOST_CONNECTIONS
   server.timeout = LONGEST_MS
+  server.on('clientError', turnAway)
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port }, () => {
@@ -99,6 +103,14 @@ export function observeOverHttp({ host, port, metrics, askDatabases, log }: Obse
       })
     })
   })
+}
+
+/** Answers what is no request, once, and takes what else comes. */
+function turnAway(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable) return
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
+  setTimeout(() => socket.destroy(), LINGER_MS)
 }
 
 function notReady(reason: string): Answer {

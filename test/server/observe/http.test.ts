@@ -66,9 +66,9 @@ async function talk(text: string): Promise<string> {
   socket.setEncoding('utf8').on('data', (some) => {
     answer += some
   })
-  socket.on('error', () => {})
+  socket.on('error', () => {}) // 'close' follows
   socket.write(text)
-  await once(socket, 'close')
+  await new Promise((resolve) => socket.once('close', resolve))
   return answer
 }
 
