@@ -319,6 +319,18 @@ describe('the checker', () => {
       ),
     ],
     [
+      'I8',
+      'a full page of older purchases',
+      replaceCall(
+        (call) => succeeded('get_buyer_purchases')(call) && listed(call, 'purchases').length > 0,
+        (call) => {
+          const [newest] = listed(call, 'purchases') as { purchased_at: number }[]
+          const older = { ...newest, purchase_id: 0, purchased_at: (newest?.purchased_at ?? 0) - 60 }
+          return [{ ...call, params: { limit: 1 }, result: { ...call.result, purchases: [older] } }]
+        },
+      ),
+    ],
+    [
       'I9',
       'a session accepted at once after its logout',
       replaceCall(succeeded('logout'), (call) => [

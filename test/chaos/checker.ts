@@ -48,6 +48,10 @@ const SESSION_MEMORY_MS = 1_000
 /** A reply after this much more than the servers' limit counts as none. */
 const OVERDUE_MS = 5_000
 const STATEMENTS_PER_LANE = 64
+/** Purchases on a page, unless the call asks for more or fewer. */
+const PAGE = 20
+/** Purchases that began further apart are listed in that order: their times are whole seconds, and so is the order. */
+const IN_ORDER_MS = 2_000
 const LEAST_GROWTH_MIB = 256
 
 export function check(evidence: Evidence): Violations {
@@ -207,7 +211,7 @@ function* checkOwnWrites(calls: readonly CallEntry[]): Generator<string> {
 
 function* checkOwnCart(calls: readonly CallEntry[]): Generator<string> {
   let cart: Map<number, number> | undefined = new Map() // undefined: unknown
-  let purchases: number[] | undefined = []
+  let purchases: Purchase[] | undefined = []
   for (const call of calls) {
     const { operation, params, result } = call
     if (operation === 'display_cart' && result !== undefined) {
@@ -218,11 +222,8 @@ function* checkOwnCart(calls: readonly CallEntry[]): Generator<string> {
       if (cart === undefined) continue // one of unknown outcome may still be under way
     }
     if (operation === 'get_buyer_purchases' && result !== undefined && purchases !== undefined) {
-      const listed = listIn(result.purchases).map(({ purchase_id }) => purchase_id)
-      const missing = purchases.slice(-listed.length).filter((id) => !listed.includes(id))
-      if (missing.length > 0 || (purchases.length > 0 && listed.length === 0)) {
-        yield `${describe(call)}, without purchase ${missing[0] ?? purchases.at(-1)}`
-      }
+      const missing = findMissing(purchases, listIn(result.purchases), Number(params.limit ?? PAGE))
+      if (missing !== undefined) yield `${describe(call)}, without purchase ${missing.id}`
     }
     if (isUnknown(call) && isWrite(operation)) {
       cart = undefined
@@ -233,9 +234,30 @@ function* checkOwnCart(calls: readonly CallEntry[]): Generator<string> {
       if (result.quantity === 0) cart?.delete(Number(params.item_id))
       else cart?.set(Number(params.item_id), Number(result.quantity))
     }
-    if (operation === 'make_purchase') purchases?.push(Number(result.purchase_id))
+    if (operation === 'make_purchase') purchases?.push({ id: Number(result.purchase_id), begunMs: call.begunMs })
     if ((operation === 'make_purchase' || operation === 'clear_cart') && cart !== undefined) cart = new Map()
   }
+}
+
+interface Purchase {
+  id: number
+  begunMs: number
+}
+
+/**
+ * A purchase that the list should have and has not. A list of the newest may leave one out only for others that are as
+ * new: across servers, purchases are in order to the second.
+ */
+function findMissing(
+  made: readonly Purchase[],
+  listed: readonly Record<string, unknown>[],
+  limit: number,
+): Purchase | undefined {
+  const ids = new Set(listed.map(({ purchase_id }) => purchase_id))
+  const left = made.filter(({ id }) => !ids.has(id))
+  if (listed.length < limit) return left.at(-1)
+  const oldestMs = Math.min(...listed.map(({ purchased_at }) => Number(purchased_at) * 1_000))
+  return left.find(({ begunMs }) => begunMs > oldestMs + IN_ORDER_MS)
 }
 
 function byItem([a]: readonly [number, number], [b]: readonly [number, number]): number {
