@@ -10,7 +10,7 @@ import { below, type Random, seeded } from '../../src/loadgen/random.ts'
 import { DEFAULT_LIMITS } from '../../src/server/limits.ts'
 import { Bystander, type Service } from '../support/bystander.ts'
 import { Caller, encodeRequest, openAccount } from '../support/clients.ts'
-import { startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
+import { SOURCE_SERVER, startTestMarketplace, type TestMarketplace } from '../support/marketplace.ts'
 import { residentMib, watchResidentMib } from '../support/resident-memory.ts'
 
 export interface AttackOptions {
@@ -38,17 +38,21 @@ const QUIET_MS = 3_000
 /** Beyond the bound: results that the database has sent and that are not encoded yet, buffers, connections. */
 const MOST_BEYOND_MIB = 200
 
+/** Of the memory that was in use before. */
+const MOST_LEFT = 1.1
+
 export async function attackBySlowReaders(options: AttackOptions): Promise<AttackReport> {
   const { seed, seconds, clients, command } = options
   const marketplace = await startTestMarketplace()
   try {
     const settings = { limitConnections: clients + 1_000, limitStuckMs: STUCK_MS }
-    const server = await marketplace.serve('seller', settings, command)
+    const server = await marketplace.serve('seller', settings, withMemory(command ?? SOURCE_SERVER))
     const seller = await Caller.connect(server)
     const { id, session } = await openAccount(seller)
     await fillListing(marketplace, id)
     const bystander = await Bystander.connect(server)
     const quiet = await bystander.measure(QUIET_MS)
+    const usedBeforeMib = await server.program.ask<number>('memory')
     const beforeMib = residentMib(server.program.pid)
     const mostMib = watchResidentMib(server.program.pid)
     const readers = new SlowReaders(server.port, session, clients, seeded(seed))
@@ -56,6 +60,7 @@ export async function attackBySlowReaders(options: AttackOptions): Promise<Attac
     const peakMib = mostMib()
     readers.stop()
     const afterwards = await bystander.measure(QUIET_MS)
+    const usedAfterMib = await server.program.ask<number>('memory')
     const afterMib = residentMib(server.program.pid)
     await Promise.all([bystander.close(), seller.close()])
     const figures = {
@@ -63,6 +68,8 @@ export async function attackBySlowReaders(options: AttackOptions): Promise<Attac
       beforeMib,
       peakMib,
       afterMib,
+      usedBeforeMib,
+      usedAfterMib,
       boundMib: DEFAULT_LIMITS.heldBytes / 1_024 / 1_024,
       disconnected: readers.disconnectedAfterMs.length,
       longestHeldMs: Math.max(0, ...readers.disconnectedAfterMs),
@@ -77,14 +84,21 @@ export async function attackBySlowReaders(options: AttackOptions): Promise<Attac
   }
 }
 
+/** The command with server-memory.mjs loaded into the server. */
+function withMemory(command: readonly string[]): string[] {
+  const memory = `--import=${import.meta.resolve('../support/server-memory.mjs')}`
+  return [...command.slice(0, -1), memory, ...command.slice(-1)]
+}
+
 function judge(figures: Record<string, number>, log: string): string[] {
   const { beforeMib = 0, peakMib = 0, boundMib = 0, disconnected = 0, longestHeldMs = 0 } = figures
-  const { besideFailed = 0, afterwardsFailed = 0 } = figures
+  const { besideFailed = 0, afterwardsFailed = 0, usedBeforeMib = 0, usedAfterMib = 0 } = figures
   const rules = [
     [peakMib - beforeMib < boundMib + MOST_BEYOND_MIB, 'the server holds more than its bound'],
     [disconnected > 0 && longestHeldMs < 2 * STUCK_MS, 'clients that read nothing are not disconnected in time'],
     [besideFailed === 0, 'short calls of others fail meanwhile'],
     [afterwardsFailed === 0, 'short calls of others fail afterwards'],
+    [usedAfterMib < MOST_LEFT * usedBeforeMib, 'the server goes on using memory for them afterwards'],
     [log === '', `the server logs ${log.slice(0, 200)}`],
   ] as const
   return rules.filter(([holds]) => !holds).map(([, problem]) => problem)
