@@ -16,7 +16,7 @@ import { type Chapter, makePlan } from './plan.ts'
 import { type ChapterResult, failuresOf, runChapter } from './run.ts'
 
 const MOST_SHOWN = 10
-const LONGEST_SHOWN = 600
+const LONGEST_SHOWN = 2_000
 
 const OPTIONS = {
   minutes: { value: 'n', about: 'how long it runs, about', schema: wholeNumber(1, 10_000).default(10) },

@@ -25,6 +25,8 @@ export const NO_UNASKED_END = 'no server ends unasked'
 
 /** Lanes of all servers: four pools of 8 for each of two databases, and one of 1. */
 const LANES = 4 * (2 * 4 * 8 + 4)
+/** Of the servers' log, when calls have ended as `internal`. */
+const ERRORS_SHOWN = 3
 /** How long servers may take to let go of what clients left. */
 const SETTLE_MS = 10_000
 
@@ -94,9 +96,11 @@ function judgeServers({ lostServers, output }: Stage, entries: readonly Entry[])
   const sessions = new Set(entries.map((entry) => (entry.kind === 'call' ? entry.session : '')))
   const secrets = [...sessions, PASSWORD_CANARY].filter((secret) => secret !== '' && output.includes(secret))
   const failed = entries.filter((entry) => entry.kind === 'call' && entry.refused?.code === 'internal')
+  const errors = failed.length === 0 ? [] : output.split('\n').filter((line) => line.includes('"level":"error"'))
+  const figure = [failed.length, ...errors.slice(0, ERRORS_SHOWN)].join('; ')
   return [
     { what: NO_UNASKED_END, figure: String(lostServers.length), holds: lostServers.length === 0 },
-    { what: 'no call ends as `internal`', figure: String(failed.length), holds: failed.length === 0 },
+    { what: 'no call ends as `internal`', figure, holds: failed.length === 0 },
     { what: 'no session and no password is in a log', figure: String(secrets.length), holds: secrets.length === 0 },
   ]
 }
