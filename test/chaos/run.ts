@@ -96,13 +96,22 @@ function judgeServers({ lostServers, output }: Stage, entries: readonly Entry[])
   const sessions = new Set(entries.map((entry) => (entry.kind === 'call' ? entry.session : '')))
   const secrets = [...sessions, PASSWORD_CANARY].filter((secret) => secret !== '' && output.includes(secret))
   const failed = entries.filter((entry) => entry.kind === 'call' && entry.refused?.code === 'internal')
-  const errors = failed.length === 0 ? [] : output.split('\n').filter((line) => line.includes('"level":"error"'))
+  const errors = failed.length === 0 ? [] : findErrors(output)
   const figure = [failed.length, ...errors.slice(0, ERRORS_SHOWN)].join('; ')
   return [
     { what: NO_UNASKED_END, figure: String(lostServers.length), holds: lostServers.length === 0 },
     { what: 'no call ends as `internal`', figure, holds: failed.length === 0 },
     { what: 'no session and no password is in a log', figure: String(secrets.length), holds: secrets.length === 0 },
   ]
+}
+
+/** The errors in the log of servers, without their stacks, which tell where souk is installed. */
+function findErrors(output: string): string[] {
+  const lines = output.split('\n').filter((line) => line.includes('"level":"error"'))
+  return lines.map((line) => {
+    const { err } = JSON.parse(line)
+    return `${err?.type}: ${err?.message} (${err?.code} ${err?.errno})`
+  })
 }
 
 /** What a chapter fails by, one sentence each. */
