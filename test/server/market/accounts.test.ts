@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test'
 import { withConnection } from '../../../src/db/connect.ts'
 import { hashToken } from '../../../src/server/market/sessions.ts'
 import { Caller, type OpenAccount, openAccount } from '../../support/clients.ts'
+import { DatabaseProxy, type Link } from '../../support/database-proxy.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../../support/marketplace.ts'
 
 /** Long, since a call may hash several passwords, and the machine may be busy. */
@@ -306,6 +307,32 @@ describe('a session', () => {
       if (answer.status === 'rejected') assert.equal(answer.reason.code, 'unauthenticated')
     }
     assert.equal((await seller.refusal('whoami', { session })).code, 'unauthenticated')
+  })
+
+  it('is not taken up again by a look-up that was under way at its logout', async () => {
+    const session = await login(elsewhere)
+    const proxy = await DatabaseProxy.start(marketplace.urls.customer)
+    const server = await marketplace.serve('seller', { ...PATIENT, customerDbUrl: proxy.url })
+    const [early, late] = await Promise.all([Caller.connect(server, 60_000), Caller.connect(server, 60_000)])
+    let held: Link | undefined
+    let release = () => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    proxy.onPacket = ({ to, link, bytes }) => {
+      if (to === 'server') return link === held ? released : undefined
+      if (bytes.includes('FROM session JOIN')) held ??= link
+      return undefined
+    }
+    const lookedUp = early.refusal('whoami', { session })
+    await until('the look-up is under way', () => held !== undefined)
+    await late.call('logout', { session })
+    release()
+    assert.equal((await lookedUp).code, 'unauthenticated')
+    assert.equal((await early.refusal('whoami', { session })).code, 'unauthenticated')
+    await Promise.all([early.close(), late.close()])
+    await server.program.end()
+    await proxy.close()
   })
 
   it('serves several connections, and outlives the one that opened it', async () => {
