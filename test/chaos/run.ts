@@ -25,7 +25,7 @@ export const NO_UNASKED_END = 'no server ends unasked'
 
 /** Lanes of all servers: four pools of 8 for each of two databases, and one of 1. */
 const LANES = 4 * (2 * 4 * 8 + 4)
-/** Of the servers' log, when calls have ended as `internal`. */
+/** Of the servers' log. */
 const ERRORS_SHOWN = 3
 /** How long servers may take to let go of what clients left. */
 const SETTLE_MS = 10_000
@@ -96,11 +96,10 @@ function judgeServers({ lostServers, output }: Stage, entries: readonly Entry[])
   const sessions = new Set(entries.map((entry) => (entry.kind === 'call' ? entry.session : '')))
   const secrets = [...sessions, PASSWORD_CANARY].filter((secret) => secret !== '' && output.includes(secret))
   const failed = entries.filter((entry) => entry.kind === 'call' && entry.refused?.code === 'internal')
-  const errors = failed.length === 0 ? [] : findErrors(output)
-  const figure = [failed.length, ...errors.slice(0, ERRORS_SHOWN)].join('; ')
+  const withErrors = (count: number) => [count, ...(count === 0 ? [] : findErrors(output))].join('; ')
   return [
-    { what: NO_UNASKED_END, figure: String(lostServers.length), holds: lostServers.length === 0 },
-    { what: 'no call ends as `internal`', figure, holds: failed.length === 0 },
+    { what: NO_UNASKED_END, figure: withErrors(lostServers.length), holds: lostServers.length === 0 },
+    { what: 'no call ends as `internal`', figure: withErrors(failed.length), holds: failed.length === 0 },
     { what: 'no session and no password is in a log', figure: String(secrets.length), holds: secrets.length === 0 },
   ]
 }
@@ -108,7 +107,7 @@ function judgeServers({ lostServers, output }: Stage, entries: readonly Entry[])
 /** The errors in the log of servers, without their stacks, which tell where souk is installed. */
 function findErrors(output: string): string[] {
   const lines = output.split('\n').filter((line) => line.includes('"level":"error"'))
-  return lines.map((line) => {
+  return lines.slice(0, ERRORS_SHOWN).map((line) => {
     const { err } = JSON.parse(line)
     return `${err?.type}: ${err?.message} (${err?.code} ${err?.errno})`
   })
