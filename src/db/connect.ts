@@ -1,6 +1,6 @@
 /** Connections to a database, and the settings that every connection has. */
 
-import { type Connection, createConnection, type PoolConfig } from 'mariadb'
+import { type Connection, createConnection, type PoolConfig, type SqlError } from 'mariadb'
 import { connectionOptions } from './url.ts'
 
 /** How every connection of a server talks to the database. */
@@ -36,6 +36,15 @@ export const WRITING_SESSION = [
   'SET SESSION innodb_lock_wait_timeout = 2',
   'SET autocommit = 0', // a statement piped behind one that failed can then never commit by itself
 ]
+
+/**
+ * When a connection is destroyed at work, the driver kills its thread over a connection of its own, and leaves it to
+ * nobody to hear that this has failed: the thread may have ended by itself, or the database be out of reach. That must
+ * not end the process.
+ */
+process.on('unhandledRejection', (error) => {
+  if (!/^KILL \d/.test((error as Partial<SqlError>)?.sql ?? '')) throw error
+})
 
 /** Work may wait long, for locks or while tables change. So often, another connection tells whether the server hangs. */
 const BETWEEN_LOOKS_MS = 5_000

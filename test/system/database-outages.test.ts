@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test'
 import { CallRefused } from '../../src/client/connection.ts'
 import { withConnection } from '../../src/db/connect.ts'
 import { anItem, Caller, type OpenAccount, openAccount } from '../support/clients.ts'
+import { DatabaseProxy, type Link } from '../support/database-proxy.ts'
 import { type RunningServer, startTestMarketplace, type TestMarketplace, until } from '../support/marketplace.ts'
 
 const CLIENTS = 100
@@ -160,5 +161,29 @@ describe('stopping the database for a while', () => {
     await stop()
     log.unknown.clear()
     await checkItems(log, 13)
+  })
+})
+
+describe('a call that runs out of time', () => {
+  it('leaves its server running, even if its connection has ended at the database meanwhile', async () => {
+    const proxy = await DatabaseProxy.start(marketplace.urls.product)
+    const server = await marketplace.serve('seller', { productDbUrl: proxy.url, limitRequestMs: 1_000 })
+    const caller = await Caller.connect(server)
+    let cut: Link | undefined
+    let killed = 0
+    proxy.onPacket = ({ to, link, bytes }) => {
+      if (bytes.includes('FROM item')) cut ??= link
+      if (to === 'database' && bytes.includes('KILL ')) killed += 1
+      if (to === 'database' || link !== cut) return undefined
+      link.cut('database')
+      return new Promise(() => {}) // the server does not hear of the end
+    }
+    const { session } = ann
+    assert.equal((await caller.refusal('display_items_for_sale', { session })).code, 'timeout')
+    await until('the driver has tried to kill the thread', () => killed > 0)
+    for (let call = 0; call < 5; call += 1) await caller.call('display_items_for_sale', { session })
+    assert.equal(server.program.log, '')
+    await server.program.end()
+    await proxy.close()
   })
 })
