@@ -18,7 +18,7 @@ import { onStop, type Remaining, showStopping } from '../process/stop.ts'
 import { fitConnections } from './open-files.ts'
 import { asEnvironment, type SettingSources, type Settings } from './settings.ts'
 
-const RESTART_MS = 200
+const RESTART_MS = 50
 /** What ends sooner after its start is not started again at once. */
 const STEADY_MS = 5_000
 const LONGEST_RESTART_MS = 10_000

@@ -4,7 +4,14 @@ import assert from 'node:assert/strict'
 import { readFileSync, rmSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { temporaryHome } from '../support/marketplace.ts'
-import { PAGE_PATH, type RunRecord, readRecords, renderPage, writeRecord } from '../support/reliability.ts'
+import {
+  PAGE_PATH,
+  type RunRecord,
+  readRecords,
+  renderPage,
+  type Verdict,
+  writeRecord,
+} from '../support/reliability.ts'
 
 const RECORD: RunRecord = {
   kind: 'chaos',
@@ -33,11 +40,16 @@ describe('the page of a record', () => {
     assert.match(page, /^## Chaos\n\n2 runs, together:\n\n- 2,468 calls$/m)
     assert.match(
       page,
-      /^### 2026-01-02, seed 7: 1 of 2 verdicts do not hold\n\nCommit 0123456789: 1,234 calls\. To repeat it:$/m,
+      /^- 2026-01-02, commit 0123456789, `npm run chaos -- --seed 7`: 1,234 calls; skipped: F11, because of no right to mount$/m,
     )
-    assert.match(page, /^ {4}npm run chaos -- --seed 7$/m)
-    assert.match(page, /F5 \| recovery \| 3 s \| \*\*does not hold\*\*/)
-    assert.match(page, /Skipped: F11, because of no right to mount/)
+    assert.match(page, /F5 \| recovery \| 3 s \| \*\*does not hold\*\* in 2 of 2 runs/)
+  })
+
+  test('has one row for all verdicts on a thing, with the figures of those that do not hold', () => {
+    const [, verdict] = RECORD.verdicts as [Verdict, Verdict]
+    const better = { ...RECORD, verdicts: [{ ...verdict, figure: '1 s', holds: true }] }
+    assert.match(renderPage([RECORD, better]), /F5 \| recovery \| 3 s \| \*\*does not hold\*\* in 1 of 2 runs/)
+    assert.match(renderPage([better, better]), /F5 \| recovery \| 1 s \| holds \|/)
   })
 
   test('comes from files, oldest first', () => {

@@ -90,28 +90,40 @@ export function renderPage(records: readonly RunRecord[]): string {
 }
 
 function renderKind(kind: string, records: readonly RunRecord[]): string {
-  const counted = listCounts(sumCounts(records.map(({ counts }) => counts)))
-  const runs = `${records.length} ${records.length === 1 ? 'run' : 'runs'}`
+  const [runs, verdicts] = [records.length, records.flatMap((record) => record.verdicts)]
   return [
     `## ${kind[0]?.toUpperCase()}${kind.slice(1)}`,
-    `${runs}, together:`,
-    list(counted),
-    ...records.map(renderRecord),
+    `${runs} ${runs === 1 ? 'run' : 'runs'}, together:`,
+    list(listCounts(sumCounts(records.map(({ counts }) => counts)))),
+    table(['of', 'what', 'figure', 'verdict'], groupVerdicts(verdicts).map(renderVerdicts), 4),
+    list(records.map(renderRecord)),
   ].join('\n\n')
 }
 
-function renderRecord({ date, commit, command, seed, counts, verdicts, skipped }: RunRecord): string {
-  const missed = verdicts.filter(({ holds }) => !holds).length
-  const summary =
-    missed === 0 ? `all ${verdicts.length} verdicts hold` : `${missed} of ${verdicts.length} verdicts do not hold`
-  const rows = verdicts.map(({ of, what, figure, holds }) => [of, what, figure, holds ? 'holds' : '**does not hold**'])
-  return [
-    `### ${date.slice(0, 10)}, seed ${seed}: ${summary}`,
-    `Commit ${commit}: ${listCounts(counts).join(', ')}. To repeat it:`,
-    `    ${command}`,
-    table(['of', 'what', 'figure', 'verdict'], rows, 4),
-    ...(skipped.length === 0 ? [] : [list(skipped.map(({ what, why }) => `Skipped: ${what}, because of ${why}`))]),
-  ].join('\n\n')
+/** Verdicts of several runs on the same thing, by what they are of. */
+function groupVerdicts(verdicts: readonly Verdict[]): Verdict[][] {
+  const groups = new Map<string, Verdict[]>()
+  for (const verdict of verdicts) {
+    const name = JSON.stringify([verdict.of, verdict.what])
+    groups.set(name, [...(groups.get(name) ?? []), verdict])
+  }
+  const byName = ([a]: Verdict[], [b]: Verdict[]) => (a?.of ?? '').localeCompare(b?.of ?? '', 'en', { numeric: true })
+  return [...groups.values()].sort(byName)
+}
+
+/** A row, with the figures of the runs that do not hold, or else of all. */
+function renderVerdicts(verdicts: readonly Verdict[]): string[] {
+  const [{ of, what }] = verdicts as [Verdict]
+  const missed = verdicts.filter(({ holds }) => !holds)
+  const figures = new Set((missed.length > 0 ? missed : verdicts).map(({ figure }) => figure))
+  const verdict = missed.length === 0 ? 'holds' : '**does not hold**'
+  const share = verdicts.length > 1 && missed.length > 0 ? ` in ${missed.length} of ${verdicts.length} runs` : ''
+  return [of, what, [...figures].join('; '), verdict + share]
+}
+
+function renderRecord({ date, commit, command, counts, skipped }: RunRecord): string {
+  const left = skipped.map(({ what, why }) => `; skipped: ${what}, because of ${why}`)
+  return `${date.slice(0, 10)}, commit ${commit}, \`${command}\`: ${listCounts(counts).join(', ')}${left.join('')}`
 }
 
 function listCounts(counts: Readonly<Record<string, number>>): string[] {
