@@ -83,6 +83,7 @@ export class Database {
   readonly #blocking: Pool
   readonly #watching: Pool
   readonly #watch: DatabaseWatch
+  #losses = 0
 
   constructor({ url, connections, watch = UNWATCHED }: DatabaseOptions) {
     this.#watch = watch
@@ -93,9 +94,19 @@ export class Database {
     this.#watching = createPool({ ...options, initSql: WRITING_SESSION, minimumIdle: 0 })
     // The pool replaces lost connections, and pending queries reject. Without a listener the error would end the process.
     for (const pool of this.#pools) {
-      pool.on('connection', (connection: Connection) => connection.on('error', watch.suspect))
-      pool.on('error' as 'connection', watch.suspect)
+      pool.on('connection', (connection: Connection) => connection.on('error', this.#onLoss))
+      pool.on('error' as 'connection', this.#onLoss)
     }
+  }
+
+  /** Grows whenever a connection is lost: the database may have crashed, and forgotten what no transaction made durable. */
+  get losses(): number {
+    return this.#losses
+  }
+
+  readonly #onLoss = (): void => {
+    this.#losses += 1
+    this.#watch.suspect()
   }
 
   /**
@@ -279,7 +290,7 @@ export class Database {
     try {
       return await onLane(pool, deadlineMs, work)
     } catch (error) {
-      if (isOfConnection(error)) this.#watch.suspect()
+      if (isOfConnection(error)) this.#onLoss()
       if (interpretError(error) === 'unusable') this.#watch.refuses(error)
       throw error
     }

@@ -277,6 +277,14 @@ export const GUARDS: readonly Guard[] = [
     only: 'is not taken up again by a look-up',
   },
   {
+    name: 'ids that a crashed database has forgotten are not used',
+    file: 'src/server/market/ids.ts',
+    text: 'return losses !== this.#database.losses',
+    broken: 'return losses > this.#database.losses',
+    test: 'test/server/market/ids.test.ts',
+    only: 'that were taken before the database crashed',
+  },
+  {
     name: 'a failed KILL of the driver ends no server',
     file: 'src/db/connect.ts',
     text: 'if (!/^KILL \\d/.test(',

@@ -10,6 +10,9 @@
  * second. The next block begins with the ids that the last one left over, unless
  * another server has taken some since. So a quiet shop counts 1, 2, 3, and a
  * busy one asks rarely.
+ *
+ * A database that crashes may forget that ids were taken and not used. So ids
+ * that were taken before a connection was lost are not used after it.
  */
 
 import type { Lane } from '../../db/lane.ts'
@@ -30,10 +33,19 @@ interface Block {
   last: number
   reservedMs: number
   takenMs: number
+  /** Of the database's connections, before the ids were taken from the sequence. */
+  losses: number
 }
 
 const LONG_AGO_MS = Number.NEGATIVE_INFINITY
-const NO_BLOCK: Readonly<Block> = { free: [], size: 0, last: 0, reservedMs: LONG_AGO_MS, takenMs: LONG_AGO_MS }
+const NO_BLOCK: Readonly<Block> = {
+  free: [],
+  size: 0,
+  last: 0,
+  reservedMs: LONG_AGO_MS,
+  takenMs: LONG_AGO_MS,
+  losses: 0,
+}
 
 export class IdBlocks {
   readonly #database: Database
@@ -53,7 +65,7 @@ export class IdBlocks {
   async take(count: number, deadlineMs: number): Promise<readonly number[]> {
     this.#wanted += count
     try {
-      let isFresh = performance.now() - this.#block.reservedMs <= LIFE_MS
+      let isFresh = performance.now() - this.#block.reservedMs <= LIFE_MS && !this.#isForgotten(this.#block)
       while (this.#reserving !== undefined || !isFresh || this.#block.free.length < count) {
         this.#reserving ??= this.#reserve(deadlineMs).finally(() => {
           this.#reserving = undefined
@@ -73,7 +85,7 @@ export class IdBlocks {
   /** Gives back the last of the ids that were taken, unless others have been taken since. */
   giveBack(unused: readonly number[]): void {
     const [first] = unused
-    if (first === undefined || unused.at(-1) !== this.#lastTaken) return
+    if (first === undefined || this.#isForgotten(this.#block) || unused.at(-1) !== this.#lastTaken) return
     this.#block.free.unshift(...unused)
     this.#lastTaken = first - 1
   }
@@ -82,18 +94,25 @@ export class IdBlocks {
     const before = this.#block
     const reservedMs = performance.now()
     const expected = expectDemand(before, reservedMs)
+    const { losses } = this.#database
     this.#block = await this.#database.read(async (lane) => {
       const kept = (await this.#isLast(lane, before)) ? before.free : []
       const count = Math.max(this.#wanted, expected) - kept.length
       const taken = count > 0 ? await this.#next(lane, count) : []
       const free = [...kept, ...taken]
-      return { free, size: free.length, last: taken.at(-1) ?? before.last, reservedMs, takenMs: LONG_AGO_MS }
+      return { free, size: free.length, last: taken.at(-1) ?? before.last, reservedMs, takenMs: LONG_AGO_MS, losses }
     }, deadlineMs)
   }
 
+  /** Whether the database may have forgotten that these ids were taken. */
+  #isForgotten({ losses }: Block): boolean {
+    return losses !== this.#database.losses
+  }
+
   /** Whether no server has taken ids after this block, of which some are left over. */
-  async #isLast(lane: Lane, { free, last }: Block): Promise<boolean> {
-    if (free.length === 0) return false
+  async #isLast(lane: Lane, block: Block): Promise<boolean> {
+    const { free, last } = block
+    if (free.length === 0 || this.#isForgotten(block)) return false
     const [row] = await lane.rows<[number]>(`SELECT next_not_cached_value FROM ${this.#sequence}`)
     return row?.[0] === last + 1
   }

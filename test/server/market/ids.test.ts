@@ -142,6 +142,21 @@ describe('ids', () => {
     assert.ok((await takeFrom(ids)).every((id) => id > late))
   })
 
+  it('that were taken before the database crashed are not used after it, since it may give them to others', async () => {
+    const [busy, other] = (await countAnew(2)) as [IdBlocks, IdBlocks]
+    await marketplace.sql('product', 'CREATE TABLE IF NOT EXISTS flushed (id INT)')
+    await marketplace.sql('product', 'INSERT INTO flushed VALUES (1)') // makes the sequence durable, and no id of it
+    for (let number = 0; number < 100; number += 1) await takeFrom(busy)
+    const next = await readNextId()
+    process.kill(marketplace.database().pid, 'SIGKILL')
+    await marketplace.restartDatabase()
+    const forgotten = next - (await readNextId())
+    assert.ok(forgotten > 0)
+    const taken = await takeFrom(other, forgotten) // the sequence stands where `busy` left it
+    taken.push(...(await takeFrom(busy, 10)))
+    assert.equal(new Set(taken).size, forgotten + 10)
+  })
+
   it('that could not be reserved in time are refused, and the next ones are new', async () => {
     const [ids, other] = (await countAnew(2)) as [IdBlocks, IdBlocks]
     const [first] = await takeFrom(ids)
