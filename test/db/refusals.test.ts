@@ -113,11 +113,16 @@ function logFrom(): () => string[] {
 }
 
 /** Waits until the end of the trouble is logged, while the calls go on that tell of it. */
+/** Patiently: a refused statement that nobody repeats, as of a sweep, is forgotten after a minute. */
 const untilLogged = (logged: () => string[], pattern: RegExp, call: () => Promise<unknown>) =>
-  until(`${pattern} is logged`, async () => {
-    await Promise.allSettled([call(), sleep(50)])
-    return logged().some((line) => pattern.test(line))
-  })
+  until(
+    `${pattern} is logged`,
+    async () => {
+      await Promise.allSettled([call(), sleep(50)])
+      return logged().some((line) => pattern.test(line))
+    },
+    90_000,
+  )
 
 function fillDisk(): void {
   const file = openSync(filler, 'w')

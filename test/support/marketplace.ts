@@ -233,11 +233,15 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports
 }
 
-/** Waits until `isTrue`; rejects with `what` after 30 seconds. */
-export async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const untilMs = performance.now() + PATIENCE_MS
+/** Waits until `isTrue`; rejects with `what` after 30 seconds, or the time given. */
+export async function until(
+  what: string,
+  isTrue: () => boolean | Promise<boolean>,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const untilMs = performance.now() + patienceMs
   while (!(await isTrue())) {
-    if (performance.now() > untilMs) throw new Error(`not true in ${PATIENCE_MS} ms: ${what}`)
+    if (performance.now() > untilMs) throw new Error(`not true in ${patienceMs} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
