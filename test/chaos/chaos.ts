@@ -130,9 +130,15 @@ function judgeFault(name: FaultName, results: readonly ChapterResult[]): RunReco
   return [...new Set(bounds.map(({ what }) => what))].map((what) => {
     const all = bounds.filter((bound) => bound.what === what)
     const missed = all.filter(({ holds }) => !holds)
-    const shown = [...new Set((missed.length > 0 ? missed : all).map(({ figure }) => figure))]
+    const shown = [...new Set((missed.length > 0 ? missed : all).map(({ figure }) => figure))].sort(worseFirst(what))
     return { of, what, figure: shown.slice(0, 3).join('; '), holds: missed.length === 0 }
   })
+}
+
+/** Compares figures that begin with a number; a bound says which of them is worse. */
+function worseFirst(what: string): (a: string, b: string) => number {
+  const sign = what.includes('at least') ? 1 : -1
+  return (a, b) => sign * (Number.parseFloat(a) - Number.parseFloat(b)) || 0
 }
 
 function judgeInvariants(results: readonly ChapterResult[]): RunRecord['verdicts'][number][] {
