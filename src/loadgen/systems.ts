@@ -136,15 +136,12 @@ function startServer(
 function commandLine(name: SystemName, role: Role, watched: boolean, poolSize = 16): [string, ...string[]] {
   const node = process.execPath
   const watch = watched ? [`--import=${programFile('loadgen/children/loop-watch')}`] : []
+  const server = [...process.execArgv, ...watch, programFile('server'), role]
   switch (name) {
     case 'souk':
-      return [node, ...watch, ...programArguments('server', role)]
+      return [node, ...server]
     case 'queue-off':
-      return [
-        node,
-        ...watch,
-        ...programArguments('server', role, '--queue', 'off', '--db-connections', String(poolSize)),
-      ]
+      return [node, ...server, '--queue', 'off', '--db-connections', String(poolSize)]
     case 'null':
       return [node, ...programArguments('loadgen/children/null-server')]
     case 'threads':
