@@ -4,9 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Caller, openAccount, Wire } from '../support/clients.ts'
@@ -14,7 +12,7 @@ import { openConnections, startTestMarketplace, type TestMarketplace } from '../
 
 const CLIENTS = 1_000
 const MOST_MIB = 150
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../dist/server.js', import.meta.url))
 
 let marketplace: TestMarketplace
 
@@ -22,22 +20,6 @@ before(async () => {
   marketplace = await startTestMarketplace()
 })
 after(() => marketplace?.close())
-
-/** Compiles souk into a folder; returns the path of the server program. */
-function compileInto(folder: string): string {
-  const compiler = join(ROOT, 'node_modules', '.bin', 'tsc')
-  const outDir = join(folder, 'dist')
-  const { status, stdout } = spawnSync(compiler, ['-p', 'tsconfig.build.json', '--outDir', outDir], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  })
-  assert.equal(status, 0, stdout)
-  for (const file of ['package.json', 'schema.sql', 'migrations']) {
-    cpSync(join(ROOT, file), join(folder, file), { recursive: true })
-  }
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-  return join(outDir, 'server.js')
-}
 
 function residentMib(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
@@ -48,9 +30,7 @@ describe('a server', () => {
   it(`needs less than ${MOST_MIB} MiB for 1000 idle clients that have called once`, {
     skip: process.platform !== 'linux',
   }, async (test) => {
-    const folder = join(marketplace.home, 'compiled')
-    mkdirSync(folder)
-    const server = await marketplace.serve('seller', {}, [process.execPath, compileInto(folder)])
+    const server = await marketplace.serve('seller', {}, [process.execPath, PROGRAM])
     const { session } = await openAccount(await Caller.connect(server))
     const wires = await Promise.all(Array.from({ length: CLIENTS }, () => Wire.connect(server)))
     for (const wire of wires) wire.request(1, 'get_seller_rating', { session })
